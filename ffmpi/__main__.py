@@ -1,0 +1,33 @@
+"""Entry point of ``ffmpi`` and ``python -m ffmpi``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from .cli import app
+from .errors import UserError
+from .mpi import launched_rank
+
+
+def main() -> None:
+    """Run the command line: wrong usage and bad input cost one sentence, on one rank, and exit status 2."""
+    try:
+        sys.exit(app(prog_name="ffmpi", standalone_mode=False))
+    except click.exceptions.NoArgsIsHelpError as error:
+        message = error.format_message()
+    except click.ClickException as error:
+        message = f"ffmpi: {error.format_message().rstrip('.')}; see 'ffmpi --help'"
+    except click.Abort:
+        message = "ffmpi: interrupted"
+    except UserError as error:
+        message = f"ffmpi: {error}"
+    # Every rank finds the same fault in the same command line, before MPI has started: one of them says so.
+    if launched_rank() == 0:
+        print(message, file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

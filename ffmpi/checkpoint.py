@@ -1,0 +1,159 @@
+"""Checkpoints: HDF5 files keyed by layer, never by rank; written atomically, read as untrusted input.
+
+    /                       attributes: format, ffmpi, config (TOML), chapter (chapters done), problem (JSON)
+    /layers/K/weights       (inputs, units) float32, and bias, weights_m, weights_v, bias_m, bias_v, steps
+    /head/K/...             the same for the head's block that reads layer K
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from . import __version__
+from .config import Config, dump, parse
+from .errors import UserError
+from .layer import Parameters
+
+FORMAT = 1
+_LONGEST = 1 << 20  # characters of a text attribute
+
+
+class Writer:
+    """Writes a checkpoint beside the old one and puts it in its place in one step, so a kill at any moment is safe."""
+
+    def __init__(self, path: Path, config: Config, problem: dict[str, Any], chapter: int) -> None:
+        """Begin a checkpoint at `path` of a state in which `chapter` chapters are done."""
+        self._path, self._partial = path, path.with_name(path.name + ".partial")
+        self._file = self._guard(lambda: h5py.File(self._partial, "w", locking=False))
+        self._file.attrs.update(
+            {
+                "format": FORMAT,
+                "ffmpi": __version__,
+                "config": dump(config),
+                "problem": json.dumps(problem),
+                "chapter": chapter,
+            }
+        )
+
+    def _guard(self, action: Any) -> Any:
+        try:
+            return action()
+        except OSError as error:
+            raise UserError(f"{self._partial}: cannot write the checkpoint ({error}); the previous one is intact") from None
+
+    def put(self, name: str, array: np.ndarray) -> None:
+        """Write one array."""
+        self._guard(lambda: self._file.create_dataset(name, data=array))
+
+    def commit(self) -> None:
+        """Make what was written the checkpoint: on the disk first, then under its name."""
+
+        def replace() -> None:
+            self._file.close()
+            with open(self._partial, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(self._partial, self._path)
+            directory = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+
+        self._guard(replace)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says of itself."""
+
+    config: Config
+    shape: tuple[int, ...]  # of an image
+    names: tuple[str, ...]  # of the classes
+    train: int  # samples it was trained on
+    chapter: int  # chapters done
+    version: str  # of ffmpi
+
+
+class Reader:
+    """Reads a checkpoint; every method raises UserError for a file that is not what it should be."""
+
+    def __init__(self, path: Path, file: h5py.File) -> None:
+        self.path, self._file = path, file
+        self.header = self._header()
+
+    def _fail(self, found: str, expected: str) -> UserError:
+        return UserError(f"{self.path}: {found}; expected {expected}")
+
+    def _attribute(self, name: str, kind: type) -> Any:
+        try:
+            value = self._file.attrs[name]
+        except (KeyError, OSError, RuntimeError, TypeError, ValueError):
+            raise self._fail(f"no readable attribute {name!r}", "an ffmpi checkpoint") from None
+        if kind is int and isinstance(value, np.integer):
+            return int(value)
+        if not isinstance(value, kind) or (isinstance(value, str) and len(value) > _LONGEST):
+            raise self._fail(f"attribute {name!r} is a {type(value).__name__}", f"{kind.__name__} in an ffmpi checkpoint")
+        return value
+
+    def _header(self) -> Header:
+        if (number := self._attribute("format", int)) != FORMAT:
+            raise self._fail(f"checkpoint format {number}", f"format {FORMAT}, as written by ffmpi {__version__}")
+        config = parse(self._attribute("config", str), f"{self.path} (attribute config)", [])
+        try:
+            problem = json.loads(self._attribute("problem", str))
+            shape, names = tuple(map(int, problem["shape"])), tuple(map(str, problem["names"]))
+            train = int(problem["train"])
+        except (ValueError, TypeError, KeyError):
+            raise self._fail("attribute 'problem' cannot be read", "image shape, class names and sample count") from None
+        chapter = self._attribute("chapter", int)
+        if min(shape, default=0) < 1 or not 2 <= len(names) <= 256 or train < 1 or not 0 <= chapter <= config.chapters:
+            raise self._fail("impossible sizes in the header", "positive sizes, 2 to 256 classes, a chapter of the run")
+        return Header(config, shape, names, train, chapter, self._attribute("ffmpi", str))
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+        """Return the array `name`, which must have `shape` and `dtype`, lie in this file, and be finite."""
+        expected = f"{np.dtype(dtype).name} {shape}"
+        try:
+            group: Any = self._file
+            for part in name.split("/"):
+                # Links may lead into other files, virtual and external data sets read from them.
+                if not isinstance(group.get(part, getlink=True), h5py.HardLink):
+                    raise self._fail(f"no data set {name!r}", f"{expected} stored in the file")
+                group = group[part]
+            if not isinstance(group, h5py.Dataset) or group.is_virtual or group.external:
+                raise self._fail(f"{name!r} is not a plain data set", f"{expected} stored in the file")
+            if group.shape != shape or group.dtype != dtype:
+                raise self._fail(f"{name!r} is {group.dtype} {group.shape}", expected)
+            value = group[()]
+        except (OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
+            raise self._fail(f"{name!r} cannot be read ({error})", expected) from None
+        if not np.isfinite(value).all():
+            raise self._fail(f"{name!r} holds a value that is not finite", f"finite {expected}")
+        return np.asarray(value)
+
+    def load(self, name: str, parameters: Parameters) -> None:
+        """Fill `parameters` from the group `name`."""
+        for array_name, shape in Parameters.shapes_of(parameters.inputs, parameters.units).items():
+            dtype = np.int64 if array_name == "steps" else np.float32
+            parameters.set_array(array_name, self.array(f"{name}/{array_name}", shape, dtype))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Reader]:
+    """Open the checkpoint at `path`."""
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except OSError as error:
+        reason = "no such file" if not path.exists() else str(error)
+        raise UserError(f"{path}: cannot be opened ({reason}); expected an ffmpi checkpoint (HDF5)") from None
+    with file:
+        yield Reader(path, file)

@@ -1,0 +1,91 @@
+"""The commands, one function each; no logic."""
+
+from __future__ import annotations
+
+import click
+
+from . import __version__
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+settings = click.option(
+    "--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Change a value of the configuration; may be repeated."
+)  # fmt: skip
+checkpoint = click.argument("checkpoint")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
+@click.version_option(__version__, prog_name="ffmpi")
+def app() -> None:
+    """Forward-Forward networks whose layers live on MPI ranks."""
+
+
+@app.command()
+@click.argument("config")
+@click.option("--run", metavar="DIR", help="The run directory to make; default results/NAME-DATE-TIME.")
+@settings
+@as_json
+def train(config: str, run: str | None, settings: tuple[str, ...], as_json: bool) -> None:
+    """Train a network after the TOML file CONFIG; start it with mpiexec for several ranks."""
+    from . import mpi
+    from . import train as command
+
+    mpi.run(lambda comm: command.train(comm, config, run, list(settings), as_json))
+
+
+@app.command()
+@click.argument("run")
+@as_json
+def resume(run: str, as_json: bool) -> None:
+    """Go on with the interrupted run in directory RUN, on any number of ranks, to the same bits."""
+    from . import mpi
+    from . import train as command
+
+    mpi.run(lambda comm: command.resume(comm, run, as_json))
+
+
+@app.command()
+@checkpoint
+@settings
+@as_json
+def evaluate(checkpoint: str, settings: tuple[str, ...], as_json: bool) -> None:
+    """Measure the held-out accuracy of CHECKPOINT, a file or a run directory."""
+    from . import evaluate as command
+    from . import mpi
+
+    mpi.run(lambda comm: command.evaluate(comm, checkpoint, list(settings), as_json))
+
+
+@app.command()
+@checkpoint
+@click.argument("images")
+@click.option("--method", type=click.Choice(["softmax", "goodness"]), help="Default: the first method of the run.")
+@as_json
+def predict(checkpoint: str, images: str, method: str | None, as_json: bool) -> None:
+    """Classify IMAGES (HDF5 with 'images', a PNG file or a folder of them) with CHECKPOINT: class and scores of each."""
+    from . import evaluate as command
+    from . import mpi
+
+    mpi.run(lambda comm: command.predict(comm, checkpoint, images, method, as_json))
+
+
+@app.command()
+@click.argument("path", required=False)
+@as_json
+def info(path: str | None, as_json: bool) -> None:
+    """Describe the checkpoint or run directory PATH or, without it, this machine; MPI is not started."""
+    from . import info as command
+
+    command.info(path, as_json)
+
+
+@app.command()
+@click.argument("name", required=False)
+@click.argument("path", required=False)
+@click.option("--download", is_flag=True, help="Fetch the public files into PATH first.")
+@click.option("--url", help="Fetch from this address instead of the usual one.")
+@as_json
+def data(name: str | None, path: str | None, download: bool, url: str | None, as_json: bool) -> None:
+    """List the known data sets, check the one called NAME in PATH, or download it there."""
+    from . import info as command
+
+    command.data_sets(name, path, download, url, as_json)

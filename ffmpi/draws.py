@@ -1,0 +1,59 @@
+"""Random draws, keyed by what they are for and never by rank.
+
+Every draw is integer arithmetic on the raw words of Philox4x64 (Salmon et al., 2011), a counter-based generator that
+NumPy promises to keep; NumPy's own distributions may change between builds.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Purpose(IntEnum):
+    """What a draw is for: part of the key, so the numbers must never change."""
+
+    WEIGHTS = 1
+    HEAD = 2
+    ORDER = 3
+    NEGATIVES = 4
+
+
+def words(seed: int, purpose: Purpose, chapter: int, index: int, count: int) -> np.ndarray:
+    """Return `count` uint64 words for a layer or sample range `index` in a chapter or epoch."""
+    key = np.array([seed, purpose], np.uint64)
+    counter = np.array([0, 0, index, chapter], np.uint64)
+    return np.random.Philox(key=key, counter=counter).random_raw(count)
+
+
+def order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """Return a shuffle of range(count), int64: the indices sorted by a random word each."""
+    return np.argsort(words(seed, Purpose.ORDER, epoch, 0, count), kind="stable").astype(np.int64)
+
+
+def wrong_classes(seed: int, epoch: int, classes: np.ndarray, number: int) -> np.ndarray:
+    """Return for each of `classes` another class of the `number` there are, int64, evenly drawn."""
+    upper = words(seed, Purpose.NEGATIVES, epoch, 0, len(classes)) >> np.uint64(32)
+    jump = (upper * np.uint64(number - 1)) >> np.uint64(32)
+    return (classes.astype(np.int64) + 1 + jump.astype(np.int64)) % number
+
+
+def uniform(seed: int, purpose: Purpose, layer: int, shape: tuple[int, int], bound: float) -> np.ndarray:
+    """Return float32 weights of `shape` evenly from [-bound, bound)."""
+    upper = words(seed, purpose, 0, layer, shape[0] * shape[1]) >> np.uint64(40)
+    unit = upper.astype(np.float32) * np.float32(2.0**-23) - np.float32(1)
+    return (unit * np.float32(bound)).reshape(shape)
+
+
+def normal(seed: int, purpose: Purpose, layer: int, shape: tuple[int, int], deviation: float) -> np.ndarray:
+    """Return float32 weights of `shape` from a normal distribution, to within 0.03 of its kurtosis.
+
+    The bits set in one word are binomial, (64, 1/2), with deviation 4; a second word spreads each count evenly over
+    its unit. No logarithm or cosine, whose last bit depends on the machine's library.
+    """
+    raw = words(seed, purpose, 0, layer, 2 * shape[0] * shape[1])
+    count = np.bitwise_count(raw[0::2]).astype(np.float32)
+    spread = (raw[1::2] >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+    unit = (count - np.float32(32.5) + spread) * np.float32(1 / np.sqrt(16 + 1 / 12))
+    return (unit * np.float32(deviation)).reshape(shape)

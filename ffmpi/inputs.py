@@ -1,0 +1,70 @@
+"""Batches of inputs: which samples, with which labels, composed into the first layer's activations."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import draws, kernels
+from .config import Config
+from .data import DataSet
+from .layer import Activations
+
+
+class Labels:
+    """The order of the samples and their classes in each epoch: needed by the first layer and by the head."""
+
+    def __init__(self, config: Config, classes: np.ndarray, number: int) -> None:
+        """Keep `classes` (samples,) uint8, values below `number`."""
+        self.config, self.number = config, number
+        self.classes = classes.astype(np.int64)
+        self.order = np.arange(len(classes))
+        self.negatives = self.classes
+
+    def renew(self, epoch: int) -> None:
+        """Draw the order and the negatives of `epoch` (fixed negatives: those of epoch 0)."""
+        seed, kind = self.config.seed, self.config.negatives.kind
+        if self.config.train.shuffle:
+            self.order = draws.order(seed, epoch, len(self.classes))
+        self.negatives = draws.wrong_classes(seed, 0 if kind == "fixed" else epoch, self.classes, self.number)
+
+    def batch(self, index: int) -> np.ndarray:
+        """Return the samples of batch `index`, int64."""
+        size = self.config.train.batch
+        return self.order[index * size : (index + 1) * size]
+
+
+class Composer:
+    """Writes inputs into the first layer's activations."""
+
+    def __init__(self, config: Config, data: DataSet, classes: int) -> None:
+        """Take the images of `data` (n, pixels), uint8 or float32; a float image is not divided by 255."""
+        assert data.images is not None
+        self.images, self.classes = data.images, classes
+        unit = 255.0 if data.images.dtype == np.uint8 else 1.0
+        self.slope = np.float32(1 / (unit * config.data.std))
+        self.offset = np.float32(-config.data.mean / config.data.std)
+        self.place = data.images.shape[1] if config.data.label == "append" else 0
+
+    def __call__(self, samples: np.ndarray, labels: np.ndarray, out: Activations) -> None:
+        """Write image ``samples[i]`` showing class ``labels[i]`` into row i of `out`; -1 is neutral."""
+        kernels.compose(
+            self.images, samples, labels, self.classes, self.place, self.slope, self.offset, out.h, out.total
+        )
+        out.score[:] = 0
+
+    def training(self, labels: Labels, index: int, stream: str, head: bool, out: Activations) -> None:
+        """Write training batch `index`: positives, negatives, neutral inputs; which of them says `stream`."""
+        samples = labels.batch(index)
+        pairs = [labels.classes[samples], labels.negatives[samples]]
+        neutral = [np.full(len(samples), kernels.NEUTRAL)]
+        shown = {"pairs": pairs, "neutral": neutral, "train": pairs + neutral if head else pairs}[stream]
+        self(np.tile(samples, len(shown)), np.concatenate(shown), out)
+
+    def neutral(self, first: int, count: int, out: Activations) -> None:
+        """Write the neutral inputs of images first, first + 1, ..."""
+        self(np.arange(first, first + count), np.full(count, kernels.NEUTRAL), out)
+
+    def candidates(self, first: int, count: int, out: Activations) -> None:
+        """Write for each of `count` images from `first` on one row for each class it might be."""
+        samples = np.repeat(np.arange(first, first + count), self.classes)
+        self(samples, np.tile(np.arange(self.classes), count), out)

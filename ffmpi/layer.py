@@ -1,0 +1,165 @@
+"""A layer: weights, bias and optimiser state, and the two things it does with a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import draws, kernels
+from .config import Config, Network, Optimizer
+
+
+class Activations:
+    """What one layer puts out for a batch: the unit in which data moves inside a rank and between ranks.
+
+    Everything lies in one float32 array, so that a single message carries it.
+
+    Attributes
+    ----------
+    flat : (size,) float32, the memory itself
+    h : (panels, pitch, 16) float32, activities before normalisation
+    total : (pitch,) float32, sum of squared activities of each row
+    score : (pitch,) float32, goodness summed over the layers that count for classification
+    """
+
+    def __init__(self, units: int, rows: int) -> None:
+        panels, pitch = kernels.panels_of(units), kernels.padded_rows(rows)
+        margin = -(-pitch // kernels.LANES) * kernels.LANES
+        size = panels * pitch * kernels.LANES
+        self.units = units
+        self.flat = kernels.zeros(size + 2 * margin)
+        self.h = self.flat[:size].reshape(panels, pitch, kernels.LANES)
+        self.total = self.flat[size : size + margin]
+        self.score = self.flat[size + margin :]
+
+
+def row_scale(network: Network, activations: Activations) -> np.ndarray:
+    """Return the normalisation of each row, (pitch,) float32: a = scale h (design, section 4: rms and l2)."""
+    total = activations.total
+    if network.normalise == "rms":
+        total = total / np.float32(activations.units)
+    return np.float32(1) / (np.sqrt(total) + np.float32(network.eps))
+
+
+@dataclass
+class Parameters:
+    """Weights (panels), bias and their moments; `steps` counts the updates. Used by layers and by the head."""
+
+    inputs: int
+    units: int
+    w: np.ndarray  # (unit panels, inputs padded, 16) float32
+    bias: np.ndarray  # (unit panels, 16) float32
+    moments: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # of w, w, bias, bias
+    steps: int = 0
+
+    @classmethod
+    def new(cls, weights: np.ndarray) -> Parameters:
+        """Return parameters with row-major `weights` (inputs, units), no bias and no history."""
+        inputs, units = weights.shape
+        columns = kernels.panels_of(inputs) * kernels.LANES
+        w = kernels.to_panels(weights, pitch=columns)
+        panels = len(w)
+        shapes = (w.shape, w.shape, (panels, kernels.LANES), (panels, kernels.LANES))
+        m, v, mb, vb = (kernels.zeros(*shape) for shape in shapes)
+        return cls(inputs, units, w, kernels.zeros(panels, kernels.LANES), (m, v, mb, vb))
+
+    @staticmethod
+    def shapes_of(inputs: int, units: int) -> dict[str, tuple[int, ...]]:
+        """Return the names and shapes of what a checkpoint holds; all float32 but `steps`, int64."""
+        matrix, row = (inputs, units), (units,)
+        return {
+            "weights": matrix, "bias": row, "weights_m": matrix, "weights_v": matrix, "bias_m": row, "bias_v": row,
+            "steps": (),
+        }  # fmt: skip
+
+    def _panels(self) -> dict[str, np.ndarray]:
+        m, v, mb, vb = self.moments
+        return {"weights": self.w, "bias": self.bias, "weights_m": m, "weights_v": v, "bias_m": mb, "bias_v": vb}
+
+    def array(self, name: str) -> np.ndarray:
+        """Return what a checkpoint holds under `name`, row-major."""
+        if name == "steps":
+            return np.array(self.steps, np.int64)
+        panels = self._panels()[name]
+        if panels.ndim == 2:
+            return panels.reshape(-1)[: self.units].copy()
+        return kernels.from_panels(panels, self.inputs, self.units)
+
+    def set_array(self, name: str, value: np.ndarray) -> None:
+        """Take over what `array` returned; padding stays zero."""
+        if name == "steps":
+            self.steps = int(value)
+            return
+        panels = self._panels()[name]
+        if panels.ndim == 2:
+            panels.reshape(-1)[: self.units] = value
+        else:
+            panels[:] = kernels.to_panels(value, pitch=panels.shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of weights, bias and moments."""
+        return sum(array.nbytes for array in self._panels().values())
+
+    def step(
+        self, optimizer: Optimizer, rate: float, a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray,
+        active: np.ndarray, threads: int,
+    ) -> None:  # fmt: skip
+        """Take one optimiser step along dW = (scale c a)^T z over the `active` rows; see `kernels.update`."""
+        self.steps += 1
+        if optimizer.name == "adam":
+            kind, constants = kernels.ADAM, kernels.adam_constants(
+                self.steps, rate, optimizer.decay, optimizer.beta1, optimizer.beta2, optimizer.eps
+            )  # fmt: skip
+        else:
+            kind, constants = kernels.SGD, kernels.sgd_constants(rate, optimizer.decay, optimizer.momentum)
+        kernels.update(kind, a, scale, c, z, active, self.w, self.bias, self.moments, constants, threads=threads)
+
+
+def inputs_of(config: Config, pixels: int, classes: int) -> int:
+    """Return the number of inputs of the first layer: the label stands in the image or beside it."""
+    return pixels + classes if config.data.label == "append" else pixels
+
+
+def widths(config: Config, pixels: int, classes: int) -> list[int]:
+    """Return the inputs of the first layer and then each layer's units."""
+    return [inputs_of(config, pixels, classes), *config.network.layers]
+
+
+class Layer:
+    """One layer of the network, on the rank that owns it."""
+
+    def __init__(self, config: Config, index: int, inputs: int, rows: int) -> None:
+        """Draw the weights of layer `index` (from 0), for batches of at most `rows` rows."""
+        self.config, self.index = config, index
+        self.units = config.network.layers[index]
+        draw = draws.normal if config.network.init == "normal" else draws.uniform
+        bound = 1 / float(np.sqrt(inputs))
+        weights = draw(config.seed, draws.Purpose.WEIGHTS, index, (inputs, self.units), bound)
+        self.parameters = Parameters.new(weights)
+        self.threads = config.schedule.threads
+        margin = -(-rows // kernels.LANES) * kernels.LANES
+        self._squares = kernels.zeros(kernels.panels_of(self.units), margin)
+
+    def forward(self, a: Activations, out: Activations, rows: int) -> None:
+        """Compute the layer's activities and their sums of squares for the first `rows` rows of `a`."""
+        p = self.parameters
+        scale = row_scale(self.config.network, a)
+        kernels.forward(
+            a.h, scale, p.w, p.bias, out.h, out.total, self._squares, rows, threads=self.threads
+        )  # fmt: skip
+
+    def update(self, a: Activations, out: Activations, c: np.ndarray, rate: float) -> None:
+        """Learn from the rows whose coefficient is not zero: dW = (c a)^T h; c : (rows,) float32."""
+        scale = row_scale(self.config.network, a)[: len(c)]
+        self.parameters.step(
+            self.config.optimizer, rate, a.h, scale, c, out.h, np.flatnonzero(c), self.threads
+        )  # fmt: skip
+
+
+def rate_at(config: Config, optimizer: Optimizer, epoch: int) -> float:
+    """Return the learning rate in `epoch` (from 0): constant, then linear to 0 at the end (paper, section 5)."""
+    epochs = config.train.epochs
+    constant = config.train.constant * epochs
+    return optimizer.rate * (min(1.0, (epochs - epoch) / (epochs - constant)) if epochs > constant else 1.0)

@@ -1,0 +1,77 @@
+"""What a chapter measured: sums that each rank fills in for what it owns, added over the ranks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+LAYER = ("loss", "positive_goodness", "negative_goodness", "rows", "active")
+HEAD = ("loss", "correct", "rows")
+HELD_OUT = ("correct", "rows")
+METHODS = ("softmax", "goodness")
+RANK = ("seconds", "computing", "waiting", "flop", "peak_bytes", "owned_bytes", "weight_bytes", "link_bytes", "data_bytes")
+
+
+@dataclass
+class Measurements:
+    """Views of one float64 array, `flat`, so that one reduction brings all ranks' numbers together.
+
+    Every entry is filled in by one rank only and zero on the others: the sum is exact.
+
+    Attributes
+    ----------
+    layers : (layers, 5), columns LAYER, sums over pairs of rows
+    head : (3,), columns HEAD
+    held_out : (2, 2), rows METHODS, columns HELD_OUT
+    ranks : (ranks, 9), columns RANK
+    """
+
+    flat: np.ndarray
+    layers: np.ndarray
+    head: np.ndarray
+    held_out: np.ndarray
+    ranks: np.ndarray
+
+    @classmethod
+    def zeros(cls, layers: int, ranks: int) -> Measurements:
+        """Return empty measurements of a network of `layers` on `ranks`."""
+        shapes = [(layers, len(LAYER)), (len(HEAD),), (len(METHODS), len(HELD_OUT)), (ranks, len(RANK))]
+        sizes = [int(np.prod(shape)) for shape in shapes]
+        flat = np.zeros(sum(sizes))
+        parts = np.split(flat, np.cumsum(sizes)[:-1])
+        views = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+        return cls(flat, *views)
+
+    def accuracy(self, method: str) -> float | None:
+        """Return the held-out accuracy in percent by `method`, or None if it was not measured."""
+        correct, rows = self.held_out[METHODS.index(method)]
+        return 100.0 * float(correct) / float(rows) if rows else None
+
+    def record(self, epoch: int, samples: int) -> dict[str, Any]:
+        """Return means and rates as plain numbers, for a JSON line; `samples` were trained on in the chapter."""
+        seconds = float(self.ranks[:, 0].max())
+        layers = []
+        for loss, positive, negative, rows, active in self.layers.tolist():
+            if rows:
+                layers.append(
+                    {
+                        "loss": loss / rows,
+                        "positive_goodness": 2 * positive / rows,
+                        "negative_goodness": 2 * negative / rows,
+                        "active": active / rows,
+                    }
+                )
+        record: dict[str, Any] = {"epoch": epoch, "seconds": seconds, "samples_per_second": samples / seconds}
+        record["layers"] = layers
+        if self.head[2]:
+            loss, correct, rows = self.head.tolist()
+            record["head"] = {"loss": loss / rows, "training_accuracy": 100 * correct / rows}
+        record["accuracy"] = {m: a for m in METHODS if (a := self.accuracy(m)) is not None}
+        record["ranks"] = [
+            dict(zip(RANK, row, strict=True))
+            | {"gflops": row[3] / row[1] / 1e9 if row[1] else 0.0, "waiting_share": row[2] / row[0] if row[0] else 0.0}
+            for row in self.ranks.tolist()
+        ]
+        return record

@@ -1,0 +1,169 @@
+"""The only door to MPI: start-up, errors that end the whole job, waiting that costs nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from .errors import UserError
+
+_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS")
+_RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
+
+
+def launched_rank() -> int:
+    """Return the rank the launcher gave this process, known before MPI starts; 0 without a launcher."""
+    for name in _RANKS:
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 0
+
+
+def start() -> Any:
+    """Start MPI with threads and return COMM_WORLD.
+
+    Raises UserError without an MPI library, or if a launcher started several processes that do not see each other.
+    """
+    import mpi4py
+
+    mpi4py.rc.thread_level = "multiple"
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise UserError(
+            f"no MPI library could be loaded ({error}); load your cluster's MPI module, or pip install 'ffmpi[mpi]'"
+        ) from None
+    comm = MPI.COMM_WORLD
+    for name in _SIZES:
+        size = os.environ.get(name, "1")
+        if comm.size == 1 and size.isdigit() and int(size) > 1:
+            library = MPI.Get_library_version().split("\n")[0].strip("\0 ")
+            raise UserError(
+                f"the launcher started {size} processes ({name}={size}) but each is alone in its world: it belongs to "
+                f"another MPI than {library}; use that MPI's own mpiexec (in Slurm: srun --mpi=pmi2 for MPICH)"
+            )
+    return comm
+
+
+def run(main: Callable[[Any], None]) -> None:
+    """Start MPI and call ``main(comm)``; whatever goes wrong on any rank ends the whole job.
+
+    A UserError costs one sentence and exit status 2, any other exception one traceback that names the rank and exit
+    status 1. Errors that all ranks know of (see `together`) end in an orderly way, others by abort.
+    """
+    comm = start()
+    try:
+        main(comm)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        end(comm, error)
+
+
+def end(comm: Any, error: BaseException) -> None:
+    """Print what went wrong on this rank and end all ranks."""
+    status = 2 if isinstance(error, UserError) else 130 if isinstance(error, KeyboardInterrupt) else 1
+    where = f" on rank {comm.rank} of {comm.size}" if comm.size > 1 else ""
+    if isinstance(error, UserError):
+        message = f"ffmpi: {error}\n"
+    elif isinstance(error, KeyboardInterrupt):
+        message = f"ffmpi: interrupted{where}\n"
+    else:
+        message = f"ffmpi: unexpected error{where}\n" + "".join(traceback.format_exception(error))
+    sys.stdout.flush()
+    sys.stderr.write(message)
+    sys.stderr.flush()
+    if comm.size > 1:
+        comm.Abort(status)
+    sys.exit(status)
+
+
+@contextmanager
+def together(comm: Any) -> Iterator[None]:
+    """Run a block that may raise UserError on some ranks: then the lowest such rank says so and all exit with 2."""
+    error: UserError | None = None
+    try:
+        yield
+    except UserError as caught:
+        error = caught
+    failed = np.array([comm.size if error is None else comm.rank], np.int64)
+    lowest = np.empty(1, np.int64)
+    from mpi4py import MPI
+
+    wait(comm.Iallreduce(failed, lowest, MPI.MIN))
+    if lowest[0] == comm.size:
+        return
+    if error is not None and comm.rank == lowest[0]:
+        print(f"ffmpi: {error}", file=sys.stderr, flush=True)
+    wait(comm.Ibarrier())
+    sys.exit(2)
+
+
+def wait(request: Any, timeout: float = float("inf"), what: str = "a message") -> None:
+    """Wait for `request` without burning the core: a short spin, then naps of up to a millisecond.
+
+    A rank in MPI's own Wait takes its core from the ranks that compute. Raises UserError after `timeout` seconds.
+    """
+    for _ in range(100):
+        if request.Test():
+            return
+    start_time, nap = time.monotonic(), 20e-6
+    while not request.Test():
+        time.sleep(nap)
+        nap = min(2 * nap, 1e-3)
+        if time.monotonic() - start_time > timeout:
+            raise UserError(
+                f"waited {timeout:g} s for {what}: another rank or the network between is gone; resume from the last "
+                "checkpoint, or raise schedule.timeout if a batch can take that long"
+            )
+
+
+@contextmanager
+def one_per_host_first(comm: Any) -> Iterator[None]:
+    """Run a block on one rank of each host, then on the others: what the first leaves on disk need not be made twice."""
+    from mpi4py import MPI
+
+    host = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    if host.rank > 0:
+        wait(host.Ibarrier())
+    yield
+    if host.rank == 0:
+        wait(host.Ibarrier())
+    host.Free()
+
+
+class Driver:
+    """A thread that lets MPI move messages while kernels run.
+
+    MPI makes progress only inside its own calls, so without this nothing would travel during a kernel. A probe for a
+    message that never comes is such a call; kernels release the interpreter lock. Needs MPI_THREAD_MULTIPLE.
+    """
+
+    INTERVAL = 5e-4  # seconds between two probes: a tenth of a batch's time, about 1 % of a core
+
+    def __init__(self, comm: Any) -> None:
+        from mpi4py import MPI
+
+        self._comm = comm
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._drive, name="ffmpi-driver", daemon=True)
+        if comm.size > 1 and MPI.Query_thread() == MPI.THREAD_MULTIPLE:
+            self._thread.start()
+
+    def _drive(self) -> None:
+        while not self._stop.wait(self.INTERVAL):
+            self._comm.Iprobe()
+
+    def close(self) -> None:
+        """End the thread; the communicator may be freed afterwards."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()

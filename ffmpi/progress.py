@@ -1,0 +1,134 @@
+"""What rank 0 tells while a run goes on: a live line on a terminal, plain lines elsewhere, a table at the end."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+from .config import Config
+from .rundir import RunDirectory
+from .schedule import Placement
+from .worker import Problem
+
+_EVERY = 0.2  # seconds between two changes of the live line
+#: What a rank may need beyond its weights, links and data: interpreter, libraries, compiled kernels, one batch.
+ALLOWANCE = 200e6
+
+
+class Progress:
+    """The output of `train` and `resume`; with `as_json` only JSON lines."""
+
+    def __init__(
+        self, config: Config, problem: Problem, placement: Placement, hosts: list[str], as_json: bool
+    ) -> None:  # fmt: skip
+        self.config, self.problem, self.placement, self.hosts, self.as_json = config, problem, placement, hosts, as_json
+        self.console = Console(highlight=False)
+        self.status: Status | None = None
+        self._began = self._shown = time.monotonic()
+        self._first = 0
+        self._last: dict[str, Any] | None = None
+        self._seconds = 0.0
+
+    def start(self, directory: Path, first_chapter: int) -> None:
+        """Say what is about to happen, and which rank does what."""
+        self._began = time.monotonic()
+        self._first = first_chapter * self.placement.work.epochs_per_chapter
+        if self.as_json:
+            return
+        data, work = self.config.data, self.placement.work
+        sizes = " - ".join(str(units) for units in self.config.network.layers)
+        self.console.print(
+            f"{data.name}: {self.problem.train} training and {self.problem.test} held-out samples, "
+            f"{self.problem.pixels} pixels, {self.problem.classes} classes; layers {sizes}"
+        )
+        for rank in range(work.ranks):
+            self.console.print(f"rank {rank} on {self.hosts[rank]}: {self.duties(rank)}")
+        if work.ranks > 1:
+            self.console.print(f"balance of the work: at most {self.placement.bound:.2f} times as fast as one rank")
+        where = f"from epoch {self._first + 1}" if self._first else f"{work.epochs} epochs"
+        self.console.print(f"{where}, schedule {self.config.schedule.name}, into {directory}")
+        if self.console.is_terminal:
+            self.status = self.console.status("starting")
+            self.status.start()
+
+    def duties(self, rank: int) -> str:
+        """Say which layers, counted from 1, and what else `rank` has."""
+        layers = self.placement.layers(rank)
+        numbers = ", ".join(str(layer + 1) for layer in layers)
+        parts = [f"layer{'s' if len(layers) > 1 else ''} {numbers}"] if layers else []
+        if self.placement.head == rank:
+            parts.append("the softmax head")
+        if rank == 0:
+            parts.append("inputs, metrics and checkpoints")
+        return ", ".join(parts)
+
+    def batch(self, epoch: int, index: int) -> None:
+        """Change the live line."""
+        now = time.monotonic()
+        if self.status is None or now - self._shown < _EVERY:
+            return
+        self._shown = now
+        share = f"epoch {epoch + 1}/{self.config.train.epochs}, batch {index + 1}/{self.placement.work.batches}"
+        done = epoch - self._first + (index + 1) / self.placement.work.batches
+        self.status.update(f"{share}, {_duration(self._left(done))} left")
+
+    def _left(self, epochs_done: float) -> float:
+        elapsed = time.monotonic() - self._began
+        return elapsed / max(epochs_done, 1e-9) * (self.config.train.epochs - self._first - epochs_done)
+
+    def chapter(self, record: dict[str, Any]) -> None:
+        """Print one line about a finished chapter."""
+        self._last = record
+        self._seconds += record["seconds"]
+        if self.as_json:
+            print(json.dumps(record), flush=True)
+            return
+        epoch = record["epoch"]
+        parts = [f"epoch {epoch}/{self.config.train.epochs}"]
+        layers = record["layers"]
+        parts.append("loss " + " ".join(f"{layer['loss']:.3f}" for layer in layers))
+        goodness = (f"{layer['positive_goodness']:.4g}/{layer['negative_goodness']:.4g}" for layer in layers)
+        parts.append("goodness +/- " + " ".join(goodness))
+        parts += [f"{method} {accuracy:.2f} %" for method, accuracy in record["accuracy"].items()]
+        parts.append(f"{record['samples_per_second']:.0f} samples/s")
+        parts.append("GFLOP/s " + " ".join(f"{rank['gflops']:.0f}" for rank in record["ranks"]))
+        parts.append("waiting " + " ".join(f"{100 * rank['waiting_share']:.0f} %" for rank in record["ranks"]))
+        if epoch < self.config.train.epochs:
+            parts.append(f"{_duration(self._left(epoch - self._first))} left")
+        self.console.print(", ".join(parts), soft_wrap=True)
+
+    def finish(self, directory: RunDirectory) -> None:
+        """Print the result, and what each rank did and needed."""
+        if self.status is not None:
+            self.status.stop()
+        if self.as_json or self._last is None:
+            return
+        table = Table(title="last chapter, by rank", title_justify="left")
+        for name in ("rank", "host", "owns", "computing", "waiting", "GFLOP/s", "peak memory", "allowed"):
+            table.add_column(name, justify="left" if name in ("host", "owns") else "right")
+        for rank, numbers in enumerate(self._last["ranks"]):
+            table.add_row(
+                str(rank),
+                self.hosts[rank],
+                self.duties(rank),
+                f"{numbers['computing']:.2f} s",
+                f"{numbers['waiting']:.2f} s",
+                f"{numbers['gflops']:.0f}",
+                f"{numbers['peak_bytes'] / 1e6:.0f} MB",
+                f"{(numbers['owned_bytes'] + ALLOWANCE) / 1e6:.0f} MB",
+            )
+        self.console.print(table)
+        accuracy = ", ".join(f"{value:.2f} % by {method}" for method, value in self._last["accuracy"].items())
+        self.console.print(f"held-out accuracy {accuracy}; {self._seconds:.1f} s of training; {directory.checkpoint}")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

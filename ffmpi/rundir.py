@@ -1,0 +1,105 @@
+"""The run directory: all that a run leaves."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+from . import __version__
+from .config import Config, dump
+from .errors import UserError
+
+
+def environment() -> dict[str, Any]:
+    """Return what the run ran on: machine, versions, launcher; nothing here starts MPI."""
+    packages = ("numpy", "numba", "mpi4py", "h5py")
+    names = ("SLURM_JOB_ID", "SLURM_JOB_NODELIST", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+    return {
+        "ffmpi": __version__,
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in packages},
+        "host": platform.node(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "command": sys.argv,
+        "variables": {name: os.environ[name] for name in names if name in os.environ},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+class RunDirectory:
+    """A directory with config.toml, environment.json, metrics.jsonl and checkpoint.h5, written by rank 0."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / "checkpoint.h5"
+        self.metrics = path / "metrics.jsonl"
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def default(cls, config_path: str) -> RunDirectory:
+        """Return results/NAME-DATE-TIME for a configuration file NAME.toml."""
+        return cls(Path("results") / f"{Path(config_path).stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+    def create(self, config: Config, facts: dict[str, Any]) -> None:
+        """Make the directory for a new run; raises UserError if it holds a run already."""
+        if self.checkpoint.exists():
+            raise UserError(
+                f"{self.path}: holds a run already; continue it with 'ffmpi resume {self.path}', or choose another --run"
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.lock()
+            (self.path / "config.toml").write_text(dump(config), encoding="utf-8")
+            (self.path / "environment.json").write_text(json.dumps(environment() | facts, indent=2), encoding="utf-8")
+            self.metrics.write_text("", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be made a run directory ({error})") from None
+
+    def lock(self) -> None:
+        """Make sure that nobody else writes here; held until the process ends."""
+        try:
+            self._lock = open(self.path / "lock", "w", encoding="utf-8")  # noqa: SIM115
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{self.path}: another ffmpi is writing here; wait for it to end, or end it") from None
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be locked ({error}); expected a run directory") from None
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one JSON line to the metrics."""
+        with open(self.metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the metrics; a last line cut off by a kill is left out."""
+        if not self.metrics.exists():
+            return []
+        records = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return records
+
+    def rewind(self, epoch: int) -> None:
+        """Forget the metrics after `epoch`, which a resumed run measures again."""
+        kept = [record for record in self.records() if record["epoch"] <= epoch]
+        self.metrics.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")

@@ -1,0 +1,92 @@
+"""Setting up a run on all ranks: data, placement, kernels, worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import data
+from .config import Config
+from .data import DataSet
+from .errors import UserError
+from .mpi import one_per_host_first, together
+from .schedule import Placement
+from .worker import Problem, Worker, work_of
+
+
+def on_rank_0(comm: Any, make: Callable[[], Any]) -> Any:
+    """Return on all ranks what ``make()`` returns on rank 0; a UserError there ends all ranks with its sentence."""
+    value = None
+    with together(comm):
+        if comm.rank == 0:
+            value = make()
+    return comm.bcast(value)
+
+
+def set_threads(config: Config) -> None:
+    """Let Numba start as many threads as the configuration says; call before any kernel is loaded."""
+    os.environ["NUMBA_NUM_THREADS"] = str(config.schedule.threads)
+
+
+def problem_of(train: DataSet, test: DataSet) -> Problem:
+    """Return the sizes of a data set."""
+    return Problem(train.shape, train.names, len(train.classes), len(test.classes))
+
+
+def load(config: Config, split: str, *, images: bool) -> DataSet:
+    """Return one split of the configured data set."""
+    return data.load(config.data.name, config.data.path or None, split, images=images)
+
+
+def training_worker(comm: Any, config: Config) -> Worker:
+    """Return this rank's worker for a training run, its kernels compiled and its share of the data in memory."""
+    sets: tuple[DataSet, DataSet] | None = None
+
+    def read() -> Problem:
+        nonlocal sets
+        sets = load(config, "train", images=True), load(config, "test", images=True)
+        return problem_of(*sets)
+
+    problem: Problem = on_rank_0(comm, read)
+    with together(comm):
+        check(config, problem)
+        placement = Placement(work_of(config, problem, comm.size))
+        labels = comm.rank in (placement.head, placement.rank_of(placement.work.layers - 1))
+        if comm.rank > 0 and labels:
+            sets = load(config, "train", images=False), load(config, "test", images=False)
+    prepare_kernels(comm, config)
+    return Worker(comm, config, problem, placement, *(sets or (None, None)))
+
+
+def check(config: Config, problem: Problem) -> None:
+    """Refuse a configuration that does not fit the data."""
+    if problem.classes < 2:
+        raise UserError(f"data.name = {config.data.name!r}: the set has {problem.classes} class; expected at least 2")
+    if config.data.label == "overlay" and problem.pixels <= problem.classes:
+        raise UserError(
+            f"data.label = 'overlay': {problem.classes} label places would cover an image of {problem.pixels} pixels; "
+            "expected 'append'"
+        )
+    if config.schedule.name == "sequential":
+        return
+    if config.chapters != config.train.epochs:
+        raise UserError(
+            f"train.chapters = {config.train.chapters}: schedule 'pipeline' has one chapter an epoch; expected "
+            f"{config.train.epochs} or 0"
+        )
+
+
+def prepare_kernels(comm: Any, config: Config) -> None:
+    """Compile the kernels, or load them: one rank of each host first, so that the others find them on disk."""
+    from . import kernels
+
+    with one_per_host_first(comm):
+        kernels.compile_all(threads=config.schedule.threads)
+
+
+def empty(problem: Problem, images: np.ndarray) -> DataSet:
+    """Return images without classes as a data set, to be classified."""
+    return DataSet(images, np.empty(0, np.uint8), problem.shape, problem.names)

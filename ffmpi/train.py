@@ -1,0 +1,98 @@
+"""The commands `train` and `resume`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from . import checkpoint, config, schedule
+from .config import Config
+from .errors import UserError
+from .metrics import Measurements
+from .mpi import together
+from .progress import Progress
+from .rundir import RunDirectory
+from .session import on_rank_0, set_threads, training_worker
+from .worker import Worker
+
+
+def train(comm: Any, config_path: str, run: str | None, settings: list[str], as_json: bool) -> None:
+    """Train a new network after the configuration file."""
+    settled: Config = on_rank_0(comm, lambda: config.read(config_path, settings))
+    directory = RunDirectory(Path(run)) if run else RunDirectory.default(config_path)
+    set_threads(settled)
+    worker = training_worker(comm, settled)
+    on_rank_0(comm, lambda: directory.create(settled, facts(comm)))
+    _run(comm, settled, worker, directory, 0, as_json)
+
+
+def resume(comm: Any, run: str, as_json: bool) -> None:
+    """Go on with the run in the directory `run` where its checkpoint was written, to the same bits."""
+    directory = RunDirectory(Path(run))
+
+    def read_header() -> checkpoint.Header:
+        if not directory.path.is_dir():
+            raise UserError(f"{run}: no such run directory")
+        directory.lock()
+        with checkpoint.reading(directory.checkpoint) as reader:
+            return reader.header
+
+    header: checkpoint.Header = on_rank_0(comm, read_header)
+    set_threads(header.config)
+    worker = training_worker(comm, header.config)
+    with together(comm):
+        worker_problem = worker.problem
+        if (header.shape, header.names, header.train) != (
+            worker_problem.shape, worker_problem.names, worker_problem.train,
+        ):  # fmt: skip
+            raise UserError(
+                f"{header.config.data.path or header.config.data.name}: {worker_problem.train} samples of shape "
+                f"{worker_problem.shape}; expected the {header.train} of shape {header.shape} the run was started with"
+            )
+        with checkpoint.reading(directory.checkpoint) as reader:
+            for name, parameters in worker.parameter_sets.items():
+                reader.load(name, parameters)
+    first = header.chapter
+    if comm.rank == 0:
+        directory.rewind(first * header.config.train.epochs // header.config.chapters)
+    _run(comm, header.config, worker, directory, first, as_json)
+
+
+def facts(comm: Any) -> dict[str, Any]:
+    """Return what only a running MPI knows, for environment.json."""
+    from mpi4py import MPI
+
+    return {"ranks": comm.size, "mpi": MPI.Get_library_version().split("\n")[0].strip("\0 ")}
+
+
+def _run(
+    comm: Any, settled: Config, worker: Worker, directory: RunDirectory, first_chapter: int, as_json: bool
+) -> None:
+    work = worker.placement.work
+    hosts = comm.gather(_host())
+    if comm.rank == 0:
+        progress = Progress(settled, worker.problem, worker.placement, hosts, as_json)
+        progress.start(directory.path, first_chapter)
+        problem = dataclasses.asdict(worker.problem)
+
+        def report(chapter: int, measurements: Measurements) -> None:
+            epoch = (chapter + 1) * work.epochs_per_chapter
+            record = measurements.record(epoch, worker.problem.train * work.epochs_per_chapter)
+            directory.append(record)
+            progress.chapter(record)
+
+        worker.on_batch = progress.batch
+        worker.on_report = report
+        worker.on_save = lambda chapter: checkpoint.Writer(directory.checkpoint, settled, problem, chapter + 1)
+    with together(comm):
+        steps = schedule.steps_of(settled.schedule.name, work, comm.rank, first_chapter)
+    worker.execute(steps)
+    if comm.rank == 0:
+        progress.finish(directory)
+
+
+def _host() -> str:
+    import platform
+
+    return platform.node()

@@ -1,0 +1,325 @@
+"""One rank executing a schedule: the only place where the network and MPI meet."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .checkpoint import Writer
+from .classify import Head
+from .config import Config
+from .data import DataSet
+from .errors import UserError
+from .inputs import Composer, Labels
+from .layer import Activations, Layer, Parameters, rate_at, widths
+from .link import Link
+from .metrics import METHODS, RANK, Measurements
+from .mpi import Driver, wait
+from .rules import goodness, judge
+from .schedule import Placement, Steps, Work
+from .schedule import steps as s
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The sizes that the data set gives to a run; every rank knows them."""
+
+    shape: tuple[int, ...]  # of an image
+    names: tuple[str, ...]  # of the classes
+    train: int  # samples
+    test: int
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of an image."""
+        return int(np.prod(self.shape))
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.names)
+
+
+def rows_of(config: Config, classes: int) -> int:
+    """Return the rows of the largest batch: positives, negatives and neutral inputs, or one image with every class."""
+    return max(config.train.batch * (3 if config.head_layers else 2), classes)
+
+
+def work_of(config: Config, problem: Problem, ranks: int) -> Work:
+    """Return what the schedule has to know of a run."""
+    batch, head_layers = config.train.batch, config.head_layers
+    sizes = widths(config, problem.pixels, problem.classes)
+    forward_rows = batch * (3 if head_layers else 2)
+    costs = [2.0 * (forward_rows + 2 * batch) * inputs * units for inputs, units in zip(sizes, sizes[1:], strict=False)]
+    if head_layers:
+        costs.append(4.0 * batch * problem.classes * sum(config.network.layers[layer] for layer in head_layers))
+    methods = config.classify.methods
+    return Work(
+        ranks=ranks,
+        layers=len(config.network.layers),
+        head_layers=head_layers,
+        costs=tuple(costs),
+        depth=config.schedule.depth,
+        epochs=config.train.epochs,
+        chapters=config.chapters,
+        batches=-(-problem.train // batch),
+        softmax_batches=-(-problem.test // batch) if "softmax" in methods else 0,
+        goodness_batches=-(-problem.test // images_at_once(config, problem.classes)) if "goodness" in methods else 0,
+        softmax_every=config.classify.softmax_every,
+        goodness_every=config.classify.goodness_every,
+        save_every=config.checkpoint.every,
+    )
+
+
+def images_at_once(config: Config, classes: int) -> int:
+    """Return how many images are scored by goodness in one batch, each with all its candidates."""
+    return rows_of(config, classes) // classes
+
+
+class Worker:
+    """The layers, links and data of one rank, and a method for each kind of step."""
+
+    def __init__(
+        self, comm: Any, config: Config, problem: Problem, placement: Placement, train: DataSet | None,
+        test: DataSet | None,
+    ) -> None:  # fmt: skip
+        """Make the rank's share of the network.
+
+        `train` and `test` have images on the rank of the first layer, classes where a head or a score needs them, and
+        may be None where a rank needs neither.
+        """
+        self.comm, self.config, self.problem, self.placement = comm, config, problem, placement
+        rank, rows, classes = comm.rank, rows_of(config, problem.classes), problem.classes
+        sizes = widths(config, problem.pixels, classes)
+        self.layers = {i: Layer(config, i, sizes[i], rows) for i in placement.layers(rank)}
+        self.head = Head(config, classes, config.train.batch) if placement.head == rank else None
+        # What each layer puts out just now (-1: the input); entries that belong to a link change with its slots.
+        self.held = {layer: Activations(sizes[layer + 1], rows) for layer in self.layers}
+        if 0 in self.layers:
+            self.held[-1] = Activations(sizes[0], rows)
+        self.collected: dict[int, Activations] = {}
+        self.links: dict[s.LinkId, Link] = {}
+        for tag, link in enumerate(placement.links):
+            if rank in (link.source, link.target):
+                count = config.train.batch if link.neutral else rows
+                buffers = [Activations(sizes[link.layer + 1], count) for _ in range(link.depth)]
+                peer = link.target if rank == link.source else link.source
+                self.links[link] = Link(comm, peer, tag, buffers, config.schedule.timeout)
+        self.labels = None if train is None else Labels(config, train.classes, classes)
+        self.test = test
+        self.composers = {
+            split: Composer(config, data, classes)
+            for split, data in (("train", train), ("test", test))
+            if data is not None and data.images is not None
+        }
+        self.scores = np.zeros((problem.test, classes), np.float32)
+        self.measurements = Measurements.zeros(len(config.network.layers), comm.size)
+        self.parameter_sets = self._parameter_sets()
+        self.data_bytes = sum(
+            part.nbytes for data in (train, test) if data for part in (data.images, data.classes) if part is not None
+        )
+        self.spent: dict[type, float] = {}
+        self.flop = 0.0
+        self.epoch = 0
+        self.on_batch: Callable[[int, int], None] = lambda epoch, index: None
+        self.on_report: Callable[[int, Measurements], None] = lambda chapter, measurements: None
+        self.on_save: Callable[[int], Writer | None] = lambda chapter: None
+        self._do: dict[type, Callable[[Any], None]] = {
+            s.Renew: self._renew,
+            s.Compose: self._compose,
+            s.Post: lambda step: self.links[step.link].post(step.slot),
+            s.Receive: self._receive,
+            s.Reserve: self._reserve,
+            s.Send: lambda step: self.links[step.link].send(step.slot),
+            s.Forward: self._forward,
+            s.Update: self._update,
+            s.Collect: self._collect,
+            s.Learn: self._learn,
+            s.Score: self._score,
+            s.Report: self._report,
+            s.Save: self._save,
+        }
+
+    def _parameter_sets(self) -> dict[str, Parameters]:
+        """Return what a checkpoint holds of this rank, by name: ``layers/0``, ..., ``head/1``, ..."""
+        sets = {f"layers/{index}": layer.parameters for index, layer in self.layers.items()}
+        if self.head:
+            sets |= {f"head/{layer}": block for layer, block in self.head.blocks.items()}
+        return sets
+
+    def execute(self, steps: Steps) -> None:
+        """Carry out `steps` to the end; messages travel meanwhile."""
+        driver = Driver(self.comm)
+        try:
+            before = self._began = time.perf_counter()
+            for step in steps:
+                kind = type(step)
+                self._do[kind](step)
+                now = time.perf_counter()
+                self.spent[kind] = self.spent.get(kind, 0.0) + now - before
+                before = now
+        finally:
+            driver.close()
+
+    # -- Batches ------------------------------------------------------------------------------------------------------
+    def _samples(self, batch: s.Batch) -> tuple[int, int]:
+        """Return the first sample and the number of samples of a batch."""
+        held_out = batch.stream in ("softmax", "goodness")
+        size = self.config.train.batch
+        if batch.stream == "goodness":
+            size = images_at_once(self.config, self.problem.classes)
+        total = self.problem.test if held_out else self.problem.train
+        return batch.index * size, min(size, total - batch.index * size)
+
+    def _rows(self, batch: s.Batch) -> int:
+        shares = {"pairs": 2, "neutral": 1, "softmax": 1, "goodness": self.problem.classes}
+        share = shares.get(batch.stream, 3 if self.config.head_layers else 2)
+        return share * self._samples(batch)[1]
+
+    def _renew(self, step: s.Renew) -> None:
+        self.epoch = step.epoch
+        if self.labels:
+            self.labels.renew(step.epoch)
+
+    def _compose(self, step: s.Compose) -> None:
+        batch, out = step.batch, self.held[-1]
+        if batch.stream in ("softmax", "goodness"):
+            composer = self.composers["test"]
+            fill = composer.neutral if batch.stream == "softmax" else composer.candidates
+            fill(*self._samples(batch), out)
+            return
+        assert self.labels is not None
+        self.composers["train"].training(self.labels, batch.index, batch.stream, bool(self.config.head_layers), out)
+        self.on_batch(self.epoch, batch.index)
+
+    # -- Links --------------------------------------------------------------------------------------------------------
+    def _receive(self, step: s.Receive) -> None:
+        buffer = self.links[step.link].wait(step.slot)
+        (self.collected if step.link.neutral else self.held)[step.link.layer] = buffer
+
+    def _reserve(self, step: s.Reserve) -> None:
+        buffer = self.links[step.link].wait(step.slot)
+        (self.collected if step.link.neutral else self.held)[step.link.layer] = buffer
+
+    # -- Layers -------------------------------------------------------------------------------------------------------
+    def _forward(self, step: s.Forward) -> None:
+        layer, rows = self.layers[step.layer], self._rows(step.batch)
+        a, out = self.held[step.layer - 1], self.held[step.layer]
+        layer.forward(a, out, rows)
+        self.flop += 2.0 * rows * layer.parameters.inputs * layer.units
+        if step.batch.stream == "goodness":
+            out.score[:rows] = a.score[:rows]
+            if step.layer >= min(1, len(self.config.network.layers) - 1):
+                out.score[:rows] += goodness(self.config.rule, out.total[:rows], layer.units)
+
+    def _update(self, step: s.Update) -> None:
+        layer, pairs = self.layers[step.layer], self._samples(step.batch)[1]
+        a, out = self.held[step.layer - 1], self.held[step.layer]
+        said = judge(self.config.rule, out.total[: 2 * pairs], layer.units, pairs)
+        if not np.isfinite(said.loss):
+            raise UserError(
+                f"layer {step.layer + 1}, epoch {step.epoch + 1}, batch {step.batch.index + 1}: the loss is {said.loss}; "
+                f"expected a finite number: lower optimizer.rate = {self.config.optimizer.rate:g}"
+            )
+        layer.update(a, out, said.coefficients, rate_at(self.config, self.config.optimizer, step.epoch))
+        active = int(np.count_nonzero(said.coefficients))
+        self.flop += 2.0 * active * layer.parameters.inputs * layer.units
+        self.measurements.layers[step.layer] += (
+            said.loss, said.positive_goodness, said.negative_goodness, 2 * pairs, active,
+        )  # fmt: skip
+
+    # -- Classifiers --------------------------------------------------------------------------------------------------
+    def _collect(self, step: s.Collect) -> None:
+        count = self._samples(step.batch)[1]
+        first = 2 * count if step.batch.stream == "train" else 0
+        if self.head:
+            self.collected[step.layer] = self.head.inputs[step.layer]
+        source, target = self.held[step.layer], self.collected[step.layer]
+        target.h[:, :count] = source.h[:, first : first + count]
+        target.total[:count] = source.total[first : first + count]
+
+    def _learn(self, step: s.Learn) -> None:
+        assert self.head is not None and self.labels is not None
+        classes = self.labels.classes[self.labels.batch(step.batch.index)]
+        said = self.head.learn(self.collected, classes, rate_at(self.config, self.config.head.optimizer, step.epoch))
+        self.measurements.head += (said.loss, said.correct, len(classes))
+
+    def _score(self, step: s.Score) -> None:
+        first, count = self._samples(step.batch)
+        if step.batch.stream == "softmax":
+            assert self.head is not None
+            scores = self.head.scores(self.collected, count)
+        else:
+            classes = self.problem.classes
+            scores = self.held[self.placement.work.layers - 1].score[: count * classes].reshape(count, classes)
+        self.scores[first : first + count] = scores
+        if self.test is not None:
+            correct = np.count_nonzero(scores.argmax(axis=1) == self.test.classes[first : first + count])
+            self.measurements.held_out[METHODS.index(step.batch.stream)] += (correct, count)
+
+    # -- Bringing together --------------------------------------------------------------------------------------------
+    def memory(self) -> dict[str, float]:
+        """Return this rank's memory in bytes: the peak so far, and what it owns."""
+        weights = sum(parameters.nbytes for parameters in self.parameter_sets.values())
+        links = sum(link.nbytes for link in self.links.values())
+        return {
+            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0,
+            "owned_bytes": float(weights + links + self.data_bytes),
+            "weight_bytes": float(weights),
+            "link_bytes": float(links),
+            "data_bytes": float(self.data_bytes),
+        }
+
+    def _report(self, step: s.Report) -> None:
+        waiting = sum(self.spent.get(kind, 0.0) for kind in (s.Receive, s.Reserve))
+        computing = sum(
+            self.spent.get(kind, 0.0) for kind in (s.Compose, s.Forward, s.Update, s.Collect, s.Learn, s.Score)
+        )
+        seconds = time.perf_counter() - self._began
+        numbers = {"seconds": seconds, "computing": computing, "waiting": waiting, "flop": self.flop} | self.memory()
+        self.measurements.ranks[self.comm.rank] = [numbers[name] for name in RANK]
+        total = Measurements.zeros(len(self.measurements.layers), self.comm.size)
+        wait(self.comm.Ireduce(self.measurements.flat, total.flat), self.config.schedule.timeout, "the measurements")
+        if self.comm.rank == 0:
+            self.on_report(step.chapter, total)
+        self.measurements.flat[:] = 0
+        self.spent.clear()
+        self.flop = 0.0
+        self._began = time.perf_counter()
+
+    def _save(self, step: s.Save) -> None:
+        """Send every array to rank 0, one at a time, in the order of the names: rank 0 never holds two."""
+        writer = self.on_save(step.chapter) if self.comm.rank == 0 else None
+        timeout = self.config.schedule.timeout
+        for name, owner, inputs, units in self._all_parameter_sets():
+            mine = self.parameter_sets.get(name)
+            shapes = Parameters.shapes_of(inputs, units)
+            for tag, (array_name, shape) in enumerate(shapes.items()):
+                if mine is not None:
+                    array = mine.array(array_name)
+                    if owner != 0:
+                        wait(self.comm.Isend(array, 0, _SAVE + tag), timeout, "rank 0 to save")
+                elif self.comm.rank == 0:
+                    array = np.empty(shape, np.float32 if array_name != "steps" else np.int64)
+                    wait(self.comm.Irecv(array, owner, _SAVE + tag), timeout, f"rank {owner} to save")
+                if writer is not None:
+                    writer.put(f"{name}/{array_name}", array)
+        if writer is not None:
+            writer.commit()
+
+    def _all_parameter_sets(self) -> list[tuple[str, int, int, int]]:
+        """Return name, rank, inputs and units of all parameter sets of the network."""
+        sizes = widths(self.config, self.problem.pixels, self.problem.classes)
+        rank_of = self.placement.rank_of
+        sets = [(f"layers/{i}", rank_of(i), sizes[i], sizes[i + 1]) for i in range(len(sizes) - 1)]
+        for layer in self.config.head_layers:
+            sets.append((f"head/{layer}", rank_of(len(sizes) - 1), sizes[layer + 1], self.problem.classes))
+        return sets
+
+
+_SAVE = 10_000  # tags of saving, beyond those of the links

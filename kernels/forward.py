@@ -1,0 +1,85 @@
+"""The fused forward: product, row scale, bias, ReLU and row sum of squares in one pass."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from .simd import LANES, add, fma, horizontal_sum, load, mul, relu, splat, store
+from .tile import FORWARD_ROWS, PANELS, forward_tile
+
+
+@njit(nogil=True, cache=True)
+def _columns(first, last, a, scale, w, bias, h, squares, rows, rectify):  # type: ignore[no-untyped-def]
+    """Compute the column tiles [first, last): no two of them touch the same memory."""
+    inputs, pitch, out_pitch = w.shape[1] // LANES, a.shape[1], h.shape[1]
+    w_panel = w.shape[1] * LANES
+    tile = np.empty(FORWARD_ROWS * PANELS * LANES, np.float32)
+    for column in range(first, last):
+        panel = column * PANELS
+        width = min(PANELS, len(w) - panel)
+        for row in range(0, rows, FORWARD_ROWS):
+            forward_tile(width, a, row * LANES, pitch * LANES, w, panel * w_panel, w_panel, inputs, tile)
+            for i in range(FORWARD_ROWS):
+                row_scale = splat(scale[row + i])
+                for j in range(width):
+                    z = fma(load(tile, (i * width + j) * LANES), row_scale, load(bias, (panel + j) * LANES))
+                    if rectify:
+                        z = relu(z)
+                    store(h, ((panel + j) * out_pitch + row + i) * LANES, z)
+                    squares[panel + j, row + i] = horizontal_sum(mul(z, z))
+
+
+@njit(nogil=True, cache=True, parallel=True)
+def _columns_parallel(threads, a, scale, w, bias, h, squares, rows, rectify):  # type: ignore[no-untyped-def]
+    columns = -(-len(w) // PANELS)
+    for t in prange(threads):
+        first, last = columns * t // threads, columns * (t + 1) // threads
+        _columns(first, last, a, scale, w, bias, h, squares, rows, rectify)
+
+
+@njit(nogil=True, cache=True)
+def _sum_blocks(squares, total, rows):  # type: ignore[no-untyped-def]
+    """Add the panels' row sums panel by panel: one order for every number of threads. `squares` has whole vectors."""
+    for row in range(0, rows, LANES):
+        value = load(squares, row)
+        for panel in range(1, len(squares)):
+            value = add(value, load(squares, panel * squares.shape[1] + row))
+        store(total, row, value)
+
+
+def forward(
+    a: np.ndarray,
+    scale: np.ndarray,
+    w: np.ndarray,
+    bias: np.ndarray,
+    h: np.ndarray,
+    total: np.ndarray,
+    squares: np.ndarray,
+    rows: int,
+    *,
+    rectify: bool = True,
+    threads: int = 1,
+) -> None:
+    """Compute h = max(scale * (a W) + bias, 0) and the row sums of h squared, see `reference.forward`.
+
+    Parameters
+    ----------
+    a : (input panels, pitch, 16) float32 activations of the previous layer
+    scale : (pitch,) float32, the normalisation of each row of a
+    w : (unit panels, inputs padded, 16) float32
+    bias : (unit panels, 16) float32
+    h : (unit panels, pitch, 16) float32, written; rows beyond `rows`, up to the next multiple of 8, are overwritten
+    total : (pitch,) float32, written: sum over the units of h squared
+    squares : (unit panels, pitch rounded up to 16) float32, scratch
+    rows : how many rows count
+    rectify : leave out the ReLU if false
+    threads : Numba threads to share the column panels
+    """
+    if rows == 0:
+        return
+    if threads == 1:
+        _columns(0, -(-len(w) // PANELS), a, scale, w, bias, h, squares, rows, rectify)
+    else:
+        _columns_parallel(threads, a, scale, w, bias, h, squares, rows, rectify)
+    _sum_blocks(squares, total, rows)

@@ -1,0 +1,48 @@
+"""Where the numbers lie: matrices in column panels of sixteen.
+
+Activations of shape (rows, units) are kept as (panels, rows, 16), weights of shape (inputs, units) as
+(panels, inputs, 16), so that a kernel only ever walks forward in memory and nothing is packed per call. Units and
+inputs are padded to a multiple of 16, rows to a multiple of 8; padded weights and activities are zero and stay zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .simd import LANES
+
+ROWS = 8
+_LINE = 64
+
+
+def panels_of(units: int) -> int:
+    """Return how many panels hold `units` columns."""
+    return -(-units // LANES)
+
+
+def padded_rows(rows: int) -> int:
+    """Return `rows` rounded up to what a forward tile takes."""
+    return -(-rows // ROWS) * ROWS
+
+
+def zeros(*shape: int) -> np.ndarray:
+    """Return a float32 array of zeros that starts on a cache line: a vector never straddles two lines."""
+    size = int(np.prod(shape, dtype=np.int64))
+    raw = np.zeros(size * 4 + _LINE, np.uint8)
+    start = -raw.ctypes.data % _LINE
+    return raw[start : start + size * 4].view(np.float32).reshape(shape)
+
+
+def to_panels(matrix: np.ndarray, pitch: int | None = None) -> np.ndarray:
+    """Return `matrix` (rows, columns) float32 as new zero-padded panels (panels, pitch or rows, 16)."""
+    rows, columns = matrix.shape
+    panels = zeros(panels_of(columns), pitch or rows, LANES)
+    padded = np.zeros((rows, len(panels) * LANES), np.float32)
+    padded[:, :columns] = matrix
+    panels[:, :rows] = padded.reshape(rows, len(panels), LANES).transpose(1, 0, 2)
+    return panels
+
+
+def from_panels(panels: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Return the first `rows` and `columns` of panels (panels, pitch, 16) as a row-major float32 matrix."""
+    return np.ascontiguousarray(panels[:, :rows].transpose(1, 0, 2).reshape(rows, -1)[:, :columns])

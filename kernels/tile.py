@@ -1,0 +1,129 @@
+"""The register tile: the inner loop of both matrix products.
+
+A tile of rows x panels accumulators stays in registers while the product's common index runs; every step loads one
+vector a panel, broadcasts one number a row and makes rows x panels fused multiply-adds. Each accumulator adds its
+terms in the order of the common index, so the result does not depend on the tile's size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .simd import LANES, build_call, build_load, build_prefetch, build_splat, build_store, element
+
+_WIDE = bool(llvm.get_host_cpu_features().get("avx512f", False))
+
+#: Rows of activations in a forward tile, panels in any tile, inputs in an update tile: with 32 registers of 16 lanes
+#: (AVX-512) 24 accumulators hide the latency of the fused multiply-add; 16 registers of 8 lanes hold 8 or 12.
+FORWARD_ROWS = 8 if _WIDE else 4
+UPDATE_INPUTS = 8 if _WIDE else 4
+PANELS = 3 if _WIDE else 1
+
+_INDEX = ir.IntType(64)
+
+
+def _constant(value: int) -> Any:
+    return ir.Constant(_INDEX, value)
+
+
+class _Accumulators:
+    """rows x panels vectors in stack slots, which LLVM promotes to registers."""
+
+    def __init__(self, builder: Any, rows: int, panels: int) -> None:
+        zero = ir.Constant(ir.VectorType(ir.FloatType(), LANES), [0.0] * LANES)
+        self.builder = builder
+        self.slots = [[cgutils.alloca_once_value(builder, zero) for _ in range(panels)] for _ in range(rows)]
+        for row in self.slots:
+            for slot in row:
+                builder.store(zero, slot)
+
+    def step(self, a: Any, a_stride: int, vectors: list[Any]) -> None:
+        """Add the outer product of the numbers a[0], a[a_stride], ... and the vectors."""
+        builder = self.builder
+        for i, row in enumerate(self.slots):
+            number = build_splat(builder, builder.load(builder.gep(a, [_constant(i * a_stride)])))
+            for slot, value in zip(row, vectors, strict=True):
+                builder.store(build_call(builder, "fma", number, value, builder.load(slot)), slot)
+
+    def write(self, out: Any) -> None:
+        """Store all accumulators, row after row, from `out` on."""
+        flat = [slot for row in self.slots for slot in row]
+        for i, slot in enumerate(flat):
+            build_store(self.builder, self.builder.load(slot), self.builder.gep(out, [_constant(i * LANES)]))
+
+
+@intrinsic
+def forward_tile(
+    typingctx: Any, panels: Any, a: Any, a_index: Any, a_panel: Any, w: Any, w_index: Any, w_panel: Any, inputs: Any,
+    out: Any,
+) -> Any:  # fmt: skip
+    """Compute out[i, j, :] = sum over k of a[i, k] * w[k, j, :].
+
+    FORWARD_ROWS rows i, `panels` panels j of w (at most PANELS) and 16 x `inputs` values k. `a_panel` and `w_panel` are
+    the distances, in floats, between panels of a and of w.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        width, _, a_start, a_step, _, w_start, w_step, groups, _ = args
+        a_base = element(context, builder, signature.args[1], args[1], a_start)
+        w_base = element(context, builder, signature.args[4], args[4], w_start)
+        out_base = element(context, builder, signature.args[8], args[8], _constant(0))
+        for panels in range(1, PANELS + 1):
+            with builder.if_then(builder.icmp_signed("==", width, _constant(panels))):
+                accumulators = _Accumulators(builder, FORWARD_ROWS, panels)
+                jumps = [builder.mul(w_step, _constant(j)) for j in range(panels)]
+                with cgutils.for_range(builder, groups) as group:
+                    a_group = builder.gep(a_base, [builder.mul(group.index, a_step)])
+                    for row in range(FORWARD_ROWS):
+                        near = builder.add(a_step, _constant(row * LANES))
+                        build_prefetch(builder, builder.gep(a_group, [near]))
+                    w_group = builder.gep(w_base, [builder.mul(group.index, _constant(LANES * LANES))])
+                    with cgutils.for_range(builder, _constant(LANES)) as lane:
+                        w_line = builder.gep(w_group, [builder.mul(lane.index, _constant(LANES))])
+                        vectors = [build_load(builder, builder.gep(w_line, [jump])) for jump in jumps]
+                        for jump in jumps:
+                            soon = builder.add(jump, _constant(LANES * LANES))
+                            build_prefetch(builder, builder.gep(w_line, [soon]))
+                        accumulators.step(builder.gep(a_group, [lane.index]), LANES, vectors)
+                accumulators.write(out_base)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(index, a, index, index, w, index, index, index, out), codegen
+
+
+@intrinsic
+def update_tile(
+    typingctx: Any, panels: Any, a: Any, a_index: Any, rows: Any, count: Any, g: Any, g_panel: Any, out: Any
+) -> Any:
+    """Compute out[i, j, :] = sum over r of a[rows[r], i] * g[r, j, :].
+
+    UPDATE_INPUTS inputs i of one panel of a, `panels` panels j of g (at most PANELS), `g_panel` floats apart, and the
+    first `count` entries of `rows` (int64).
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        width, _, a_start, _, count, _, g_step, _ = args
+        a_base = element(context, builder, signature.args[1], args[1], a_start)
+        g_base = element(context, builder, signature.args[5], args[5], _constant(0))
+        out_base = element(context, builder, signature.args[7], args[7], _constant(0))
+        for panels in range(1, PANELS + 1):
+            with builder.if_then(builder.icmp_signed("==", width, _constant(panels))):
+                accumulators = _Accumulators(builder, UPDATE_INPUTS, panels)
+                jumps = [builder.mul(g_step, _constant(j)) for j in range(panels)]
+                with cgutils.for_range(builder, count) as step:
+                    row = builder.load(element(context, builder, signature.args[3], args[3], step.index))
+                    line = builder.gep(g_base, [builder.mul(step.index, _constant(LANES))])
+                    vectors = [build_load(builder, builder.gep(line, [jump])) for jump in jumps]
+                    accumulators.step(builder.gep(a_base, [builder.mul(row, _constant(LANES))]), 1, vectors)
+                accumulators.write(out_base)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(index, a, index, rows, index, g, index, out), codegen
