@@ -24,7 +24,6 @@ from .errors import UserError
 from .layer import Parameters
 
 FORMAT = 1
-_LONGEST = 1 << 20  # characters of a text attribute
 
 
 class Writer:
@@ -36,10 +35,11 @@ class Writer:
         self._file = self._guard(lambda: h5py.File(self._partial, "w", locking=False))
         self._file.attrs.update(
             {
+                # Text of fixed length: reading HDF5's variable-length strings from a damaged file may never end.
                 "format": FORMAT,
-                "ffmpi": __version__,
-                "config": dump(config),
-                "problem": json.dumps(problem),
+                "ffmpi": np.bytes_(__version__),
+                "config": np.bytes_(dump(config).encode()),
+                "problem": np.bytes_(json.dumps(problem).encode()),
                 "chapter": chapter,
             }
         )
@@ -50,9 +50,13 @@ class Writer:
         except OSError as error:
             raise UserError(f"{self._partial}: cannot write the checkpoint ({error}); the previous one is intact") from None
 
-    def put(self, name: str, array: np.ndarray) -> None:
-        """Write one array."""
-        self._guard(lambda: self._file.create_dataset(name, data=array))
+    def create(self, name: str, shape: tuple[int, ...], dtype: type) -> None:
+        """Make room for an array."""
+        self._guard(lambda: self._file.create_dataset(name, shape, dtype))
+
+    def write(self, name: str, array: np.ndarray, part: slice | tuple[()] = ()) -> None:
+        """Write an array that there is room for, or the rows of it in `part`."""
+        self._guard(lambda: self._file[name].__setitem__(part, array))
 
     def commit(self) -> None:
         """Make what was written the checkpoint: on the disk first, then under its name."""
@@ -93,31 +97,39 @@ class Reader:
     def _fail(self, found: str, expected: str) -> UserError:
         return UserError(f"{self.path}: {found}; expected {expected}")
 
-    def _attribute(self, name: str, kind: type) -> Any:
+    def _number(self, name: str) -> int:
+        return int(self._attribute(name, "i"))
+
+    def _text(self, name: str) -> str:
         try:
-            value = self._file.attrs[name]
+            return bytes(self._attribute(name, "S")).decode()
+        except UnicodeDecodeError:
+            raise self._fail(f"attribute {name!r} is not text", "UTF-8") from None
+
+    def _attribute(self, name: str, kind: str) -> Any:
+        """Return a scalar attribute of NumPy kind `kind`, looking at its type before its value is read."""
+        try:
+            attribute = h5py.h5a.open(self._file.id, name.encode())
+            if attribute.shape == () and attribute.dtype.kind == kind:
+                return self._file.attrs[name]
         except (KeyError, OSError, RuntimeError, TypeError, ValueError):
-            raise self._fail(f"no readable attribute {name!r}", "an ffmpi checkpoint") from None
-        if kind is int and isinstance(value, np.integer):
-            return int(value)
-        if not isinstance(value, kind) or (isinstance(value, str) and len(value) > _LONGEST):
-            raise self._fail(f"attribute {name!r} is a {type(value).__name__}", f"{kind.__name__} in an ffmpi checkpoint")
-        return value
+            pass
+        raise self._fail(f"no readable attribute {name!r}", "an ffmpi checkpoint")
 
     def _header(self) -> Header:
-        if (number := self._attribute("format", int)) != FORMAT:
+        if (number := self._number("format")) != FORMAT:
             raise self._fail(f"checkpoint format {number}", f"format {FORMAT}, as written by ffmpi {__version__}")
-        config = parse(self._attribute("config", str), f"{self.path} (attribute config)", [])
+        config = parse(self._text("config"), f"{self.path} (attribute config)", [])
         try:
-            problem = json.loads(self._attribute("problem", str))
+            problem = json.loads(self._text("problem"))
             shape, names = tuple(map(int, problem["shape"])), tuple(map(str, problem["names"]))
             train = int(problem["train"])
         except (ValueError, TypeError, KeyError):
             raise self._fail("attribute 'problem' cannot be read", "image shape, class names and sample count") from None
-        chapter = self._attribute("chapter", int)
+        chapter = self._number("chapter")
         if min(shape, default=0) < 1 or not 2 <= len(names) <= 256 or train < 1 or not 0 <= chapter <= config.chapters:
             raise self._fail("impossible sizes in the header", "positive sizes, 2 to 256 classes, a chapter of the run")
-        return Header(config, shape, names, train, chapter, self._attribute("ffmpi", str))
+        return Header(config, shape, names, train, chapter, self._text("ffmpi"))
 
     def array(self, name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
         """Return the array `name`, which must have `shape` and `dtype`, lie in this file, and be finite."""
@@ -142,7 +154,9 @@ class Reader:
 
     def load(self, name: str, parameters: Parameters) -> None:
         """Fill `parameters` from the group `name`."""
-        for array_name, shape in Parameters.shapes_of(parameters.inputs, parameters.units).items():
+        config = self.header.config
+        optimizer = config.optimizer if name.startswith("layers") else config.head.optimizer
+        for array_name, shape in Parameters.shapes_of(parameters.inputs, parameters.units, optimizer).items():
             dtype = np.int64 if array_name == "steps" else np.float32
             parameters.set_array(array_name, self.array(f"{name}/{array_name}", shape, dtype))
 

@@ -35,7 +35,7 @@ class Head:
             weights = np.zeros((count, classes), np.float32)
             if config.head.init == "uniform":
                 weights = draws.uniform(config.seed, draws.Purpose.HEAD, layer, (count, classes), bound)
-            self.blocks[layer] = Parameters.new(weights)
+            self.blocks[layer] = Parameters.new(weights, config.head.optimizer)
         self.inputs = {layer: Activations(count, rows) for layer, count in zip(self.layers, units, strict=True)}
         self._logits = Activations(classes, rows)
         self._squares = kernels.zeros(kernels.panels_of(classes), len(self._logits.total))

@@ -20,30 +20,38 @@ class Purpose(IntEnum):
     NEGATIVES = 4
 
 
-def words(seed: int, purpose: Purpose, chapter: int, index: int, count: int) -> np.ndarray:
-    """Return `count` uint64 words for a layer or sample range `index` in a chapter or epoch."""
+def _generator(seed: int, purpose: Purpose, epoch: int, layer: int) -> np.random.Philox:
     key = np.array([seed, purpose], np.uint64)
-    counter = np.array([0, 0, index, chapter], np.uint64)
-    return np.random.Philox(key=key, counter=counter).random_raw(count)
+    return np.random.Philox(key=key, counter=np.array([0, 0, layer, epoch], np.uint64))
+
+
+def words(seed: int, purpose: Purpose, epoch: int, count: int) -> np.ndarray:
+    """Return `count` uint64 words, one a sample, for an epoch."""
+    return _generator(seed, purpose, epoch, 0).random_raw(count)
 
 
 def order(seed: int, epoch: int, count: int) -> np.ndarray:
     """Return a shuffle of range(count), int64: the indices sorted by a random word each."""
-    return np.argsort(words(seed, Purpose.ORDER, epoch, 0, count), kind="stable").astype(np.int64)
+    return np.argsort(words(seed, Purpose.ORDER, epoch, count), kind="stable").astype(np.int64)
 
 
 def wrong_classes(seed: int, epoch: int, classes: np.ndarray, number: int) -> np.ndarray:
     """Return for each of `classes` another class of the `number` there are, int64, evenly drawn."""
-    upper = words(seed, Purpose.NEGATIVES, epoch, 0, len(classes)) >> np.uint64(32)
+    upper = words(seed, Purpose.NEGATIVES, epoch, len(classes)) >> np.uint64(32)
     jump = (upper * np.uint64(number - 1)) >> np.uint64(32)
     return (classes.astype(np.int64) + 1 + jump.astype(np.int64)) % number
 
 
 def uniform(seed: int, purpose: Purpose, layer: int, shape: tuple[int, int], bound: float) -> np.ndarray:
     """Return float32 weights of `shape` evenly from [-bound, bound)."""
-    upper = words(seed, purpose, 0, layer, shape[0] * shape[1]) >> np.uint64(40)
-    unit = upper.astype(np.float32) * np.float32(2.0**-23) - np.float32(1)
-    return (unit * np.float32(bound)).reshape(shape)
+    generator = _generator(seed, purpose, 0, layer)
+    weights = np.empty(shape, np.float32)
+    for row in weights:  # row by row, to need no more memory than the weights
+        row[:] = (generator.random_raw(len(row)) >> np.uint64(40)).astype(np.float32)
+    weights *= np.float32(2.0**-23)
+    weights -= np.float32(1)
+    weights *= np.float32(bound)
+    return weights
 
 
 def normal(seed: int, purpose: Purpose, layer: int, shape: tuple[int, int], deviation: float) -> np.ndarray:
@@ -52,8 +60,12 @@ def normal(seed: int, purpose: Purpose, layer: int, shape: tuple[int, int], devi
     The bits set in one word are binomial, (64, 1/2), with deviation 4; a second word spreads each count evenly over
     its unit. No logarithm or cosine, whose last bit depends on the machine's library.
     """
-    raw = words(seed, purpose, 0, layer, 2 * shape[0] * shape[1])
-    count = np.bitwise_count(raw[0::2]).astype(np.float32)
-    spread = (raw[1::2] >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
-    unit = (count - np.float32(32.5) + spread) * np.float32(1 / np.sqrt(16 + 1 / 12))
-    return (unit * np.float32(deviation)).reshape(shape)
+    generator = _generator(seed, purpose, 0, layer)
+    weights = np.empty(shape, np.float32)
+    for row in weights:
+        raw = generator.random_raw(2 * len(row))
+        spread = (raw[1::2] >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+        row[:] = np.bitwise_count(raw[0::2]).astype(np.float32) + spread
+    weights -= np.float32(32.5)
+    weights *= np.float32(deviation / np.sqrt(16 + 1 / 12))
+    return weights

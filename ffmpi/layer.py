@@ -10,6 +10,9 @@ from . import draws, kernels
 from .config import Config, Network, Optimizer
 
 
+_WHOLE = slice(None)
+
+
 class Activations:
     """What one layer puts out for a batch: the unit in which data moves inside a rank and between ranks.
 
@@ -44,7 +47,10 @@ def row_scale(network: Network, activations: Activations) -> np.ndarray:
 
 @dataclass
 class Parameters:
-    """Weights (panels), bias and their moments; `steps` counts the updates. Used by layers and by the head."""
+    """Weights (panels), bias and their moments; `steps` counts the updates. Used by layers and by the head.
+
+    SGD has no second moments: then they are the first ones again, and neither touched nor saved.
+    """
 
     inputs: int
     units: int
@@ -54,40 +60,40 @@ class Parameters:
     steps: int = 0
 
     @classmethod
-    def new(cls, weights: np.ndarray) -> Parameters:
+    def new(cls, weights: np.ndarray, optimizer: Optimizer) -> Parameters:
         """Return parameters with row-major `weights` (inputs, units), no bias and no history."""
         inputs, units = weights.shape
         columns = kernels.panels_of(inputs) * kernels.LANES
         w = kernels.to_panels(weights, pitch=columns)
-        panels = len(w)
-        shapes = (w.shape, w.shape, (panels, kernels.LANES), (panels, kernels.LANES))
-        m, v, mb, vb = (kernels.zeros(*shape) for shape in shapes)
-        return cls(inputs, units, w, kernels.zeros(panels, kernels.LANES), (m, v, mb, vb))
+        bias = kernels.zeros(len(w), kernels.LANES)
+        m, mb = kernels.zeros(*w.shape), kernels.zeros(*bias.shape)
+        adam = optimizer.name == "adam"
+        v, vb = (kernels.zeros(*w.shape), kernels.zeros(*bias.shape)) if adam else (m, mb)
+        return cls(inputs, units, w, bias, (m, v, mb, vb))
 
     @staticmethod
-    def shapes_of(inputs: int, units: int) -> dict[str, tuple[int, ...]]:
+    def shapes_of(inputs: int, units: int, optimizer: Optimizer) -> dict[str, tuple[int, ...]]:
         """Return the names and shapes of what a checkpoint holds; all float32 but `steps`, int64."""
         matrix, row = (inputs, units), (units,)
-        return {
-            "weights": matrix, "bias": row, "weights_m": matrix, "weights_v": matrix, "bias_m": row, "bias_v": row,
-            "steps": (),
-        }  # fmt: skip
+        shapes = {"steps": (), "weights": matrix, "bias": row, "weights_m": matrix, "bias_m": row}
+        return shapes | ({"weights_v": matrix, "bias_v": row} if optimizer.name == "adam" else {})
 
     def _panels(self) -> dict[str, np.ndarray]:
         m, v, mb, vb = self.moments
         return {"weights": self.w, "bias": self.bias, "weights_m": m, "weights_v": v, "bias_m": mb, "bias_v": vb}
 
-    def array(self, name: str) -> np.ndarray:
-        """Return what a checkpoint holds under `name`, row-major."""
+    def array(self, name: str, part: slice = _WHOLE) -> np.ndarray:
+        """Return what a checkpoint holds under `name`, row-major; of a matrix only the rows in `part`."""
         if name == "steps":
             return np.array(self.steps, np.int64)
         panels = self._panels()[name]
         if panels.ndim == 2:
             return panels.reshape(-1)[: self.units].copy()
-        return kernels.from_panels(panels, self.inputs, self.units)
+        start, stop, _ = part.indices(self.inputs)
+        return kernels.from_panels(panels[:, start:stop], stop - start, self.units)
 
     def set_array(self, name: str, value: np.ndarray) -> None:
-        """Take over what `array` returned; padding stays zero."""
+        """Take over what `array` returned, whole; padding stays zero."""
         if name == "steps":
             self.steps = int(value)
             return
@@ -100,7 +106,7 @@ class Parameters:
     @property
     def nbytes(self) -> int:
         """Bytes of weights, bias and moments."""
-        return sum(array.nbytes for array in self._panels().values())
+        return sum({id(array): array.nbytes for array in self._panels().values()}.values())
 
     def step(
         self, optimizer: Optimizer, rate: float, a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray,
@@ -137,7 +143,7 @@ class Layer:
         draw = draws.normal if config.network.init == "normal" else draws.uniform
         bound = 1 / float(np.sqrt(inputs))
         weights = draw(config.seed, draws.Purpose.WEIGHTS, index, (inputs, self.units), bound)
-        self.parameters = Parameters.new(weights)
+        self.parameters = Parameters.new(weights, config.optimizer)
         self.threads = config.schedule.threads
         margin = -(-rows // kernels.LANES) * kernels.LANES
         self._squares = kernels.zeros(kernels.panels_of(self.units), margin)

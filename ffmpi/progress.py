@@ -17,8 +17,9 @@ from .schedule import Placement
 from .worker import Problem
 
 _EVERY = 0.2  # seconds between two changes of the live line
+MB = 2.0**20
 #: What a rank may need beyond its weights, links and data: interpreter, libraries, compiled kernels, one batch.
-ALLOWANCE = 200e6
+ALLOWANCE = 200 * MB
 
 
 class Progress:
@@ -51,7 +52,9 @@ class Progress:
             self.console.print(f"rank {rank} on {self.hosts[rank]}: {self.duties(rank)}")
         if work.ranks > 1:
             self.console.print(f"balance of the work: at most {self.placement.bound:.2f} times as fast as one rank")
-        where = f"from epoch {self._first + 1}" if self._first else f"{work.epochs} epochs"
+        where = f"epochs {self._first + 1} to {work.epochs}" if self._first else f"{work.epochs} epochs"
+        if self._first == work.epochs:
+            return
         self.console.print(f"{where}, schedule {self.config.schedule.name}, into {directory}")
         if self.console.is_terminal:
             self.status = self.console.status("starting")
@@ -63,10 +66,8 @@ class Progress:
         numbers = ", ".join(str(layer + 1) for layer in layers)
         parts = [f"layer{'s' if len(layers) > 1 else ''} {numbers}"] if layers else []
         if self.placement.head == rank:
-            parts.append("the softmax head")
-        if rank == 0:
-            parts.append("inputs, metrics and checkpoints")
-        return ", ".join(parts)
+            parts.append("softmax head")
+        return " + ".join(parts)
 
     def batch(self, epoch: int, index: int) -> None:
         """Change the live line."""
@@ -101,15 +102,18 @@ class Progress:
         parts.append("waiting " + " ".join(f"{100 * rank['waiting_share']:.0f} %" for rank in record["ranks"]))
         if epoch < self.config.train.epochs:
             parts.append(f"{_duration(self._left(epoch - self._first))} left")
-        self.console.print(", ".join(parts), soft_wrap=True)
+        self.console.print(", ".join(parts))
 
     def finish(self, directory: RunDirectory) -> None:
         """Print the result, and what each rank did and needed."""
         if self.status is not None:
             self.status.stop()
-        if self.as_json or self._last is None:
+        if self.as_json:
             return
-        table = Table(title="last chapter, by rank", title_justify="left")
+        if self._last is None:
+            self.console.print(f"nothing left to do: all {self.config.train.epochs} epochs are done")
+            return
+        table = Table(title="last epoch, by rank", title_justify="left", box=None, pad_edge=False)
         for name in ("rank", "host", "owns", "computing", "waiting", "GFLOP/s", "peak memory", "allowed"):
             table.add_column(name, justify="left" if name in ("host", "owns") else "right")
         for rank, numbers in enumerate(self._last["ranks"]):
@@ -120,10 +124,10 @@ class Progress:
                 f"{numbers['computing']:.2f} s",
                 f"{numbers['waiting']:.2f} s",
                 f"{numbers['gflops']:.0f}",
-                f"{numbers['peak_bytes'] / 1e6:.0f} MB",
-                f"{(numbers['owned_bytes'] + ALLOWANCE) / 1e6:.0f} MB",
+                f"{numbers['peak_bytes'] / MB:.0f} MB",
+                f"{(numbers['owned_bytes'] + ALLOWANCE) / MB:.0f} MB",
             )
-        self.console.print(table)
+        self.console.print(table, soft_wrap=False, width=None if self.console.is_terminal else 120)
         accuracy = ", ".join(f"{value:.2f} % by {method}" for method, value in self._last["accuracy"].items())
         self.console.print(f"held-out accuracy {accuracy}; {self._seconds:.1f} s of training; {directory.checkpoint}")
 

@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from . import data
 from .config import Config
 from .data import DataSet
@@ -86,7 +84,3 @@ def prepare_kernels(comm: Any, config: Config) -> None:
     with one_per_host_first(comm):
         kernels.compile_all(threads=config.schedule.threads)
 
-
-def empty(problem: Problem, images: np.ndarray) -> DataSet:
-    """Return images without classes as a data set, to be classified."""
-    return DataSet(images, np.empty(0, np.uint8), problem.shape, problem.names)

@@ -25,6 +25,10 @@ from .schedule import Placement, Steps, Work
 from .schedule import steps as s
 
 
+_SAVE = 10_000  # the tag of saving, beyond those of the links
+_SAVED_AT_ONCE = 1 << 18  # numbers
+
+
 @dataclass(frozen=True)
 class Problem:
     """The sizes that the data set gives to a run; every rank knows them."""
@@ -293,33 +297,52 @@ class Worker:
         self._began = time.perf_counter()
 
     def _save(self, step: s.Save) -> None:
-        """Send every array to rank 0, one at a time, in the order of the names: rank 0 never holds two."""
+        """Bring every array to rank 0, a few rows at a time, in the order of the names: rank 0 never holds a layer."""
         writer = self.on_save(step.chapter) if self.comm.rank == 0 else None
-        timeout = self.config.schedule.timeout
-        for name, owner, inputs, units in self._all_parameter_sets():
-            mine = self.parameter_sets.get(name)
-            shapes = Parameters.shapes_of(inputs, units)
-            for tag, (array_name, shape) in enumerate(shapes.items()):
-                if mine is not None:
-                    array = mine.array(array_name)
-                    if owner != 0:
-                        wait(self.comm.Isend(array, 0, _SAVE + tag), timeout, "rank 0 to save")
-                elif self.comm.rank == 0:
-                    array = np.empty(shape, np.float32 if array_name != "steps" else np.int64)
-                    wait(self.comm.Irecv(array, owner, _SAVE + tag), timeout, f"rank {owner} to save")
+        for name, owner, shapes in self._all_parameter_sets():
+            for array_name, shape in shapes.items():
+                dtype = np.int64 if array_name == "steps" else np.float32
                 if writer is not None:
-                    writer.put(f"{name}/{array_name}", array)
+                    writer.create(f"{name}/{array_name}", shape, dtype)
+                for part in _parts(shape):
+                    array = self._bring(name, array_name, owner, part, shape, dtype)
+                    if writer is not None and array is not None:
+                        writer.write(f"{name}/{array_name}", array, part)
         if writer is not None:
             writer.commit()
 
-    def _all_parameter_sets(self) -> list[tuple[str, int, int, int]]:
-        """Return name, rank, inputs and units of all parameter sets of the network."""
-        sizes = widths(self.config, self.problem.pixels, self.problem.classes)
+    def _bring(
+        self, name: str, array_name: str, owner: int, part: Any, shape: tuple[int, ...], dtype: type
+    ) -> np.ndarray | None:
+        """Return a part of an array on rank 0, which its owner sends there; None on other ranks."""
+        timeout = self.config.schedule.timeout
+        if owner == self.comm.rank:
+            array = self.parameter_sets[name].array(array_name, *([part] if part else []))
+            if owner != 0:
+                wait(self.comm.Isend(array, 0, _SAVE), timeout, "rank 0 to save")
+            return array
+        if self.comm.rank != 0:
+            return None
+        array = np.empty((part.stop - part.start, shape[1]) if part else shape, dtype)
+        wait(self.comm.Irecv(array, owner, _SAVE), timeout, f"rank {owner} to save")
+        return array
+
+    def _all_parameter_sets(self) -> list[tuple[str, int, dict[str, tuple[int, ...]]]]:
+        """Return name, rank and arrays of all parameter sets of the network."""
+        config, sizes = self.config, widths(self.config, self.problem.pixels, self.problem.classes)
         rank_of = self.placement.rank_of
-        sets = [(f"layers/{i}", rank_of(i), sizes[i], sizes[i + 1]) for i in range(len(sizes) - 1)]
-        for layer in self.config.head_layers:
-            sets.append((f"head/{layer}", rank_of(len(sizes) - 1), sizes[layer + 1], self.problem.classes))
+        sets = []
+        for layer, (inputs, units) in enumerate(zip(sizes, sizes[1:], strict=False)):
+            sets.append((f"layers/{layer}", rank_of(layer), Parameters.shapes_of(inputs, units, config.optimizer)))
+        for layer in config.head_layers:
+            shapes = Parameters.shapes_of(sizes[layer + 1], self.problem.classes, config.head.optimizer)
+            sets.append((f"head/{layer}", rank_of(len(sizes) - 1), shapes))
         return sets
 
 
-_SAVE = 10_000  # tags of saving, beyond those of the links
+def _parts(shape: tuple[int, ...]) -> list[Any]:
+    """Cut a matrix of `shape` into slices of rows; anything smaller stays whole, ()."""
+    if len(shape) < 2:
+        return [()]
+    rows = max(1, _SAVED_AT_ONCE // shape[1])
+    return [slice(start, min(start + rows, shape[0])) for start in range(0, shape[0], rows)]

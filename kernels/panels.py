@@ -37,12 +37,16 @@ def to_panels(matrix: np.ndarray, pitch: int | None = None) -> np.ndarray:
     """Return `matrix` (rows, columns) float32 as new zero-padded panels (panels, pitch or rows, 16)."""
     rows, columns = matrix.shape
     panels = zeros(panels_of(columns), pitch or rows, LANES)
-    padded = np.zeros((rows, len(panels) * LANES), np.float32)
-    padded[:, :columns] = matrix
-    panels[:, :rows] = padded.reshape(rows, len(panels), LANES).transpose(1, 0, 2)
+    for panel, start in enumerate(range(0, columns, LANES)):
+        part = matrix[:, start : start + LANES]
+        panels[panel, :rows, : part.shape[1]] = part
     return panels
 
 
 def from_panels(panels: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Return the first `rows` and `columns` of panels (panels, pitch, 16) as a row-major float32 matrix."""
-    return np.ascontiguousarray(panels[:, :rows].transpose(1, 0, 2).reshape(rows, -1)[:, :columns])
+    """Return the first `rows` and `columns` of panels (panels, pitch, 16) as a new row-major float32 matrix."""
+    matrix = np.empty((rows, columns), np.float32)
+    for panel, start in enumerate(range(0, columns, LANES)):
+        part = matrix[:, start : start + LANES]
+        part[:] = panels[panel, :rows, : part.shape[1]]
+    return matrix

@@ -1,0 +1,96 @@
+"""Data sets: files in, uint8 images and classes out.
+
+Everything read here is untrusted: sizes are checked before memory is taken, nothing is unpickled or unpacked to disk,
+and whatever is wrong with a file is a `UserError` of one sentence: the file, what was found, what was expected.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from ..errors import UserError, nearest
+from .files import reading
+from .known import KNOWN, SPLITS, DataSet, File, Known, Summary
+
+__all__ = ["KNOWN", "DataSet", "File", "Known", "Summary", "check", "load", "read_images"]
+
+READERS = {"digits": "digits", "mnist": "idx", "fashion-mnist": "idx", "cifar10": "cifar10", "hdf5": "hdf5"}
+
+
+def load(name: str, path: str | None, split: str, *, images: bool = True) -> DataSet:
+    """Load the split ``train`` or ``test`` of the data set `name`.
+
+    `path` says where its files are (`KNOWN`; ``digits`` needs none and ignores it). With ``images=False`` only the
+    classes are read: a rank that owns no first layer needs no pixels. Raises UserError for whatever is wrong outside.
+    """
+    known, where = _find(name, path)
+    if split not in SPLITS:
+        raise UserError(f"data set {name!r} has no split {split!r}, expected 'train' or 'test'")
+    with reading(where, known.path or known.description):
+        data: DataSet = _reader(name).load(known, where, split, images)
+        return data
+
+
+def check(name: str, path: str | None) -> Summary:
+    """Read all of the data set `name` and compare it with the published MD5s. Raises UserError as `load` does."""
+    known, where = _find(name, path)
+    reader = _reader(name)
+    if name == "cifar10":
+        summary: Summary = reader.check(known, where)
+        return summary
+    splits = SPLITS if name != "hdf5" or reader.has_test(where) else SPLITS[:1]
+    sets = {split: load(name, path, split) for split in splits}
+    train = sets["train"]
+    return Summary(
+        name,
+        str(cast(np.ndarray, train.images).dtype),
+        train.shape,
+        train.names,
+        {split: len(data.classes) for split, data in sets.items()},
+        {s: tuple(np.bincount(data.classes, minlength=len(data.names)).tolist()) for s, data in sets.items()},
+        {file.name: reader.is_published(where, file) for file in known.files},
+    )
+
+
+def _reader(name: str) -> Any:
+    # Imported when needed: HDF5, archives and their decompressors cost every rank time and memory.
+    return importlib.import_module(f".{READERS[name]}", __name__)
+
+
+def _find(name: str, path: str | None) -> tuple[Known, Path]:
+    if name not in KNOWN:
+        raise UserError(f"unknown data set {name!r}, expected one of {', '.join(KNOWN)}{nearest(name, KNOWN)}")
+    if KNOWN[name].path and not path:
+        raise UserError(f"data set {name!r} needs a path, expected {KNOWN[name].path}")
+    where = Path(os.path.expanduser(path or ""))
+    if KNOWN[name].path and not os.path.exists(where):
+        raise UserError(f"{where}: no such file or directory, expected {KNOWN[name].path}")
+    return KNOWN[name], where
+
+
+def read_images(path: str, shape: tuple[int, ...]) -> tuple[np.ndarray, list[str]]:
+    """Read images to classify, and a name for each.
+
+    `path` is an HDF5 file with a dataset ``images`` : (samples, *shape) or (samples, inputs), whose images are named by
+    index; or a PNG file, or a directory of PNG files, converted to grey for a `shape` of (rows, columns) and to colour
+    for (3, rows, columns) or (rows, columns, 3). Returns (samples, inputs) uint8 or float32. Raises UserError.
+    """
+    from . import hdf5, png
+
+    where = Path(os.path.expanduser(path))
+    if where.is_dir():
+        files = sorted(file for file in where.iterdir() if file.suffix.lower() == ".png")
+        if not files:
+            raise UserError(f"{where}: holds no PNG file, expected a directory of *.png")
+        return np.stack([png.read(file, shape) for file in files]), [file.name for file in files]
+    with reading(where, "an HDF5 or PNG file, or a directory of PNG files"), where.open("rb") as stream:
+        is_png = stream.read(8) == b"\x89PNG\r\n\x1a\n"
+    if is_png:
+        return png.read(where, shape)[np.newaxis], [where.name]
+    array = hdf5.read_images(where, shape)
+    return array, [str(i) for i in range(len(array))]

@@ -1,0 +1,100 @@
+"""CIFAR-10's binary version, from its archive or unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import math
+import tarfile
+from collections.abc import Iterator, Sequence
+from io import BufferedIOBase
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from ..errors import UserError
+from .files import DAMAGE, check_labels, fill, reading
+from .known import FOLDER, SPLITS, DataSet, Known, Summary
+
+_DAMAGE = (*DAMAGE, lzma.LZMAError, tarfile.TarError)
+
+
+def load(known: Known, path: Path, split: str, images: bool) -> DataSet:
+    """Read the batches of one split."""
+    members, samples = _members(known, split)
+    pixels = np.empty((samples, math.prod(known.shape)), np.uint8) if images else None
+    classes = np.empty(samples, np.uint8)
+    for member, first, block in _records(known, path, members):
+        at = members.index(member) * (samples // len(members)) + first
+        classes[at : at + len(block)] = block[:, 0]
+        if pixels is not None:
+            pixels[at : at + len(block)] = block[:, 1:]
+    return DataSet(pixels, classes, known.shape, known.names)
+
+
+def check(known: Known, path: Path) -> Summary:
+    """Summarise both splits in one pass, as decompression is what takes the time."""
+    digests = {file.name: hashlib.md5(usedforsecurity=False) for file in known.files}
+    counts = {split: np.zeros(known.classes, np.int64) for split in SPLITS}
+    for member, _, block in _records(known, path, tuple(digests)):
+        digests[member].update(block.data)
+        counts[_split(member)] += np.bincount(block[:, 0], minlength=known.classes)
+    samples = {split: int(count.sum()) for split, count in counts.items()}
+    per_class = {split: tuple(count.tolist()) for split, count in counts.items()}
+    files: dict[str, bool | None] = {file.name: digests[file.name].hexdigest() == file.md5 for file in known.files}
+    return Summary("cifar10", "uint8", known.shape, known.names, samples, per_class, files)
+
+
+def _split(member: str) -> str:
+    return "test" if member.startswith("test") else "train"
+
+
+def _members(known: Known, split: str) -> tuple[tuple[str, ...], int]:
+    members = tuple(file.name for file in known.files if _split(file.name) == split)
+    return members, known.train if split == "train" else known.test
+
+
+def _records(known: Known, path: Path, members: Sequence[str]) -> Iterator[tuple[str, int, np.ndarray]]:
+    """Yield (member, first, block) in the files' order, block : (rows, 1 + inputs) uint8, the class before the pixels.
+
+    All blocks share one buffer. An archive is read as a stream, only up to the last wanted member, never unpacked.
+    """
+    batches = path / FOLDER if (path / FOLDER).is_dir() else path
+    archives = [path / f"cifar-10-binary.tar{suffix}" for suffix in (".gz", ".xz", "")]
+    archive_path = path if path.is_file() else next((file for file in archives if file.is_file()), None)
+    expected = known.path
+    if (batches / "test_batch.bin").is_file() or batches != path:
+        for member in members:
+            with reading(batches / member, expected), (batches / member).open("rb") as stream:
+                yield from _blocks(known, batches / member, member, stream, (batches / member).stat().st_size)
+    elif archive_path is None:
+        raise UserError(f"{path}: holds neither {FOLDER} nor cifar-10-binary.tar.gz, expected {expected}")
+    else:
+        missing = list(members)
+        with reading(archive_path, expected, _DAMAGE), tarfile.open(archive_path, "r|*") as archive:
+            for info in archive:
+                folder, _, member = info.name.removeprefix("./").rpartition("/")
+                if folder == FOLDER and member in missing and info.isreg():
+                    content = cast(BufferedIOBase, archive.extractfile(info))
+                    yield from _blocks(known, f"{archive_path}: {member}", member, content, info.size)
+                    missing.remove(member)
+                if not missing:
+                    return
+        raise UserError(f"{archive_path}: holds no {FOLDER}/{missing[0]}, expected {expected}")
+
+
+def _blocks(
+    known: Known, file: object, member: str, stream: BufferedIOBase, size: int
+) -> Iterator[tuple[str, int, np.ndarray]]:
+    members, samples = _members(known, _split(member))
+    rows, record = samples // len(members), 1 + math.prod(known.shape)
+    if size != rows * record:
+        raise UserError(f"{file}: is {size} bytes long, expected {rows * record} ({rows} records of {record} bytes)")
+    buffer = np.empty((256, record), np.uint8)
+    for first in range(0, rows, len(buffer)):
+        block = buffer[: rows - first]
+        if (done := fill(stream, block)) < block.size:
+            raise UserError(f"{file}: truncated after {first * record + done} bytes, expected {size}")
+        check_labels(file, block[:, 0], known.classes, first)
+        yield member, first, block

@@ -1,0 +1,47 @@
+"""What all readers share: reading into an array, and turning damage into one sentence."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedIOBase
+
+import numpy as np
+
+from ..errors import UserError
+
+DEFLATE = 1032  # deflate's largest ratio: a file that declares more than this many times its own size is lying
+CHUNK = 1 << 20  # bytes moved at once between a stream and its array
+DAMAGE = (OSError, EOFError, zlib.error)
+
+
+@contextmanager
+def reading(file: object, expected: str, damage: tuple[type[Exception], ...] = DAMAGE) -> Iterator[None]:
+    """Turn whatever a broken file makes the libraries raise into one sentence."""
+    try:
+        yield
+    except MemoryError:
+        raise UserError(f"{file}: too large for this machine's memory, expected {expected}") from None
+    except damage as error:
+        reason = " ".join((getattr(error, "strerror", None) or str(error).strip("'\"") or type(error).__name__).split())
+        raise UserError(f"{file}: cannot be read ({reason}), expected {expected}") from error
+
+
+def fill(stream: BufferedIOBase, array: np.ndarray) -> int:
+    """Read from `stream` into `array` (C order) until it is full or the stream ends; return the bytes read.
+
+    In chunks, since a decompressor's readinto makes a copy of all it is asked for.
+    """
+    view, done = array.data.cast("B"), 0
+    while done < len(view) and (count := stream.readinto(view[done : done + CHUNK])):
+        done += count
+    return done
+
+
+def check_labels(file: object, labels: np.ndarray, classes: int, first: int = 0) -> None:
+    """Labels : (samples,) of any integer type; raise UserError for the first one outside 0..classes-1."""
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if wrong.size:
+        found = f"sample {first + wrong[0]} has label {labels[wrong[0]]}"
+        raise UserError(f"{file}: {found}, expected labels from 0 to {classes - 1}")

@@ -1,0 +1,136 @@
+"""The commands `evaluate` and `predict`: a checkpoint's network, used on any number of ranks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import checkpoint, config, data
+from .checkpoint import Header
+from .config import Config
+from .data import DataSet
+from .errors import UserError
+from .metrics import METHODS, Measurements
+from .mpi import together, wait
+from .rundir import RunDirectory
+from .schedule import Placement, Steps, Work
+from .schedule.pipeline import sweep
+from .schedule.steps import Batch, Report
+from .session import load, on_rank_0, prepare_kernels, set_threads
+from .worker import Problem, Worker, work_of
+
+
+def evaluate(comm: Any, path: str, settings: list[str], as_json: bool) -> None:
+    """Print the held-out accuracy by every method of the run."""
+    file = checkpoint_path(path)
+    header, settled = _read_header(comm, file, settings)
+    held_out: DataSet | None = None
+
+    def read() -> Problem:
+        nonlocal held_out
+        held_out = load(settled, "test", images=True)
+        return Problem(held_out.shape, held_out.names, header.train, len(held_out.classes))
+
+    problem: Problem = on_rank_0(comm, read)
+    with together(comm):
+        if (problem.shape, len(problem.names)) != (header.shape, len(header.names)):
+            raise UserError(
+                f"{settled.data.path or settled.data.name}: images of shape {problem.shape} in {problem.classes} "
+                f"classes; expected {header.shape} in {len(header.names)} as in {file}"
+            )
+        placement = Placement(work_of(settled, problem, comm.size))
+        if comm.rank > 0 and comm.rank in (placement.head, placement.rank_of(placement.work.layers - 1)):
+            held_out = load(settled, "test", images=False)
+    worker = _worker(comm, file, settled, problem, placement, held_out)
+    batches = placement.work.held_out(settled.chapters - 1)
+    accuracy: dict[str, float | None] = {}
+
+    def report(chapter: int, measurements: Measurements) -> None:
+        accuracy.update({method: measurements.accuracy(method) for method in METHODS})
+
+    worker.on_report = report
+    worker.execute(_steps(placement, comm.rank, batches))
+    if comm.rank > 0:
+        return
+    measured = {method: value for method, value in accuracy.items() if value is not None}
+    if as_json:
+        print(json.dumps({"checkpoint": str(file), "samples": problem.test, "accuracy": measured}))
+    else:
+        percents = ", ".join(f"{value:.2f} % by {method}" for method, value in measured.items())
+        print(f"{file}: {percents} of {problem.test} held-out samples")
+
+
+def predict(comm: Any, path: str, images_path: str, method: str | None, as_json: bool) -> None:
+    """Print the class and the scores of each image."""
+    file = checkpoint_path(path)
+    header, settled = _read_header(comm, file, [])
+    method = method or settled.classify.methods[0]
+    with together(comm):
+        if method not in settled.classify.methods:
+            raise UserError(f"--method {method}: {file} has no softmax head; expected goodness")
+    images, names = np.empty((0, 0), np.uint8), list[str]()
+
+    def read() -> Problem:
+        nonlocal images, names
+        images, names = data.read_images(images_path, header.shape)
+        return Problem(header.shape, header.names, header.train, len(images))
+
+    problem: Problem = on_rank_0(comm, read)
+    with together(comm):
+        placement = Placement(work_of(settled, problem, comm.size))
+    unlabelled = DataSet(images, np.empty(0, np.uint8), header.shape, header.names) if comm.rank == 0 else None
+    worker = _worker(comm, file, settled, problem, placement, unlabelled)
+    work = placement.work
+    count = work.softmax_batches if method == "softmax" else work.goodness_batches
+    batches = [Batch("softmax" if method == "softmax" else "goodness", index) for index in range(count)]
+    worker.execute(_steps(placement, comm.rank, batches))
+    # One rank has scored each image, the others hold zeros.
+    scores = np.zeros_like(worker.scores)
+    wait(comm.Ireduce(worker.scores, scores), settled.schedule.timeout, "the scores")
+    if comm.rank == 0:
+        _print_predictions(header, names, scores, as_json)
+
+
+def _print_predictions(header: Header, names: Sequence[str], scores: np.ndarray, as_json: bool) -> None:
+    for name, row in zip(names, scores, strict=True):
+        best = int(row.argmax())
+        if as_json:
+            print(json.dumps({"image": name, "class": best, "name": header.names[best], "scores": row.tolist()}))
+        else:
+            print(f"{name}\t{header.names[best]}\t" + " ".join(f"{score:.5g}" for score in row))
+
+
+def checkpoint_path(path: str) -> Path:
+    """Return the checkpoint at `path`, or the one in the run directory `path`."""
+    return RunDirectory(Path(path)).checkpoint if Path(path).is_dir() else Path(path)
+
+
+def _read_header(comm: Any, file: Path, settings: list[str]) -> tuple[Header, Config]:
+    def read() -> tuple[Header, Config]:
+        with checkpoint.reading(file) as reader:
+            header = reader.header
+        return header, config.parse(config.dump(header.config), str(file), settings)
+
+    header, settled = on_rank_0(comm, read)
+    set_threads(settled)
+    return header, settled
+
+
+def _worker(
+    comm: Any, file: Path, settled: Config, problem: Problem, placement: Placement, held_out: DataSet | None
+) -> Worker:
+    prepare_kernels(comm, settled)
+    worker = Worker(comm, settled, problem, placement, None, held_out)
+    with together(comm), checkpoint.reading(file) as reader:
+        for name, parameters in worker.parameter_sets.items():
+            reader.load(name, parameters)
+    return worker
+
+
+def _steps(placement: Placement, rank: int, batches: Sequence[Batch]) -> Steps:
+    yield from sweep(placement, rank, batches, 0)
+    yield Report(0)

@@ -1,0 +1,131 @@
+"""The commands `info` and `data`: descriptions that need no MPI."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from . import checkpoint
+from . import data as data_sets_module
+from .download import download as fetch
+from .errors import UserError, nearest
+from .evaluate import checkpoint_path
+from .rundir import RunDirectory, environment
+
+
+def info(path: str | None, as_json: bool) -> None:
+    """Describe a checkpoint, a run directory, or this machine."""
+    description = _machine() if path is None else _checkpoint(path)
+    if as_json:
+        print(json.dumps(description))
+        return
+    console = Console(highlight=False)
+    for name, value in description.items():
+        if name == "config":
+            console.print("config:", markup=False)
+            console.print(_indent(value), markup=False)
+        else:
+            text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+            console.print(f"{name}: {text}", markup=False, soft_wrap=True)
+
+
+def _indent(value: Any) -> str:
+    import tomli_w
+
+    return "".join(f"    {line}\n" for line in tomli_w.dumps(value).splitlines()).rstrip()
+
+
+def _machine() -> dict[str, Any]:
+    from llvmlite import binding
+
+    from .kernels import tile
+
+    here = environment()
+    return {
+        "ffmpi": here["ffmpi"],
+        "python": here["python"],
+        "packages": here["packages"],
+        "mpi": _mpi_library(),
+        "host": here["host"],
+        "processor": here["processor"],
+        "cores": here["cores"],
+        "target": binding.get_host_cpu_name(),
+        "forward tile": f"{tile.FORWARD_ROWS} rows x {tile.PANELS * 16} units",
+        "data sets": ", ".join(data_sets_module.KNOWN),
+    }
+
+
+def _mpi_library() -> str:
+    """Return the name of the MPI library, which is loaded but not started."""
+    import mpi4py
+
+    mpi4py.rc.initialize = False
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError):
+        return "none; load your cluster's MPI module, or pip install 'ffmpi[mpi]'"
+    return str(MPI.Get_library_version()).split("\n")[0].strip("\0 ")
+
+
+def _checkpoint(path: str) -> dict[str, Any]:
+    file = checkpoint_path(path)
+    with checkpoint.reading(file) as reader:
+        header = reader.header
+    run = RunDirectory(file.parent)
+    settled = header.config
+    description: dict[str, Any] = {
+        "checkpoint": str(file),
+        "written by": f"ffmpi {header.version}",
+        "epochs done": header.chapter * settled.train.epochs // settled.chapters,
+        "epochs": settled.train.epochs,
+        "images": " x ".join(map(str, header.shape)),
+        "classes": ", ".join(header.names),
+    }
+    records = run.records() if Path(path).is_dir() else []
+    if records:
+        last = records[-1]
+        description["held-out accuracy"] = {k: f"{v:.2f} %" for k, v in last["accuracy"].items()}
+        description["seconds"] = round(sum(record["seconds"] for record in records), 1)
+        description["ranks"] = len(last["ranks"])
+    description["config"] = msgspec.to_builtins(settled)
+    return description
+
+
+def data_sets(name: str | None, path: str | None, download: bool, url: str | None, as_json: bool) -> None:
+    """List the data sets, or check one of them, after downloading it if asked to."""
+    known = data_sets_module.KNOWN
+    if name is None:
+        _list(as_json)
+        return
+    if name not in known:
+        raise UserError(f"data set {name!r} is not known{nearest(name, known)}; expected one of {', '.join(known)}")
+    if download:
+        if path is None:
+            raise UserError("--download: expected a directory after the name, for example 'ffmpi data mnist data/mnist'")
+        for file in fetch(name, path, url):
+            if not as_json:
+                print(f"{file}: there, checksum good")
+    elif url is not None:
+        raise UserError("--url: only used together with --download")
+    summary = data_sets_module.check(name, path)
+    if as_json:
+        print(json.dumps(msgspec.to_builtins(summary)))
+        return
+    verified = {True: "the published files", False: "not the published files", None: "no published checksum"}
+    print(f"{name}: {len(summary.names)} classes, images {summary.shape} {summary.dtype}, {verified[summary.verified]}")
+    for split, count in summary.samples.items():
+        print(f"  {split}: {count} samples, by class {' '.join(map(str, summary.per_class[split]))}")
+
+
+def _list(as_json: bool) -> None:
+    known = data_sets_module.KNOWN
+    if as_json:
+        print(json.dumps(msgspec.to_builtins(known)))
+        return
+    for name, entry in known.items():
+        counts = f"{entry.train} training and {entry.test} held-out samples, " if entry.train else ""
+        print(f"{name}: {entry.description}; {counts}path: {entry.path or 'none needed'}")
