@@ -44,21 +44,24 @@ class Progress:
             return
         data, work = self.config.data, self.placement.work
         sizes = " - ".join(str(units) for units in self.config.network.layers)
-        self.console.print(
+        self._say(
             f"{data.name}: {self.problem.train} training and {self.problem.test} held-out samples, "
             f"{self.problem.pixels} pixels, {self.problem.classes} classes; layers {sizes}"
         )
         for rank in range(work.ranks):
-            self.console.print(f"rank {rank} on {self.hosts[rank]}: {self.duties(rank)}")
+            self._say(f"rank {rank} on {self.hosts[rank]}: {self.duties(rank)}")
         if work.ranks > 1:
-            self.console.print(f"balance of the work: at most {self.placement.bound:.2f} times as fast as one rank")
+            self._say(f"balance of the work: at most {self.placement.bound:.2f} times as fast as one rank")
         where = f"epochs {self._first + 1} to {work.epochs}" if self._first else f"{work.epochs} epochs"
         if self._first == work.epochs:
             return
-        self.console.print(f"{where}, schedule {self.config.schedule.name}, into {directory}")
+        self._say(f"{where}, schedule {self.config.schedule.name}, into {directory}")
         if self.console.is_terminal:
             self.status = self.console.status("starting")
             self.status.start()
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, soft_wrap=True)
 
     def duties(self, rank: int) -> str:
         """Say which layers, counted from 1, and what else `rank` has."""
@@ -102,7 +105,7 @@ class Progress:
         parts.append("waiting " + " ".join(f"{100 * rank['waiting_share']:.0f} %" for rank in record["ranks"]))
         if epoch < self.config.train.epochs:
             parts.append(f"{_duration(self._left(epoch - self._first))} left")
-        self.console.print(", ".join(parts))
+        self._say(", ".join(parts))
 
     def finish(self, directory: RunDirectory) -> None:
         """Print the result, and what each rank did and needed."""
@@ -111,7 +114,7 @@ class Progress:
         if self.as_json:
             return
         if self._last is None:
-            self.console.print(f"nothing left to do: all {self.config.train.epochs} epochs are done")
+            self._say(f"nothing left to do: all {self.config.train.epochs} epochs are done")
             return
         table = Table(title="last epoch, by rank", title_justify="left", box=None, pad_edge=False)
         for name in ("rank", "host", "owns", "computing", "waiting", "GFLOP/s", "peak memory", "allowed"):
@@ -127,9 +130,9 @@ class Progress:
                 f"{numbers['peak_bytes'] / MB:.0f} MB",
                 f"{(numbers['owned_bytes'] + ALLOWANCE) / MB:.0f} MB",
             )
-        self.console.print(table, soft_wrap=False, width=None if self.console.is_terminal else 120)
+        self.console.print(table, width=None if self.console.is_terminal else 120)
         accuracy = ", ".join(f"{value:.2f} % by {method}" for method, value in self._last["accuracy"].items())
-        self.console.print(f"held-out accuracy {accuracy}; {self._seconds:.1f} s of training; {directory.checkpoint}")
+        self._say(f"held-out accuracy {accuracy}; {self._seconds:.1f} s of training; {directory.checkpoint}")
 
 
 def _duration(seconds: float) -> str:

@@ -1,0 +1,142 @@
+"""Starting mpiexec jobs from tests: a hard time limit from outside, and no process left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DIGITS = ROOT / "runs" / "digits.toml"
+#: The interpreter of a second environment with another vendor's MPI, if there is one.
+OTHER_PYTHON = os.environ.get("FFMPI_TEST_OTHER_PYTHON", "")
+_MARK = "FFMPI_TEST_JOB"
+
+
+def mpiexec_of(python: str) -> list[str]:
+    """Return the launcher that belongs to an interpreter's environment, with what it needs on a small machine."""
+    own = Path(python).parent / "mpiexec"
+    launcher = str(own) if own.exists() else shutil.which("mpiexec")
+    if launcher is None:
+        pytest.fail("no mpiexec: install the extra 'mpi', or load your cluster's MPI")
+    version = subprocess.run([launcher, "--version"], capture_output=True, text=True, timeout=30).stdout
+    open_mpi = "Open MPI" in version or "OpenRTE" in version or "prte" in version.lower()
+    return [launcher, *(["--oversubscribe", "--bind-to", "none"] if open_mpi else [])]
+
+
+class Job:
+    """A running job: every process of it carries a mark in its environment."""
+
+    def __init__(self, command: list[str], cwd: Path, seconds: float, env: dict[str, str]) -> None:
+        self._mark = uuid.uuid4().hex
+        ours = {"OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+        self.process = subprocess.Popen(
+            ["timeout", "--kill-after=5", str(seconds), *command],
+            cwd=cwd,
+            env=os.environ | ours | env | {_MARK: self._mark},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def pids(self) -> list[int]:
+        """Return the processes of the job that are still there."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and self._mark.encode() in (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+        return found
+
+    def rank_pid(self, rank: int) -> int:
+        """Return the process of a rank."""
+        for pid in self.pids():
+            environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            for name in (b"PMI_RANK", b"OMPI_COMM_WORLD_RANK"):
+                if name + b"=" + str(rank).encode() in environ:
+                    return pid
+        raise AssertionError(f"rank {rank} is not running")
+
+    def wait(self) -> subprocess.CompletedProcess[str]:
+        """Wait for the end; 124 or 137 is the time limit's doing."""
+        out, err = self.process.communicate()
+        return subprocess.CompletedProcess(self.process.args, self.process.returncode, out, err)
+
+    def end(self) -> list[int]:
+        """Kill what is left, and return what that was."""
+        left = self.pids()
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.process.kill()
+        self.process.wait()
+        return left
+
+
+Start = Callable[..., Job]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path):
+    """Return ``start(ranks, *args)``, which starts ``mpiexec -n ranks python args`` (0 ranks: without mpiexec)."""
+    jobs: list[Job] = []
+
+    def begin(ranks: int, *args: object, seconds: float = 90, python: str = sys.executable, **env: str) -> Job:
+        launcher = [*mpiexec_of(python), "-n", str(ranks)] if ranks else []
+        job = Job([*launcher, python, *map(str, args)], tmp_path, seconds, env)
+        jobs.append(job)
+        return job
+
+    yield begin
+    left = {pid for job in jobs for pid in job.end()}
+    assert not left, f"processes left behind: {sorted(left)}"
+
+
+@pytest.fixture
+def run(start: Start) -> Run:
+    """Return ``run(ranks, *args)``: like `start`, but waits for the end."""
+    return lambda ranks, *args, **options: start(ranks, *args, **options).wait()
+
+
+@pytest.fixture
+def ffmpi(run: Run) -> Run:
+    """Return ``ffmpi(ranks, *args)``: runs the command line and expects success."""
+
+    def command(ranks: int, *args: object, **options: object) -> subprocess.CompletedProcess[str]:
+        done = run(ranks, "-m", "ffmpi", *args, **options)
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done
+
+    return command
+
+
+def arrays(run_directory: Path) -> dict[str, np.ndarray]:
+    """Return every data set of a run's checkpoint by name."""
+    found: dict[str, np.ndarray] = {}
+    with h5py.File(run_directory / "checkpoint.h5") as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def assert_same_bits(one: Path, other: Path) -> None:
+    """Compare two runs' checkpoints without a tolerance."""
+    expected, actual = arrays(one), arrays(other)
+    assert expected.keys() == actual.keys()
+    assert len(expected) > 4
+    for name, value in expected.items():
+        np.testing.assert_array_equal(actual[name], value, err_msg=name, strict=True)

@@ -1,0 +1,118 @@
+"""The promise: a run's weights depend on its configuration and its seed, and on nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import DIGITS, OTHER_PYTHON, Run, Start, assert_same_bits
+
+pytestmark = pytest.mark.mpi
+
+#: Configurations as different as the settings allow; no size in the second one fills a vector or a batch.
+CONFIGURATIONS = {
+    "hinton": ["train.epochs=3"],
+    "uneven": [
+        "train.epochs=2", "network.layers=[50,33,70]", "train.batch=37", "optimizer.name=adam", "optimizer.rate=0.003",
+        "optimizer.decay=0.01", "rule.goodness=mean", "rule.threshold=0.02", "network.normalise=l2",
+        "network.init=uniform", "negatives.kind=fixed", "train.shuffle=false", "head.init=uniform", "head.bias=false",
+        "head.normalise=false", "head.optimizer.name=adam", "head.optimizer.rate=0.001", "data.label=overlay",
+        "classify.goodness_every=1",
+    ],
+    "headless": ["train.epochs=2", 'classify.methods=["goodness"]', "train.batch=200"],
+}  # fmt: skip
+
+
+def options(name: str, *more: str) -> list[str]:
+    """Return the command line of a configuration."""
+    return [part for setting in (*CONFIGURATIONS[name], *more) for part in ("--set", setting)]
+
+
+@pytest.fixture(scope="module")
+def references(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("references")
+
+
+@pytest.fixture
+def reference(references: Path, ffmpi: Run):
+    """Return the one-rank run of a configuration, made once."""
+
+    def make(name: str) -> Path:
+        directory = references / name
+        if not directory.exists():
+            ffmpi(1, "train", DIGITS, "--run", directory, *options(name))
+        return directory
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks", "more"),
+    [
+        ("hinton", 2, []),
+        ("hinton", 3, ["schedule.depth=1"]),
+        ("hinton", 4, []),
+        ("hinton", 2, ["schedule.threads=2", "schedule.depth=7"]),
+        ("hinton", 0, ["schedule.threads=2"]),
+        ("uneven", 2, []),
+        ("uneven", 4, ["schedule.depth=2"]),
+        ("headless", 3, []),
+    ],
+)
+def test_same_bits_on_any_ranks_threads_and_buffers(
+    name: str, ranks: int, more: list[str], reference, ffmpi: Run, tmp_path: Path
+) -> None:
+    ffmpi(ranks, "train", DIGITS, "--run", tmp_path / "run", *options(name, *more))
+    assert_same_bits(reference(name), tmp_path / "run")
+
+
+@pytest.mark.skipif(not OTHER_PYTHON, reason="only one MPI vendor: set FFMPI_TEST_OTHER_PYTHON for another environment")
+def test_same_bits_with_another_mpi(reference, ffmpi: Run, tmp_path: Path) -> None:
+    ffmpi(2, "train", DIGITS, "--run", tmp_path / "run", *options("hinton"), python=OTHER_PYTHON)
+    assert_same_bits(reference("hinton"), tmp_path / "run")
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 3), (3, 1), (1, 2)])
+def test_same_bits_after_kill_and_resume(
+    before: int, after: int, start: Start, ffmpi: Run, references: Path, tmp_path: Path
+) -> None:
+    longer = options("hinton", "train.epochs=12")
+    whole = references / "longer"
+    if not whole.exists():
+        ffmpi(2, "train", DIGITS, "--run", whole, *longer)
+    directory = tmp_path / "run"
+    job = start(before, "-m", "ffmpi", "train", DIGITS, "--run", directory, *longer)
+    deadline = time.monotonic() + 60
+    while not (directory / "metrics.jsonl").exists() or len(metrics(directory)) < 3:
+        assert time.monotonic() < deadline and job.process.poll() is None
+        time.sleep(0.002)
+    os.kill(job.rank_pid(before - 1) if before > 1 else job.pids()[-1], signal.SIGKILL)
+    assert job.wait().returncode != 0
+    ffmpi(after, "resume", directory)
+    assert_same_bits(whole, directory)
+    assert len(metrics(directory)) == 12
+
+
+def metrics(directory: Path) -> list[str]:
+    """Return the lines of a run's metrics."""
+    return (directory / "metrics.jsonl").read_text().splitlines()
+
+
+def test_sequential_chapters_survive_resume(start: Start, ffmpi: Run, tmp_path: Path) -> None:
+    chapters = options(
+        "hinton", "train.epochs=12", "train.chapters=6", "schedule.name=sequential", "network.layers=[64,64]"
+    )
+    ffmpi(0, "train", DIGITS, "--run", tmp_path / "whole", *chapters)
+    job = start(0, "-m", "ffmpi", "train", DIGITS, "--run", tmp_path / "run", *chapters)
+    while not (tmp_path / "run" / "metrics.jsonl").exists() or len(metrics(tmp_path / "run")) < 2:
+        assert job.process.poll() is None
+        time.sleep(0.002)
+    for pid in job.pids():
+        os.kill(pid, signal.SIGKILL)
+    job.wait()
+    ffmpi(1, "resume", tmp_path / "run")
+    assert_same_bits(tmp_path / "whole", tmp_path / "run")

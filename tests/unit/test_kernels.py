@@ -1,0 +1,189 @@
+"""Every kernel against kernels/reference.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ffmpi import kernels
+from ffmpi.kernels import reference
+
+ROWS = [1, 2, 7, 8, 9, 33, 130]
+SIZES = [(1, 1), (1, 17), (15, 16), (16, 15), (17, 49), (64, 100), (100, 33), (200, 144)]
+
+
+def make(rows: int, inputs: int, units: int, seed: int = 0):
+    """Return a, scale, w, bias as plain arrays, with the zeros that a ReLU leaves."""
+    rng = np.random.default_rng(seed)
+    a = np.maximum(rng.standard_normal((rows, inputs)), 0).astype(np.float32)
+    scale = rng.uniform(0.5, 2, rows).astype(np.float32)
+    w = (rng.standard_normal((inputs, units)) / np.sqrt(inputs)).astype(np.float32)
+    return a, scale, w, (0.1 * rng.standard_normal(units)).astype(np.float32)
+
+
+class Panels:
+    """The same numbers in the kernels' layout, with padding rows that hold rubbish."""
+
+    def __init__(self, a, scale, w, bias):
+        self.rows, self.units = len(a), w.shape[1]
+        pitch = kernels.padded_rows(self.rows)
+        self.a = kernels.to_panels(a, pitch)
+        self.a[:, self.rows :] = np.nan
+        self.scale = np.full(pitch, np.nan, np.float32)
+        self.scale[: self.rows] = scale
+        self.inputs_padded = kernels.panels_of(w.shape[0]) * kernels.LANES
+        self.w = kernels.to_panels(w, self.inputs_padded)
+        self.bias = kernels.to_panels(bias[None])[:, 0].copy()
+        margin = -(-pitch // kernels.LANES) * kernels.LANES
+        self.h = kernels.zeros(len(self.w), pitch, kernels.LANES)
+        self.total, self.squares = kernels.zeros(margin), kernels.zeros(len(self.w), margin)
+
+    def forward(self, **options):
+        kernels.forward(
+            self.a, self.scale, self.w, self.bias, self.h, self.total, self.squares, self.rows, **options
+        )
+        return kernels.from_panels(self.h, self.rows, self.units), self.total[: self.rows].copy()
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize(("inputs", "units"), SIZES)
+def test_forward(rows: int, inputs: int, units: int) -> None:
+    plain = make(rows, inputs, units)
+    expected = reference.forward(*plain)
+    for rectify in (True, False):
+        h, total = Panels(*plain).forward(rectify=rectify)
+        expected = reference.forward(*plain, rectify=rectify)
+        np.testing.assert_allclose(h, expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(total, (expected.astype(np.float64) ** 2).sum(axis=1), rtol=1e-5, atol=1e-6)
+
+
+def test_forward_of_no_rows_touches_nothing() -> None:
+    panels = Panels(*make(8, 20, 20))
+    panels.h[:] = 7
+    panels.rows = 0
+    panels.forward()
+    assert (panels.h == 7).all()
+
+
+def test_forward_is_the_same_for_any_number_of_threads_and_rows() -> None:
+    plain = make(130, 100, 200)
+    h, total = Panels(*plain).forward()
+    threaded, threaded_total = Panels(*plain).forward(threads=2)
+    np.testing.assert_array_equal(threaded, h)
+    np.testing.assert_array_equal(threaded_total, total)
+    alone, alone_total = Panels(plain[0][77:78], plain[1][77:78], *plain[2:]).forward()
+    np.testing.assert_array_equal(alone[0], h[77])
+    np.testing.assert_array_equal(alone_total[0], total[77])
+
+
+def test_forward_at_the_edges_of_float32() -> None:
+    a, scale, w, bias = make(9, 20, 20)
+    a[0], a[1], a[2, 3] = 1e30, 1e-42, np.nan
+    a[3, 4], a[4] = np.inf, 0
+    w[:, 0] = 1e-42
+    with np.errstate(all="ignore"):
+        expected = reference.forward(a, scale, w, bias)
+        h, total = Panels(a, scale, w, bias).forward()
+        np.testing.assert_array_equal(np.isnan(h), np.isnan(expected))
+        np.testing.assert_array_equal(np.isinf(h), np.isinf(expected))
+        finite = np.isfinite(expected)
+        np.testing.assert_allclose(h[finite], expected[finite], rtol=1e-5, atol=1e-6)
+        assert np.isnan(total[2]) and np.isinf(total[0])
+
+
+@pytest.mark.parametrize("kind", [kernels.ADAM, kernels.SGD])
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize(("inputs", "units"), SIZES)
+def test_update(kind: int, rows: int, inputs: int, units: int) -> None:
+    a, scale, w, bias = plain = make(rows, inputs, units)
+    rng = np.random.default_rng(1)
+    c = rng.standard_normal(rows).astype(np.float32)
+    active = np.flatnonzero(rng.random(rows) < 0.7)
+    m, mb = rng.standard_normal((inputs, units)), rng.standard_normal(units)
+    v, vb = rng.random((inputs, units)), rng.random(units)
+    m, mb, v, vb = (x.astype(np.float32) for x in (m, mb, v, vb))
+    panels = Panels(*plain)
+    z = reference.forward(*plain)
+    panels.h[:] = kernels.to_panels(z, panels.h.shape[1])
+    moments = tuple(
+        kernels.to_panels(x, panels.inputs_padded) if x.ndim == 2 else kernels.to_panels(x[None])[:, 0].copy()
+        for x in (m, v, mb, vb)
+    )
+    step, rate, decay = 7, 0.01, 0.1
+    constants = (
+        kernels.adam_constants(step, rate, decay, 0.9, 0.999, 1e-8)
+        if kind == kernels.ADAM
+        else kernels.sgd_constants(rate, decay, 0.9)
+    )
+    kernels.update(
+        kind, panels.a, panels.scale[:rows], c, panels.h, active, panels.w, panels.bias, moments, constants
+    )
+    dw, db = reference.gradients(a, scale, c, z, active)
+    if kind == kernels.ADAM:
+        expected_w, expected_m, expected_v = reference.adam(w, dw, m, v, step, rate, decay, 0.9, 0.999, 1e-8)
+        expected_b, _, _ = reference.adam(bias, db, mb, vb, step, rate, 0.0, 0.9, 0.999, 1e-8)
+        np.testing.assert_allclose(kernels.from_panels(moments[1], inputs, units), expected_v, rtol=1e-4, atol=1e-6)
+    else:
+        expected_w, expected_m = reference.sgd(w, dw, m, rate, decay, 0.9)
+        expected_b, _ = reference.sgd(bias, db, mb, rate, 0.0, 0.9)
+    np.testing.assert_allclose(kernels.from_panels(panels.w, inputs, units), expected_w, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(kernels.from_panels(moments[0], inputs, units), expected_m, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(panels.bias.reshape(-1)[:units], expected_b, rtol=1e-4, atol=1e-5)
+    # What pads the panels must stay zero, or it would leak into the next layer.
+    assert not kernels.from_panels(panels.w, panels.inputs_padded, len(panels.w) * 16)[inputs:].any()
+    assert not kernels.from_panels(panels.w, panels.inputs_padded, len(panels.w) * 16)[:, units:].any()
+
+
+def test_update_is_the_same_for_any_number_of_threads() -> None:
+    plain = make(130, 100, 200)
+    c = np.random.default_rng(1).standard_normal(130).astype(np.float32)
+    results = []
+    for threads in (1, 2):
+        panels = Panels(*plain)
+        panels.forward()
+        shapes = (panels.w, panels.w, panels.bias, panels.bias)
+        moments = tuple(kernels.zeros(*x.shape) for x in shapes)
+        constants = kernels.adam_constants(1, 0.01, 0, 0.9, 0.999, 1e-8)
+        args = (panels.a, panels.scale[:130], c, panels.h, np.arange(130), panels.w, panels.bias, moments, constants)
+        kernels.update(kernels.ADAM, *args, threads=threads)
+        results.append((panels.w, panels.bias, *moments))
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_denormal_moments_become_zero() -> None:
+    panels = Panels(*make(1, 16, 16))
+    moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
+    moments[0][:] = 1e-38
+    nobody = np.empty(0, np.int64)
+    nothing = np.zeros(1, np.float32)
+    kernels.update(
+        kernels.SGD, panels.a, nothing, nothing, panels.h, nobody, panels.w, panels.bias, moments,
+        kernels.sgd_constants(0.1, 0.0, 0.9),
+    )  # fmt: skip
+    assert not moments[0].any()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize(("pixels", "classes"), [(1, 2), (16, 10), (17, 10), (64, 10), (784, 10), (30, 30)])
+@pytest.mark.parametrize("append", [True, False])
+def test_compose(dtype: type, pixels: int, classes: int, append: bool) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (5, pixels)).astype(dtype)
+    samples, labels = np.array([4, 0, 0, 2]), np.array([0, classes - 1, kernels.NEUTRAL, 1])
+    place = pixels if append else 0
+    slope, offset = np.float32(1 / 255), np.float32(-0.25)
+    expected = reference.compose(images, samples, labels, classes, place, slope, offset)
+    a, total = kernels.zeros(kernels.panels_of(expected.shape[1]), 8, kernels.LANES), kernels.zeros(16)
+    kernels.compose(images, samples, labels, classes, place, slope, offset, a, total)
+    np.testing.assert_allclose(kernels.from_panels(a, 4, expected.shape[1]), expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(total[:4], (expected**2).sum(axis=1), rtol=1e-5)
+    assert not kernels.from_panels(a, 4, len(a) * 16)[:, expected.shape[1] :].any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (8, 16), (9, 17), (33, 100)])
+def test_panels_and_back(shape: tuple[int, int]) -> None:
+    matrix = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    panels = kernels.to_panels(matrix, shape[0] + 3)
+    assert panels.ctypes.data % 64 == 0
+    np.testing.assert_array_equal(kernels.from_panels(panels, *shape), matrix)
