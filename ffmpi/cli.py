@@ -89,3 +89,13 @@ def data(name: str | None, path: str | None, download: bool, url: str | None, as
     from . import info as command
 
     command.data_sets(name, path, download, url, as_json)
+
+
+@app.command()
+@click.option("--repeats", type=click.IntRange(1), default=15, help="Counted runs of each; the median is reported.")
+@as_json
+def bench(repeats: int, as_json: bool) -> None:
+    """Time a layer's step against NumPy on one core, in turn."""
+    from . import bench as command
+
+    command.bench(repeats, as_json)

@@ -23,7 +23,7 @@ def train(comm: Any, config_path: str, run: str | None, settings: list[str], as_
     directory = RunDirectory(Path(run)) if run else RunDirectory.default(config_path)
     set_threads(settled)
     worker = training_worker(comm, settled)
-    on_rank_0(comm, lambda: directory.create(settled, facts(comm)))
+    on_rank_0(comm, lambda: directory.create(settled, facts(comm, worker)))
     _run(comm, settled, worker, directory, 0, as_json)
 
 
@@ -59,11 +59,12 @@ def resume(comm: Any, run: str, as_json: bool) -> None:
     _run(comm, header.config, worker, directory, first, as_json)
 
 
-def facts(comm: Any) -> dict[str, Any]:
-    """Return what only a running MPI knows, for environment.json."""
+def facts(comm: Any, worker: Worker) -> dict[str, Any]:
+    """Return what only a running job knows, for environment.json."""
     from mpi4py import MPI
 
-    return {"ranks": comm.size, "mpi": MPI.Get_library_version().split("\n")[0].strip("\0 ")}
+    library = MPI.Get_library_version().split("\n")[0].strip("\0 ")
+    return {"ranks": comm.size, "mpi": library, "balance_bound": worker.placement.bound}
 
 
 def _run(

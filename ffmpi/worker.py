@@ -262,7 +262,7 @@ class Worker:
             classes = self.problem.classes
             scores = self.held[self.placement.work.layers - 1].score[: count * classes].reshape(count, classes)
         self.scores[first : first + count] = scores
-        if self.test is not None:
+        if self.test is not None and len(self.test.classes):  # none when images are to be classified
             correct = np.count_nonzero(scores.argmax(axis=1) == self.test.classes[first : first + count])
             self.measurements.held_out[METHODS.index(step.batch.stream)] += (correct, count)
 

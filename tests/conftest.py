@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -75,8 +76,10 @@ class Job:
         return subprocess.CompletedProcess(self.process.args, self.process.returncode, out, err)
 
     def end(self) -> list[int]:
-        """Kill what is left, and return what that was."""
-        left = self.pids()
+        """Kill what is left, and return what that was; ranks may take a moment to follow their launcher."""
+        deadline = time.monotonic() + 3
+        while (left := self.pids()) and self.process.poll() is not None and time.monotonic() < deadline:
+            time.sleep(0.05)
         for pid in left:
             try:
                 os.kill(pid, signal.SIGKILL)

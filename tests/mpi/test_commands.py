@@ -1,0 +1,130 @@
+"""The commands as a user starts them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from ffmpi import data
+from tests.conftest import DIGITS, Run
+
+pytestmark = pytest.mark.mpi
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where the one run is that these tests look at."""
+    return tmp_path_factory.mktemp("trained") / "run"
+
+
+@pytest.fixture
+def finished(trained: Path, ffmpi: Run) -> Path:
+    if not trained.exists():
+        ffmpi(2, "train", DIGITS, "--run", trained, "--set", "train.epochs=5")
+    return trained
+
+
+def test_digits_reach_their_accuracy(ffmpi: Run, tmp_path: Path) -> None:
+    done = ffmpi(2, "train", DIGITS, "--run", tmp_path / "run", "--json")
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [record["epoch"] for record in records] == list(range(1, 61))
+    assert records == [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert max(records[-1]["accuracy"].values()) >= 96
+    for rank in records[-1]["ranks"]:
+        assert rank["peak_bytes"] <= rank["owned_bytes"] + 200 * 2**20
+        assert 0 < rank["gflops"] and 0 <= rank["waiting_share"] < 1
+
+
+def test_train_tells_what_each_rank_does(finished: Path, ffmpi: Run, tmp_path: Path) -> None:
+    done = ffmpi(3, "train", DIGITS, "--run", tmp_path / "run", "--set", "train.epochs=2")
+    for rank in range(3):
+        assert f"rank {rank} on " in done.stdout
+    lines = [line for line in done.stdout.splitlines() if line.startswith("epoch ")]
+    assert len(lines) == 2
+    assert "left" in lines[0] and "samples/s" in lines[0] and "waiting" in lines[0] and "GFLOP/s" in lines[0]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "checkpoint.h5", "config.toml", "environment.json", "lock", "metrics.jsonl",
+    }  # fmt: skip
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["ranks"] == 3
+
+
+def test_default_run_directory_is_named_for_the_recipe(ffmpi: Run, tmp_path: Path) -> None:
+    ffmpi(1, "train", DIGITS, "--set", "train.epochs=1")
+    assert [path.name.split("-")[0] for path in (tmp_path / "results").iterdir()] == ["digits"]
+
+
+@pytest.mark.parametrize("ranks", [0, 2, 4])
+def test_evaluate_measures_what_training_measured(ranks: int, finished: Path, ffmpi: Run) -> None:
+    last = json.loads((finished / "metrics.jsonl").read_text().splitlines()[-1])
+    measured = json.loads(ffmpi(ranks, "evaluate", finished, "--json").stdout)
+    assert measured["accuracy"] == last["accuracy"]
+    assert measured["samples"] == 360
+
+
+@pytest.mark.parametrize("method", ["softmax", "goodness"])
+@pytest.mark.parametrize("ranks", [0, 3])
+def test_predict_agrees_with_evaluate(ranks: int, method: str, finished: Path, ffmpi: Run, tmp_path: Path) -> None:
+    held_out = data.load("digits", None, "test")
+    assert held_out.images is not None
+    with h5py.File(tmp_path / "images.h5", "w") as file:
+        file["images"] = held_out.images.reshape(-1, 8, 8)
+    done = ffmpi(ranks, "predict", finished, tmp_path / "images.h5", "--method", method, "--json")
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    classes = np.array([one["class"] for one in said])
+    last = json.loads((finished / "metrics.jsonl").read_text().splitlines()[-1])
+    assert 100 * np.mean(classes == held_out.classes) == pytest.approx(last["accuracy"][method])
+    assert len(said[0]["scores"]) == 10
+
+
+def test_predict_a_png(finished: Path, ffmpi: Run, tmp_path: Path) -> None:
+    held_out = data.load("digits", None, "test")
+    assert held_out.images is not None
+    for index in range(3):
+        Image.fromarray(held_out.images[index].reshape(8, 8)).save(tmp_path / f"digit{index}.png")
+    with h5py.File(tmp_path / "images.h5", "w") as file:
+        file["images"] = held_out.images[:3].reshape(-1, 8, 8)
+    from_png = ffmpi(0, "predict", finished, tmp_path / "digit1.png").stdout
+    from_hdf5 = ffmpi(0, "predict", finished, tmp_path / "images.h5").stdout.splitlines()
+    assert from_png.startswith("digit1.png\t")
+    assert from_png.strip().split("\t")[1:] == from_hdf5[1].split("\t")[1:]
+
+
+def test_info_starts_no_mpi(finished: Path, run: Run) -> None:
+    program = (
+        "import sys; from ffmpi.info import info, data_sets\n"
+        "info(None, True); info(sys.argv[1], True); data_sets(None, None, False, None, True)\n"
+        "data_sets('digits', None, False, None, True)\n"
+        "from mpi4py import MPI; assert not MPI.Is_initialized()"
+    )
+    done = run(0, "-c", program, finished)
+    assert done.returncode == 0, done.stderr
+    machine, checkpoint, sets, digits = map(json.loads, done.stdout.splitlines())
+    assert machine["cores"] >= 1 and "MPI" in machine["mpi"]
+    assert checkpoint["epochs done"] == 5 and checkpoint["config"]["data"]["name"] == "digits"
+    assert {"digits", "mnist", "fashion-mnist", "cifar10", "hdf5"} <= sets.keys()
+    assert digits["samples"] == {"train": 1437, "test": 360}
+
+
+def test_own_images_with_floats(ffmpi: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 3
+    images = (rng.random((120, 5, 4)) * 0.3).astype(np.float32)
+    images[np.arange(120), labels] += 0.7
+    with h5py.File(tmp_path / "own.h5", "w") as file:
+        for split, part in (("train", slice(0, 90)), ("test", slice(90, 120))):
+            file[f"{split}/images"], file[f"{split}/labels"] = images[part], labels[part]
+    (tmp_path / "own.toml").write_text(
+        f"""
+        data = {{ name = "hdf5", path = "{tmp_path / "own.h5"}", label = "append" }}
+        network = {{ layers = [20, 20] }}
+        train = {{ epochs = 20, batch = 10 }}
+        """
+    )
+    ffmpi(2, "train", "own.toml", "--run", "run")
+    accuracy = json.loads(ffmpi(1, "evaluate", "run", "--json").stdout)["accuracy"]
+    assert min(accuracy.values()) > 90

@@ -1,0 +1,136 @@
+"""Links and waiting: what the pipeline's overlap rests on."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run
+
+pytestmark = pytest.mark.mpi
+
+
+def script(tmp_path: Path, body: str) -> Path:
+    path = tmp_path / "job.py"
+    path.write_text(textwrap.dedent(body))
+    return path
+
+
+def test_batches_arrive_in_order_and_whole(run: Run, tmp_path: Path) -> None:
+    job = script(
+        tmp_path,
+        """
+        from mpi4py import MPI
+        from ffmpi.layer import Activations
+        from ffmpi.link import Link
+        comm, depth, count = MPI.COMM_WORLD, 3, 50
+        link = Link(comm, 1 - comm.rank, 7, [Activations(100, 64) for _ in range(depth)], 30)
+        if comm.rank == 0:
+            for i in range(count):
+                link.wait(i % depth).flat[:] = i
+                link.send(i % depth)
+            for slot in range(depth):
+                link.wait(slot)
+        else:
+            for slot in range(depth):
+                link.post(slot)
+            for i in range(count):
+                flat = link.wait(i % depth).flat
+                assert (flat == i).all(), (i, flat)
+                if i + depth < count:
+                    link.post(i % depth)
+            print("received", count)
+        """,
+    )
+    done = run(2, job)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["received", "50"]
+
+
+def test_messages_travel_while_a_kernel_runs(run: Run, tmp_path: Path) -> None:
+    """With the driver a large message is there when the kernel ends; without it, not one byte has moved."""
+    job = script(
+        tmp_path,
+        """
+        import json, sys, time
+        from numba import njit
+        from ffmpi.mpi import Driver, start
+        import numpy as np
+        comm = start()
+        @njit(nogil=True)
+        def busy(seconds_in_steps):
+            x = 1.0
+            for _ in range(seconds_in_steps):
+                x = x * 1.0000001 + 1e-9
+            return x
+        busy(1)
+        arrived = []
+        for driven in (False, True):
+            data = np.full(1 << 21, comm.rank, np.float64)
+            comm.Barrier()
+            request = comm.Isend(data, 1) if comm.rank == 0 else comm.Irecv(data, 0)
+            driver = Driver(comm) if driven else None
+            busy(300_000_000)
+            arrived.append(bool((data == 0).all()))
+            if driver:
+                driver.close()
+            request.Wait()
+        if comm.rank == 1:
+            print(json.dumps(arrived))
+        """,
+    )
+    done = run(2, job)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [False, True]
+
+
+def test_waiting_leaves_the_core_to_others(run: Run, tmp_path: Path) -> None:
+    job = script(
+        tmp_path,
+        """
+        import time
+        import numpy as np
+        from ffmpi.mpi import start, wait
+        comm = start()
+        data = np.zeros(1)
+        comm.Barrier()
+        if comm.rank == 0:
+            time.sleep(2)
+            comm.Send(data, 1)
+        else:
+            before = time.process_time()
+            wait(comm.Irecv(data, 0))
+            print(time.process_time() - before)
+        """,
+    )
+    done = run(2, job)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 0.3
+
+
+def test_one_rank_of_a_host_compiles(run: Run, tmp_path: Path) -> None:
+    """Four ranks that start together on an empty cache: each kernel is compiled once, loaded three times."""
+    job = script(
+        tmp_path,
+        """
+        from ffmpi import kernels
+        from ffmpi.kernels.forward import _columns as forward, _sum_blocks
+        from ffmpi.kernels.update import _columns as update
+        from ffmpi.mpi import one_per_host_first, start
+        comm = start()
+        with one_per_host_first(comm):
+            kernels.compile_all()
+        functions = [kernels.compose, forward, _sum_blocks, update]
+        misses = sum(sum(f.stats.cache_misses.values()) for f in functions)
+        hits = sum(sum(f.stats.cache_hits.values()) for f in functions)
+        total = comm.gather((misses, hits))
+        if comm.rank == 0:
+            print(*(sum(column) for column in zip(*total)))
+        """,
+    )
+    done = run(4, job, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["4", "12"]

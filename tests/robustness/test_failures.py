@@ -1,0 +1,156 @@
+"""Whatever goes wrong: one sentence or one traceback, every rank ends, nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import DIGITS, Run, Start
+
+pytestmark = pytest.mark.mpi
+
+
+def sentence(done, *words: str) -> str:
+    """Return the only line of ours on the error output; `words` must be in it, and the status must be 2."""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("ffmpi: ")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in lines[0]
+    assert done.returncode == 2, done.returncode
+    return lines[0]
+
+
+@pytest.mark.parametrize("ranks", [0, 1, 3])
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--set", "train.epoch=3"], ["train.epoch", "did you mean 'epochs'"]),
+        (["--set", "data.name=mnist", "--set", "data.path=nowhere"], ["nowhere"]),
+        (["--frobnicate"], ["--frobnicate", "--help"]),
+    ],
+)
+def test_bad_input_costs_one_sentence(ranks: int, args: list[str], words: list[str], run: Run) -> None:
+    sentence(run(ranks, "-m", "ffmpi", "train", DIGITS, *args), *words)
+
+
+def test_too_many_ranks_are_told_how_many_to_start(run: Run) -> None:
+    done = run(3, "-m", "ffmpi", "train", DIGITS, "--set", "network.layers=[16]", "--set", 'classify.methods=["goodness"]')
+    sentence(done, "3 ranks for 1 layers", "start 1 ranks")
+
+
+@pytest.mark.parametrize("variable", ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS"])
+def test_a_launcher_of_another_mpi_is_recognised(variable: str, run: Run) -> None:
+    sentence(run(0, "-m", "ffmpi", "train", DIGITS, **{variable: "4"}), variable, "mpiexec")
+
+
+def test_an_exception_on_one_rank_ends_all(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(
+        textwrap.dedent(
+            """
+            import sys
+            from ffmpi.__main__ import main
+            from ffmpi.worker import Worker
+            update = Worker._update
+            def broken(self, step):
+                if self.comm.rank == 1 and step.epoch == 1 and step.batch.index == 5:
+                    raise ZeroDivisionError("a fault in the middle of a batch")
+                update(self, step)
+            Worker._update = broken
+            main()
+            """
+        )
+    )
+    began = time.monotonic()
+    done = run(3, "job.py", "train", DIGITS, "--run", "run")
+    assert time.monotonic() - began < 15
+    assert done.returncode not in (0, 124, 137)
+    assert done.stderr.count("Traceback") == 1
+    assert "rank 1 of 3" in done.stderr and "a fault in the middle" in done.stderr
+    assert (tmp_path / "run" / "checkpoint.h5").exists()
+
+
+def wait_for(condition, job, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline and job.process.poll() is None, job.wait().stderr
+        time.sleep(0.01)
+
+
+def test_a_killed_rank_ends_all(start: Start, tmp_path: Path) -> None:
+    job = start(3, "-m", "ffmpi", "train", DIGITS, "--run", "run", "--set", "train.epochs=100000")
+    wait_for((tmp_path / "run" / "checkpoint.h5").exists, job)
+    began = time.monotonic()
+    os.kill(job.rank_pid(1), signal.SIGKILL)
+    assert job.wait().returncode not in (0, 124)
+    assert time.monotonic() - began < 10
+
+
+def test_a_rank_that_stops_answering_ends_all(start: Start, tmp_path: Path) -> None:
+    settings = ["--set", "train.epochs=100000", "--set", "schedule.timeout=2"]
+    job = start(3, "-m", "ffmpi", "train", DIGITS, "--run", "run", *settings)
+    wait_for((tmp_path / "run" / "checkpoint.h5").exists, job)
+    os.kill(job.rank_pid(1), signal.SIGSTOP)
+    done = job.wait()
+    assert done.returncode not in (0, 124, 137)
+    assert "waited 2 s" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_diverging_loss_names_layer_and_batch(run: Run) -> None:
+    settings = ["--set", "optimizer.rate=1e30"]
+    done = run(2, "-m", "ffmpi", "train", DIGITS, "--run", "run", *settings)
+    assert "layer 1, epoch 1, batch " in done.stderr and "optimizer.rate" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 2
+
+
+def test_two_writers_are_refused(start: Start, run: Run, tmp_path: Path) -> None:
+    job = start(1, "-m", "ffmpi", "train", DIGITS, "--run", "run", "--set", "train.epochs=100000")
+    wait_for((tmp_path / "run" / "checkpoint.h5").exists, job)
+    sentence(run(2, "-m", "ffmpi", "resume", "run"), "another ffmpi is writing")
+    sentence(run(2, "-m", "ffmpi", "train", DIGITS, "--run", "run"), "holds a run already", "resume")
+    for pid in job.pids():
+        os.kill(pid, signal.SIGKILL)
+    job.wait()
+
+
+def test_a_damaged_checkpoint_is_refused(ffmpi: Run, run: Run, tmp_path: Path) -> None:
+    ffmpi(1, "train", DIGITS, "--run", "run", "--set", "train.epochs=1")
+    good = tmp_path / "run" / "checkpoint.h5"
+    shutil.copytree(tmp_path / "run", tmp_path / "cut")
+    (tmp_path / "cut" / "checkpoint.h5").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    for command in ("resume", "evaluate"):
+        sentence(run(2, "-m", "ffmpi", command, "cut"), "checkpoint.h5")
+    sentence(run(2, "-m", "ffmpi", "resume", "nowhere"), "nowhere")
+    sentence(run(2, "-m", "ffmpi", "predict", "run", "missing.png"), "missing.png")
+
+
+def test_a_full_disk_keeps_the_previous_checkpoint(run: Run, ffmpi: Run, tmp_path: Path) -> None:
+    """The limit on file size stands in for a full disk."""
+    ffmpi(1, "train", DIGITS, "--run", "run", "--set", "train.epochs=2", "--set", "checkpoint.every=1")
+    (tmp_path / "job.py").write_text(
+        textwrap.dedent(
+            """
+            import resource, signal
+            from ffmpi.__main__ import main
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            from ffmpi import checkpoint
+            commit = checkpoint.Writer.commit
+            def limited(self):
+                commit(self)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+            checkpoint.Writer.commit = limited
+            main()
+            """
+        )
+    )
+    done = run(2, "job.py", "train", DIGITS, "--run", "full", "--set", "train.epochs=5")
+    assert done.returncode == 2, done.stderr
+    assert "cannot write the checkpoint" in done.stderr and "Traceback" not in done.stderr
+    assert "epochs done: 1\n" in ffmpi(0, "info", "full").stdout

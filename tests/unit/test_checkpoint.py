@@ -1,0 +1,369 @@
+"""Checkpoints: what was written comes back to the bit, and whatever is wrong with a file is one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from ffmpi import config
+from ffmpi.checkpoint import FORMAT, Header, Writer, reading
+from ffmpi.config import Config
+from ffmpi.errors import UserError
+from ffmpi.layer import Parameters
+
+INPUTS, UNITS = 5, 3
+PROBLEM = {"shape": [2, 2], "names": ["cat", "d\u00f6g"], "train": 30, "test": 10}
+SETTINGS = config.parse(
+    "", "test", ["train.epochs=4", "network.layers=[3]", "data.path=/\u00e9", "optimizer.name=adam"]
+)
+WEIGHTS = "layers/0/weights"
+
+
+def parameters(seed: int = 1) -> Parameters:
+    """Return parameters of which every saved number is another one."""
+    rng = np.random.default_rng(seed)
+    made = Parameters.new(np.zeros((INPUTS, UNITS), np.float32), SETTINGS.optimizer)
+    for name, shape in shapes().items():
+        made.set_array(name, np.int64(seed) if name == "steps" else rng.normal(size=shape).astype(np.float32))
+    return made
+
+
+def shapes() -> dict[str, tuple[int, ...]]:
+    return Parameters.shapes_of(INPUTS, UNITS, SETTINGS.optimizer)
+
+
+def begin(path: Path, chapter: int = 2, seed: int = 1) -> Writer:
+    """Write a checkpoint of one layer, but do not commit it."""
+    writer, made = Writer(path, SETTINGS, PROBLEM, chapter), parameters(seed)
+    for name, shape in shapes().items():
+        writer.create(f"layers/0/{name}", shape, np.int64 if name == "steps" else np.float32)
+        writer.write(f"layers/0/{name}", made.array(name))
+    return writer
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "checkpoint.h5"
+    begin(file).commit()
+    return file
+
+
+def read(path: Path) -> tuple[Header, Parameters]:
+    made = Parameters.new(np.zeros((INPUTS, UNITS), np.float32), SETTINGS.optimizer)
+    with reading(path) as reader:
+        reader.load("layers/0", made)
+        return reader.header, made
+
+
+def refused(path: Path, *fragments: str) -> None:
+    """The file costs one line which names it and what was found."""
+    with pytest.raises(UserError) as caught:
+        read(path)
+    text = str(caught.value)
+    assert "\n" not in text and str(path) in text and not text.endswith("."), text
+    for fragment in fragments:
+        assert fragment in text, text
+
+
+def edit(path: Path, change: Callable[[h5py.File], Any]) -> Path:
+    with h5py.File(path, "r+") as file:
+        change(file)
+    return path
+
+
+def replace(path: Path, value: Any, name: str = WEIGHTS) -> Path:
+    def change(file: h5py.File) -> None:
+        del file[name]
+        file[name] = value
+
+    return edit(path, change)
+
+
+# what comes back ------------------------------------------------------------------------------------------------------
+
+
+def test_round_trip(path: Path) -> None:
+    header, found = read(path)
+    assert header.config == SETTINGS and header.chapter == 2 and header.version
+    assert (header.shape, header.names, header.train) == ((2, 2), ("cat", "d\u00f6g"), 30)
+    expected = parameters()
+    for name in shapes():
+        assert_array_equal(found.array(name), expected.array(name))
+        assert found.array(name).dtype == expected.array(name).dtype
+    for mine, other in zip((found.w, *found.moments), (expected.w, *expected.moments), strict=True):
+        assert_array_equal(mine, other)  # the padding too
+
+
+def test_arrays_in_parts(tmp_path: Path) -> None:
+    path, whole = tmp_path / "parts.h5", parameters().array("weights")
+    writer = Writer(path, SETTINGS, PROBLEM, 0)
+    writer.create(WEIGHTS, whole.shape, np.float32)
+    for part in (slice(3, 5), slice(0, 3)):
+        writer.write(WEIGHTS, parameters().array("weights", part), part)
+    writer.commit()
+    with reading(path) as reader:
+        assert_array_equal(reader.array(WEIGHTS, whole.shape, np.float32), whole)
+        assert reader.header.chapter == 0
+
+
+def test_plain_hdf5(path: Path) -> None:
+    """What others find in the file: row-major arrays and text of fixed length."""
+    with h5py.File(path) as file:
+        assert_array_equal(file[WEIGHTS][()], parameters().array("weights"))
+        assert file.attrs["format"] == FORMAT
+        assert config.parse(bytes(file.attrs["config"]).decode(), "attribute", []) == SETTINGS
+        assert json.loads(file.attrs["problem"]) == PROBLEM
+
+
+# what is refused ------------------------------------------------------------------------------------------------------
+
+
+def test_no_file(tmp_path: Path) -> None:
+    refused(tmp_path / "none.h5", "no such file")
+
+
+def test_directory(tmp_path: Path) -> None:
+    refused(tmp_path, "cannot be opened")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(2000)])
+def test_no_hdf5(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "checkpoint.h5"
+    file.write_bytes(content)
+    refused(file, "cannot be opened")
+
+
+def test_truncated(path: Path) -> None:
+    content = path.read_bytes()
+    for size in range(1, len(content), len(content) // 40):
+        path.write_bytes(content[:size])
+        refused(path)
+
+
+def test_empty_hdf5(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.h5"
+    h5py.File(file, "w").close()
+    refused(file, "attribute 'format'", "an ffmpi checkpoint")
+
+
+@pytest.mark.parametrize("name", ["format", "config", "problem", "chapter", "ffmpi"])
+@pytest.mark.parametrize("value", [None, 1.5, "text of variable length", [1, 2], np.bytes_(b"\xff"), h5py.Empty("i8")])
+def test_wrong_attribute(path: Path, name: str, value: Any) -> None:
+    def change(file: h5py.File) -> None:
+        del file.attrs[name]
+        if value is not None:
+            file.attrs[name] = value
+
+    refused(edit(path, change), repr(name))
+
+
+def attribute(path: Path, name: str, value: Any) -> Path:
+    return edit(path, lambda file: file.attrs.__setitem__(name, value))
+
+
+def test_other_format(path: Path) -> None:
+    refused(attribute(path, "format", FORMAT + 1), f"checkpoint format {FORMAT + 1}", f"format {FORMAT}")
+
+
+@pytest.mark.parametrize(
+    ("text", "fragment"),
+    [
+        ("[train", "not valid TOML"),
+        ("[train]\nepoch = 3", "did you mean 'epochs'?"),
+        ("seed = -1", "seed = -1"),
+        ("seed = " + 3000 * "[", "TOML"),
+    ],
+)
+def test_wrong_config(path: Path, text: str, fragment: str) -> None:
+    refused(attribute(path, "config", np.bytes_(text.encode())), fragment)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "{",
+        "[]",
+        "3",
+        json.dumps({"shape": [2, 2], "names": ["a", "b"]}),
+        json.dumps(PROBLEM | {"shape": 2}),
+        json.dumps(PROBLEM | {"shape": ["x"]}),
+        json.dumps(PROBLEM | {"shape": []}),
+        json.dumps(PROBLEM | {"shape": [2, 0]}),
+        json.dumps(PROBLEM | {"shape": [1e999, 2]}),
+        json.dumps(PROBLEM | {"names": ["a"]}),
+        json.dumps(PROBLEM | {"names": ["a"] * 257}),
+        json.dumps(PROBLEM | {"train": 0}),
+        json.dumps(PROBLEM | {"train": float("inf")}),
+        "[" * 20_000,
+    ],
+)
+def test_wrong_problem(path: Path, problem: str) -> None:
+    refused(attribute(path, "problem", np.bytes_(problem.encode())))
+
+
+@pytest.mark.parametrize("chapter", [-1, 5, 2**62])
+def test_chapter_beyond_the_run(path: Path, chapter: int) -> None:
+    refused(attribute(path, "chapter", chapter), "a chapter of the run")
+
+
+def test_chapters_of_the_run(tmp_path: Path) -> None:
+    for chapter in (0, 4):
+        begin(tmp_path / "checkpoint.h5", chapter).commit()
+        assert read(tmp_path / "checkpoint.h5")[0].chapter == chapter
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.zeros((INPUTS, UNITS + 1), np.float32),
+        np.zeros((UNITS, INPUTS), np.float32),
+        np.zeros(INPUTS * UNITS, np.float32),
+        np.float32(1),
+        np.zeros((INPUTS, UNITS), np.float64),
+        np.zeros((INPUTS, UNITS), np.int32),
+        np.zeros((INPUTS, UNITS), ">f4"),
+        np.full((INPUTS, UNITS), "a", "S4"),
+        h5py.Empty("f4"),
+        np.dtype("f4"),
+    ],
+)
+def test_wrong_array(path: Path, value: Any) -> None:
+    refused(replace(path, value), repr(WEIGHTS), f"float32 ({INPUTS}, {UNITS})")
+
+
+@pytest.mark.parametrize("name", [name for name in shapes() if name != "steps"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_not_finite(path: Path, name: str, value: float) -> None:
+    def change(file: h5py.File) -> None:
+        array = file[f"layers/0/{name}"]
+        array[tuple(size - 1 for size in array.shape)] = value
+
+    refused(edit(path, change), f"'layers/0/{name}'", "not finite")
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "layers/0/steps", "layers/0", "layers"])
+def test_missing(path: Path, name: str) -> None:
+    refused(edit(path, lambda file: file.__delitem__(name)), "no data set 'layers/0/")
+
+
+@pytest.mark.parametrize("name", ["layers", "layers/0"])
+@pytest.mark.parametrize("value", [3, np.dtype("f4")])
+def test_no_group(path: Path, name: str, value: Any) -> None:
+    refused(replace(path, value, name), "'layers/0/")
+
+
+def test_group_instead_of_a_data_set(path: Path) -> None:
+    def change(file: h5py.File) -> None:
+        del file[WEIGHTS]
+        file.create_group(WEIGHTS)
+
+    refused(edit(path, change), repr(WEIGHTS), "not a plain data set")
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "layers/0", "layers"])
+@pytest.mark.parametrize("kind", ["soft", "external"])
+def test_links(path: Path, name: str, kind: str) -> None:
+    """A link would be followed into another part of the file, or into another file."""
+    other = path.with_name("other.h5")
+    begin(other).commit()
+
+    def change(file: h5py.File) -> None:
+        file.move(name, "kept")
+        file[name] = h5py.SoftLink("/kept") if kind == "soft" else h5py.ExternalLink(str(other), name)
+
+    refused(edit(path, change), "no data set 'layers/0/", "stored in the file")
+
+
+@pytest.mark.parametrize("kind", ["virtual", "external"])
+def test_data_elsewhere(path: Path, kind: str) -> None:
+    other, raw, shape = path.with_name("other.h5"), path.with_name("raw"), (INPUTS, UNITS)
+    begin(other).commit()
+    raw.write_bytes(bytes(4 * INPUTS * UNITS))
+    layout = h5py.VirtualLayout(shape, "f4")
+    layout[:] = h5py.VirtualSource(str(other), WEIGHTS, shape)
+
+    def change(file: h5py.File) -> None:
+        del file[WEIGHTS]
+        if kind == "virtual":
+            file.create_virtual_dataset(WEIGHTS, layout)
+        else:
+            file.create_dataset(WEIGHTS, shape, "f4", external=[(str(raw), 0, 4 * INPUTS * UNITS)])
+
+    refused(edit(path, change), repr(WEIGHTS), "not a plain data set", "stored in the file")
+
+
+def test_damaged_bytes_never_escape(path: Path) -> None:
+    """Whatever bytes are flipped, the file is read or refused: no other exception."""
+    content, rng = path.read_bytes(), np.random.default_rng(1)
+    for _ in range(100):
+        damaged = bytearray(content)
+        for at in rng.integers(0, len(content), 8):
+            damaged[at] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            read(path)
+        except UserError as error:
+            assert "\n" not in str(error), error
+
+
+# an interrupted write -------------------------------------------------------------------------------------------------
+
+
+def test_no_commit_leaves_the_old_one(path: Path) -> None:
+    before = path.read_bytes()
+    writer = begin(path, chapter=3, seed=2)
+    assert path.read_bytes() == before
+    del writer
+    assert path.read_bytes() == before
+    assert read(path)[0].chapter == 2
+    begin(path, chapter=4, seed=3).commit()  # what was left of it is in nobody's way
+    header, found = read(path)
+    assert header.chapter == 4
+    assert_array_equal(found.array("weights"), parameters(3).array("weights"))
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+def test_failed_commit_leaves_the_old_one(path: Path, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    writer = begin(path, chapter=3, seed=2)
+    with monkeypatch.context() as patch, pytest.raises(UserError) as caught:
+        patch.setattr(os, function, fail)
+        writer.commit()
+    assert "No space left on device" in str(caught.value) and "previous one is intact" in str(caught.value)
+    assert read(path)[0].chapter == 2
+
+
+def test_interrupt_leaves_the_old_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    writer = begin(path, chapter=3, seed=2)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", stop)
+        writer.commit()
+    assert read(path)[0].chapter == 2
+
+
+def test_nowhere_to_write(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot write the checkpoint") as caught:
+        Writer(tmp_path / "none" / "checkpoint.h5", SETTINGS, PROBLEM, 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_long_list_of_classes(tmp_path: Path) -> None:
+    """HDF5 keeps up to 64 KB of an attribute in its ordinary place; 256 long names are more."""
+    names = [f"{number:03}" * 100 for number in range(256)]
+    Writer(tmp_path / "checkpoint.h5", Config(), PROBLEM | {"names": names}, 1).commit()
+    with reading(tmp_path / "checkpoint.h5") as reader:
+        assert list(reader.header.names) == names

@@ -1,0 +1,195 @@
+"""The configuration: every mistake is one sentence with key, value, what is allowed and the nearest name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ffmpi import config
+from ffmpi.config import PRESETS, Config, Optimizer
+from ffmpi.errors import UserError
+
+
+def parse(text: str = "", *settings: str) -> Config:
+    return config.parse(text, "run.toml", list(settings))
+
+
+def sentence(call: Callable[[], object]) -> str:
+    """Return the text of the UserError that `call` must raise: one line without a full stop."""
+    with pytest.raises(UserError) as caught:
+        call()
+    text = str(caught.value)
+    assert "\n" not in text and not text.endswith("."), text
+    return text
+
+
+def test_defaults() -> None:
+    assert parse() == Config()
+    assert Config().chapters == Config().train.epochs
+    assert parse("[train]\nepochs = 6\nchapters = 3").chapters == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # unknown keys
+        ("[trian]\nepochs = 3", "unknown key 'trian'; did you mean 'train'?; the configuration has preset, seed, data,"),
+        ("sed = 1", "unknown key 'sed'; did you mean 'seed'?"),
+        ("[train]\nepoch = 3", "unknown key 'train.epoch'; did you mean 'epochs'?; table [train] has epochs, chapters,"),
+        ("[head.optimizer]\nrat = 3", "unknown key 'head.optimizer.rat'; did you mean 'rate'?; table [head.optimizer]"),
+        ("qqqq = 3", "unknown key 'qqqq'; the configuration has"),
+        # tables
+        ("train = 3", "train = 3: expected a table [train]"),
+        ("[head]\noptimizer = 3", "head.optimizer = 3: expected a table [head.optimizer]"),
+        ("[[train]]\nepochs = 3", "train = [{'epochs': 3}]: expected a table [train]"),
+        # types
+        ("seed = 'x'", "seed = 'x': expected a whole number at least 0 and at most 9223372036854775807"),
+        ("seed = 1979-05-27", "seed = datetime.date(1979, 5, 27): expected a whole number"),
+        ("[train]\nepochs = 3.0", "train.epochs = 3.0: expected a whole number at least 1"),
+        ("[train]\nepochs = true", "train.epochs = True: expected a whole number at least 1"),
+        ("[train]\nshuffle = 1", "train.shuffle = 1: expected true or false"),
+        ("[data]\npath = 3", "data.path = 3: expected a string"),
+        ("[data]\nmean = '0'", "data.mean = '0': expected a number"),
+        ("[network]\nlayers = 3", "network.layers = 3: expected a list of a whole number at least 1"),
+        ("[network]\nlayers = [3, 'x']", "network.layers = [3, 'x']: expected a list of a whole number at least 1"),
+        # limits
+        ("seed = -1", "seed = -1: expected a whole number at least 0"),
+        ("seed = 9223372036854775808", "seed = 9223372036854775808: expected a whole number"),
+        ("[train]\nepochs = 0", "train.epochs = 0: expected a whole number at least 1"),
+        ("[train]\nconstant = 1.5", "train.constant = 1.5: expected a number at least 0 and at most 1"),
+        ("[optimizer]\nmomentum = 1.0", "optimizer.momentum = 1.0: expected a number at least 0 and less than 1"),
+        ("[head.optimizer]\nrate = 0", "head.optimizer.rate = 0: expected a number more than 0"),
+        ("[network]\nlayers = []", "network.layers = []: expected a list of a whole number at least 1 with at least 1"),
+        ("[network]\nlayers = [5, 0]", "network.layers = [5, 0]: expected a list of a whole number at least 1"),
+        # names
+        ("[optimizer]\nname = 'adm'", "optimizer.name = 'adm': expected one of 'adam', 'sgd'; did you mean 'adam'?"),
+        ("[optimizer]\nname = 3", "optimizer.name = 3: expected one of 'adam', 'sgd'"),
+        ("preset = 'papr'", "preset = 'papr': expected one of '', 'hinton', 'paper'; did you mean 'paper'?"),
+        ("preset = []", "preset = []: expected one of '', 'hinton', 'paper'"),
+        (
+            "[classify]\nmethods = ['goodness', 'softmx']",
+            "classify.methods = ['goodness', 'softmx']: expected a list of one of 'softmax', 'goodness' with at least "
+            "1 entry; did you mean 'softmax'?",
+        ),
+        ("[classify]\nmethods = []", "classify.methods = []: expected a list of one of 'softmax', 'goodness'"),
+        # sense
+        ("[classify]\nmethods = ['softmax', 'softmax']", "['softmax', 'softmax']: expected each method once"),
+        ("[train]\nepochs = 10\nchapters = 3", "train.chapters = 3: expected a divisor of train.epochs = 10"),
+        ("[train]\nepochs = 2\nchapters = 4", "train.chapters = 4: expected a divisor of train.epochs = 2"),
+        # the file
+        ("seed = ", "not valid TOML"),
+        ("seed = 1\nseed = 2", "not valid TOML"),
+    ],
+)
+def test_mistakes(text: str, expected: str) -> None:
+    found = sentence(lambda: parse(text))
+    assert found.startswith("run.toml: "), found
+    assert expected in found, found
+
+
+FLOATS = [
+    "data.mean", "data.std", "network.eps", "rule.threshold", "optimizer.rate", "optimizer.decay", "optimizer.momentum",
+    "optimizer.beta1", "optimizer.beta2", "optimizer.eps", "head.optimizer.rate", "head.optimizer.decay",
+    "train.constant", "schedule.timeout",
+]  # fmt: skip
+
+
+def test_all_floats_are_listed() -> None:
+    assert set(FLOATS) <= {name for name, _ in config._numbers(Config(), "")}
+
+
+@pytest.mark.parametrize("key", FLOATS)
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e999"])
+def test_only_finite_numbers(key: str, value: str) -> None:
+    table, _, name = key.rpartition(".")
+    found = sentence(lambda: parse(f"[{table}]\n{name} = {value}"))
+    assert f"{key} = {float(value)}: expected " in found, found
+
+
+def test_presets() -> None:
+    assert parse("preset = 'hinton'").optimizer == Config().optimizer
+    paper = parse("preset = 'paper'")
+    assert paper.preset == "paper" and paper.network.layers == [2000] * 4 and paper.network.normalise == "l2"
+    assert paper.rule == config.Rule(goodness="mean", threshold=0.01)
+    assert (paper.optimizer.name, paper.optimizer.rate, paper.optimizer.decay) == ("adam", 0.01, 0.0)
+    assert (paper.head.bias, paper.head.normalise, paper.head.optimizer.rate) == (False, False, 1e-4)
+    assert (paper.data.mean, paper.data.std, paper.train.batch, paper.chapters) == (0.1307, 0.3081, 64, 100)
+    # What a preset leaves out is the default; what the file says wins over both.
+    assert paper.optimizer.beta2 == Optimizer().beta2
+    changed = parse("preset = 'paper'\n[optimizer]\nrate = 0.5\n[head.optimizer]\ndecay = 0.25")
+    assert (changed.optimizer.name, changed.optimizer.rate) == ("adam", 0.5)
+    assert (changed.head.optimizer.name, changed.head.optimizer.decay) == ("adam", 0.25)
+
+
+def test_parsing_leaves_presets_and_defaults_alone() -> None:
+    before = repr(PRESETS), repr(Config())
+    parse("preset = 'paper'\n[network]\nlayers = [7]\n[head.optimizer]\nrate = 9", "train.batch=3")
+    assert before == (repr(PRESETS), repr(Config()))
+
+
+def test_head_layers() -> None:
+    assert parse("[network]\nlayers = [5, 5, 5]").head_layers == (1, 2)
+    assert parse("[network]\nlayers = [5]").head_layers == (0,)
+    assert parse("[classify]\nmethods = ['goodness']").head_layers == ()
+
+
+def test_settings_win() -> None:
+    found = parse("preset = 'hinton'\n[train]\nepochs = 5", "train.epochs=7", "head.optimizer.rate=0.5", "seed = 3")
+    assert (found.train.epochs, found.head.optimizer.rate, found.seed) == (7, 0.5, 3)
+    assert found.head.optimizer.decay == 0.003  # the head's own default
+    assert parse("", "preset=paper").network.layers == [2000] * 4
+    assert parse("", "optimizer.name=adam", "network.layers=[8, 9]").network.layers == [8, 9]
+    assert parse("", "data.path=/a b/c=d").data.path == "/a b/c=d"  # what is not TOML is a string
+    assert parse("", "optimizer={name = 'adam', rate = 0.1}").optimizer.rate == 0.1
+    assert parse("", "seed=1", "seed=2").seed == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("train.epochs", "--set train.epochs: expected table.key=value, for example train.epochs=10"),
+        ("train..epochs=3", "--set train..epochs=3: expected table.key=value"),
+        ("=3", "--set =3: expected table.key=value"),
+        ("train=3", "train = 3: expected a table [train]"),
+        ("train.epoch=3", "--set train.epoch=3: unknown key 'train.epoch'; did you mean 'epochs'?"),
+        ("seed.x=3", "seed = {'x': 3}: expected a whole number"),
+        ("optimizer.name=adm", "optimizer.name = 'adm': expected one of 'adam', 'sgd'; did you mean 'adam'?"),
+        ("train.shuffle=yes", "train.shuffle = 'yes': expected true or false"),
+        ("seed=", "seed = '': expected a whole number"),
+        ("optimizer.rate=nan", "optimizer.rate = nan: expected a number more than 0"),
+        ("preset=papr", "preset = 'papr': expected one of"),
+    ],
+)
+def test_wrong_settings(setting: str, expected: str) -> None:
+    assert expected in sentence(lambda: parse("", setting))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [],
+        ["head.optimizer.rate=0.123", "head.optimizer.name=adam", "head.bias=false"],
+        ["classify.methods=['goodness']", "train.epochs=12", "train.chapters=4", "seed=9223372036854775807"],
+        ["optimizer.eps=1e-300", "data.mean=-0.1", "rule.threshold=3", "schedule.timeout=0.1"],
+        ["data.path=a'\"\\ \u00e9\u2028\t\x00"],
+    ],
+)
+def test_dump_and_parse(preset: str, settings: list[str]) -> None:
+    written = parse(f"preset = '{preset}'", *settings)
+    read = config.parse(config.dump(written), "dump", [])
+    assert read == written
+    assert config.dump(read) == config.dump(written)
+
+
+def test_read(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text("seed = 3\n")
+    assert config.read(str(file), ["train.batch=5"]) == parse("seed = 3", "train.batch=5")
+    assert config.read(str(file)).seed == 3
+    file.write_bytes(b"seed = \xff")
+    for path in (file, tmp_path, tmp_path / "none.toml"):
+        found = sentence(lambda path=path: config.read(str(path)))  # type: ignore[misc]
+        assert found.startswith(f"{path}: cannot be read as a configuration") and "expected a TOML file" in found
