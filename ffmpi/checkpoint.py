@@ -1,13 +1,14 @@
 """Checkpoints: HDF5 files keyed by layer, never by rank; written atomically, read as untrusted input.
 
-    /                       attributes: format, ffmpi, config (TOML), chapter (chapters done), problem (JSON)
-    /layers/K/weights       (inputs, units) float32, and bias, weights_m, weights_v, bias_m, bias_v, steps
-    /head/K/...             the same for the head's block that reads layer K
+The root has the attributes format, ffmpi (version), config (TOML), problem (JSON) and chapter (chapters done).
+Group layers/K has weights (inputs, units) and bias (units,) float32, their moments weights_m, bias_m and, with Adam,
+weights_v, bias_v of the same shapes, and steps, int64. Group head/K has the same for the head's block on layer K.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,18 @@ from .errors import UserError
 from .layer import Parameters
 
 FORMAT = 1
+_OVERHEAD, _OVERHEAD_EACH = 1 << 17, 1 << 10  # bytes of HDF5's own: headers and attributes
+
+
+def dtype_of(name: str) -> type:
+    """Return the type of the array `name`: float32, but for the number of steps."""
+    return np.int64 if name.endswith("steps") else np.float32
+
+
+def _reason(error: Exception) -> str:
+    """Return one line: HDF5's own text holds line breaks, times and addresses."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else " ".join(str(error).split())
 
 
 class Writer:
@@ -33,26 +46,36 @@ class Writer:
         """Begin a checkpoint at `path` of a state in which `chapter` chapters are done."""
         self._path, self._partial = path, path.with_name(path.name + ".partial")
         self._file = self._guard(lambda: h5py.File(self._partial, "w", locking=False))
-        self._file.attrs.update(
-            {
-                # Text of fixed length: reading HDF5's variable-length strings from a damaged file may never end.
-                "format": FORMAT,
-                "ffmpi": np.bytes_(__version__),
-                "config": np.bytes_(dump(config).encode()),
-                "problem": np.bytes_(json.dumps(problem).encode()),
-                "chapter": chapter,
-            }
-        )
+        attributes = {
+            # Text of fixed length: reading HDF5's variable-length strings from a damaged file may never end.
+            "format": FORMAT,
+            "ffmpi": np.bytes_(__version__),
+            "config": np.bytes_(dump(config).encode()),
+            "problem": np.bytes_(json.dumps(problem).encode()),
+            "chapter": chapter,
+        }
+        self._guard(lambda: self._file.attrs.update(attributes))
 
     def _guard(self, action: Any) -> Any:
         try:
             return action()
-        except OSError as error:
-            raise UserError(f"{self._partial}: cannot write the checkpoint ({error}); the previous one is intact") from None
+        except (OSError, RuntimeError) as error:
+            raise UserError(
+                f"{self._partial}: cannot write the checkpoint ({_reason(error)}); the previous one is intact"
+            ) from None
 
-    def create(self, name: str, shape: tuple[int, ...], dtype: type) -> None:
-        """Make room for an array."""
-        self._guard(lambda: self._file.create_dataset(name, shape, dtype))
+    def create(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        """Make room for the arrays of these names and shapes: on a full disk this fails, and nothing after it."""
+
+        def make_room() -> None:
+            for name, shape in shapes.items():
+                self._file.create_dataset(name, shape, dtype_of(name))
+            size = sum(math.prod(shape) * np.dtype(dtype_of(name)).itemsize for name, shape in shapes.items())
+            # HDF5 may crash where a disk fills up under it, so the operating system is asked first.
+            with open(self._partial, "rb+") as file:
+                os.posix_fallocate(file.fileno(), 0, size + _OVERHEAD + _OVERHEAD_EACH * len(shapes))
+
+        self._guard(make_room)
 
     def write(self, name: str, array: np.ndarray, part: slice | tuple[()] = ()) -> None:
         """Write an array that there is room for, or the rows of it in `part`."""
@@ -124,8 +147,10 @@ class Reader:
             problem = json.loads(self._text("problem"))
             shape, names = tuple(map(int, problem["shape"])), tuple(map(str, problem["names"]))
             train = int(problem["train"])
-        except (ValueError, TypeError, KeyError):
-            raise self._fail("attribute 'problem' cannot be read", "image shape, class names and sample count") from None
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+            raise self._fail(
+                "attribute 'problem' cannot be read", "image shape, class names and sample count"
+            ) from None
         chapter = self._number("chapter")
         if min(shape, default=0) < 1 or not 2 <= len(names) <= 256 or train < 1 or not 0 <= chapter <= config.chapters:
             raise self._fail("impossible sizes in the header", "positive sizes, 2 to 256 classes, a chapter of the run")
@@ -138,7 +163,8 @@ class Reader:
             group: Any = self._file
             for part in name.split("/"):
                 # Links may lead into other files, virtual and external data sets read from them.
-                if not isinstance(group.get(part, getlink=True), h5py.HardLink):
+                link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None
+                if not isinstance(link, h5py.HardLink):
                     raise self._fail(f"no data set {name!r}", f"{expected} stored in the file")
                 group = group[part]
             if not isinstance(group, h5py.Dataset) or group.is_virtual or group.external:
@@ -147,7 +173,7 @@ class Reader:
                 raise self._fail(f"{name!r} is {group.dtype} {group.shape}", expected)
             value = group[()]
         except (OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
-            raise self._fail(f"{name!r} cannot be read ({error})", expected) from None
+            raise self._fail(f"{name!r} cannot be read ({_reason(error)})", expected) from None
         if not np.isfinite(value).all():
             raise self._fail(f"{name!r} holds a value that is not finite", f"finite {expected}")
         return np.asarray(value)
@@ -157,8 +183,10 @@ class Reader:
         config = self.header.config
         optimizer = config.optimizer if name.startswith("layers") else config.head.optimizer
         for array_name, shape in Parameters.shapes_of(parameters.inputs, parameters.units, optimizer).items():
-            dtype = np.int64 if array_name == "steps" else np.float32
-            parameters.set_array(array_name, self.array(f"{name}/{array_name}", shape, dtype))
+            value = self.array(f"{name}/{array_name}", shape, dtype_of(array_name))
+            if array_name == "steps" and value < 0:
+                raise self._fail(f"'{name}/steps' is {value}", "the number of updates")
+            parameters.set_array(array_name, value)
 
 
 @contextmanager
@@ -167,7 +195,7 @@ def reading(path: Path) -> Iterator[Reader]:
     try:
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
-        reason = "no such file" if not path.exists() else str(error)
+        reason = "no such file" if not path.exists() else _reason(error)
         raise UserError(f"{path}: cannot be opened ({reason}); expected an ffmpi checkpoint (HDF5)") from None
     with file:
         yield Reader(path, file)

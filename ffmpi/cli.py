@@ -8,8 +8,8 @@ from . import __version__
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 settings = click.option(
-    "--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Change a value of the configuration; may be repeated."
-)  # fmt: skip
+    "--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Change a configured value; may be repeated."
+)
 checkpoint = click.argument("checkpoint")
 
 
@@ -61,7 +61,7 @@ def evaluate(checkpoint: str, settings: tuple[str, ...], as_json: bool) -> None:
 @click.option("--method", type=click.Choice(["softmax", "goodness"]), help="Default: the first method of the run.")
 @as_json
 def predict(checkpoint: str, images: str, method: str | None, as_json: bool) -> None:
-    """Classify IMAGES (HDF5 with 'images', a PNG file or a folder of them) with CHECKPOINT: class and scores of each."""
+    """Classify IMAGES (HDF5 with 'images', a PNG file or a folder of them): class and scores of each."""
     from . import evaluate as command
     from . import mpi
 

@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 
 from .errors import UserError, nearest
 
-Count = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
@@ -183,6 +183,8 @@ def parse(text: str, source: str, settings: list[str]) -> Config:
         given = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{source}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise UserError(f"{source}: not valid TOML: nested too deeply") from None
     _check_names(Config, given, source, "")
     for setting in settings:
         given = _merge(given, _parse_setting(setting))
@@ -194,7 +196,7 @@ def parse(text: str, source: str, settings: list[str]) -> Config:
     try:
         config = msgspec.convert(values, Config)
     except msgspec.ValidationError as error:
-        raise UserError(_describe_validation(source, values, error)) from None
+        raise UserError(_describe_validation(source, settings, values, error)) from None
     _check_sense(config, source)
     return config
 
@@ -220,9 +222,10 @@ def _parse_setting(setting: str) -> dict[str, Any]:
     if not equals or not all(parts):
         raise UserError(f"--set {setting}: expected table.key=value, for example train.epochs=10")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
+        parsed = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        parsed = {}
+    value = parsed["value"] if len(parsed) == 1 else text
     nested: dict[str, Any] = {parts[-1]: value}
     for part in reversed(parts[:-1]):
         nested = {part: nested}
@@ -257,12 +260,10 @@ def _expected(kind: Any) -> str:
         signs = (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than"))
         limits = [f"{words} {getattr(meta, name)}" for name, words in signs if getattr(meta, name) is not None]
         if meta.min_length is not None:
-            limits.append(f"with at least {meta.min_length} entry")
+            return f"a list of at least {meta.min_length} entry, each {_expected(typing.get_args(arguments[0])[0])}"
         return " ".join([_expected(arguments[0]), " and ".join(limits)])
     if origin is Literal:
         return "one of " + ", ".join(repr(argument) for argument in arguments)
-    if origin is list:
-        return f"a list of {_expected(arguments[0])}"
     return {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}.get(kind, str(kind))
 
 
@@ -278,13 +279,16 @@ def _describe(source: str, path: str, value: Any) -> str:
     return f"{source}: {path} = {value!r}: expected {_expected(kind)}{hint}"
 
 
-def _describe_validation(source: str, values: dict[str, Any], error: msgspec.ValidationError) -> str:
+def _describe_validation(
+    source: str, settings: list[str], values: dict[str, Any], error: msgspec.ValidationError
+) -> str:
     _, _, path = str(error).partition(" - at `$.")
     path = path.rstrip("`").partition("[")[0]
     value: Any = values
     for part in path.split("."):
         value = value[part]
-    return _describe(source, path, value)
+    from_command_line = any(setting.partition("=")[0].strip() == path for setting in settings)
+    return _describe("--set" if from_command_line else source, path, value)
 
 
 def _check_sense(config: Config, source: str) -> None:
@@ -292,6 +296,8 @@ def _check_sense(config: Config, source: str) -> None:
     for path, value in _numbers(config, ""):
         if not math.isfinite(value):
             raise UserError(f"{source}: {path} = {value}: expected a finite number")
+    if not config.data.path.isascii() and config.data.path.encode(errors="replace").decode() != config.data.path:
+        raise UserError(f"{source}: data.path = {config.data.path!r}: expected a path in UTF-8")
     epochs, chapters = config.train.epochs, config.train.chapters
     if chapters and epochs % chapters:
         raise UserError(f"{source}: train.chapters = {chapters}: expected a divisor of train.epochs = {epochs}")

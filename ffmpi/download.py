@@ -39,6 +39,8 @@ class Remote:
 
 @dataclass(frozen=True)
 class Source:
+    """Where a data set's files are: the address they have in common, and their names."""
+
     url: str
     files: tuple[Remote, ...]
 
@@ -88,7 +90,8 @@ def download(
 
 class _Digest:
     """MD5 of a stream, or of what a gzip stream unpacks to. MD5 is what the authors published; it guards against
-    accidents and against another file passed off as theirs, which needs a second preimage."""
+    accidents and against another file passed off as theirs, which needs a second preimage.
+    """
 
     def __init__(self, unpacked: bool) -> None:
         self._md5 = hashlib.md5(usedforsecurity=False)

@@ -55,7 +55,7 @@ def uniform(seed: int, purpose: Purpose, layer: int, shape: tuple[int, int], bou
 
 
 def normal(seed: int, purpose: Purpose, layer: int, shape: tuple[int, int], deviation: float) -> np.ndarray:
-    """Return float32 weights of `shape` from a normal distribution, to within 0.03 of its kurtosis.
+    """Return float32 weights of `shape` that are normal but for an excess kurtosis of -0.03.
 
     The bits set in one word are binomial, (64, 1/2), with deviation 4; a second word spreads each count evenly over
     its unit. No logarithm or cosine, whose last bit depends on the machine's library.

@@ -16,12 +16,13 @@ from .data import DataSet
 from .errors import UserError
 from .metrics import METHODS, Measurements
 from .mpi import together, wait
+from .problem import Problem, work_of
 from .rundir import RunDirectory
-from .schedule import Placement, Steps, Work
+from .schedule import Placement, Steps
 from .schedule.pipeline import sweep
 from .schedule.steps import Batch, Report
 from .session import load, on_rank_0, prepare_kernels, set_threads
-from .worker import Problem, Worker, work_of
+from .worker import Worker
 
 
 def evaluate(comm: Any, path: str, settings: list[str], as_json: bool) -> None:

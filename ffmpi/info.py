@@ -105,7 +105,7 @@ def data_sets(name: str | None, path: str | None, download: bool, url: str | Non
         raise UserError(f"data set {name!r} is not known{nearest(name, known)}; expected one of {', '.join(known)}")
     if download:
         if path is None:
-            raise UserError("--download: expected a directory after the name, for example 'ffmpi data mnist data/mnist'")
+            raise UserError("--download: expected a directory after the name, as in 'ffmpi data mnist data/mnist'")
         for file in fetch(name, path, url):
             if not as_json:
                 print(f"{file}: there, checksum good")

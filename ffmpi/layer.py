@@ -9,7 +9,6 @@ import numpy as np
 from . import draws, kernels
 from .config import Config, Network, Optimizer
 
-
 _WHOLE = slice(None)
 
 

@@ -11,7 +11,8 @@ LAYER = ("loss", "positive_goodness", "negative_goodness", "rows", "active")
 HEAD = ("loss", "correct", "rows")
 HELD_OUT = ("correct", "rows")
 METHODS = ("softmax", "goodness")
-RANK = ("seconds", "computing", "waiting", "flop", "peak_bytes", "owned_bytes", "weight_bytes", "link_bytes", "data_bytes")
+TIMES = ("seconds", "computing", "waiting", "flop")
+RANK = (*TIMES, "peak_bytes", "owned_bytes", "weight_bytes", "link_bytes", "data_bytes")
 
 
 @dataclass

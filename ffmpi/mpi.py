@@ -128,7 +128,7 @@ def wait(request: Any, timeout: float = float("inf"), what: str = "a message") -
 
 @contextmanager
 def one_per_host_first(comm: Any) -> Iterator[None]:
-    """Run a block on one rank of each host, then on the others: what the first leaves on disk need not be made twice."""
+    """Run a block on one rank of each host, then on the others, which find on disk what the first has left there."""
     from mpi4py import MPI
 
     host = comm.Split_type(MPI.COMM_TYPE_SHARED)

@@ -12,9 +12,9 @@ from rich.status import Status
 from rich.table import Table
 
 from .config import Config
+from .problem import Problem
 from .rundir import RunDirectory
 from .schedule import Placement
-from .worker import Problem
 
 _EVERY = 0.2  # seconds between two changes of the live line
 MB = 2.0**20

@@ -61,7 +61,7 @@ class RunDirectory:
         """Make the directory for a new run; raises UserError if it holds a run already."""
         if self.checkpoint.exists():
             raise UserError(
-                f"{self.path}: holds a run already; continue it with 'ffmpi resume {self.path}', or choose another --run"
+                f"{self.path}: holds a run already; continue it with 'ffmpi resume {self.path}' or choose another --run"
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)

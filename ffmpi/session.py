@@ -11,8 +11,9 @@ from .config import Config
 from .data import DataSet
 from .errors import UserError
 from .mpi import one_per_host_first, together
+from .problem import Problem, work_of
 from .schedule import Placement
-from .worker import Problem, Worker, work_of
+from .worker import Worker
 
 
 def on_rank_0(comm: Any, make: Callable[[], Any]) -> Any:
@@ -83,4 +84,3 @@ def prepare_kernels(comm: Any, config: Config) -> None:
 
     with one_per_host_first(comm):
         kernels.compile_all(threads=config.schedule.threads)
-

@@ -5,12 +5,12 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from .checkpoint import Writer
+from .checkpoint import Writer, dtype_of
 from .classify import Head
 from .config import Config
 from .data import DataSet
@@ -20,69 +20,13 @@ from .layer import Activations, Layer, Parameters, rate_at, widths
 from .link import Link
 from .metrics import METHODS, RANK, Measurements
 from .mpi import Driver, wait
+from .problem import Problem, images_at_once, rows_of
 from .rules import goodness, judge
-from .schedule import Placement, Steps, Work
+from .schedule import Placement, Steps
 from .schedule import steps as s
-
 
 _SAVE = 10_000  # the tag of saving, beyond those of the links
 _SAVED_AT_ONCE = 1 << 18  # numbers
-
-
-@dataclass(frozen=True)
-class Problem:
-    """The sizes that the data set gives to a run; every rank knows them."""
-
-    shape: tuple[int, ...]  # of an image
-    names: tuple[str, ...]  # of the classes
-    train: int  # samples
-    test: int
-
-    @property
-    def pixels(self) -> int:
-        """Pixels of an image."""
-        return int(np.prod(self.shape))
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return len(self.names)
-
-
-def rows_of(config: Config, classes: int) -> int:
-    """Return the rows of the largest batch: positives, negatives and neutral inputs, or one image with every class."""
-    return max(config.train.batch * (3 if config.head_layers else 2), classes)
-
-
-def work_of(config: Config, problem: Problem, ranks: int) -> Work:
-    """Return what the schedule has to know of a run."""
-    batch, head_layers = config.train.batch, config.head_layers
-    sizes = widths(config, problem.pixels, problem.classes)
-    forward_rows = batch * (3 if head_layers else 2)
-    costs = [2.0 * (forward_rows + 2 * batch) * inputs * units for inputs, units in zip(sizes, sizes[1:], strict=False)]
-    if head_layers:
-        costs.append(4.0 * batch * problem.classes * sum(config.network.layers[layer] for layer in head_layers))
-    methods = config.classify.methods
-    return Work(
-        ranks=ranks,
-        layers=len(config.network.layers),
-        head_layers=head_layers,
-        costs=tuple(costs),
-        depth=config.schedule.depth,
-        epochs=config.train.epochs,
-        chapters=config.chapters,
-        batches=-(-problem.train // batch),
-        softmax_batches=-(-problem.test // batch) if "softmax" in methods else 0,
-        goodness_batches=-(-problem.test // images_at_once(config, problem.classes)) if "goodness" in methods else 0,
-        softmax_every=config.classify.softmax_every,
-        goodness_every=config.classify.goodness_every,
-        save_every=config.checkpoint.every,
-    )
-
-
-def images_at_once(config: Config, classes: int) -> int:
-    """Return how many images are scored by goodness in one batch, each with all its candidates."""
-    return rows_of(config, classes) // classes
 
 
 class Worker:
@@ -225,10 +169,11 @@ class Worker:
         layer, pairs = self.layers[step.layer], self._samples(step.batch)[1]
         a, out = self.held[step.layer - 1], self.held[step.layer]
         said = judge(self.config.rule, out.total[: 2 * pairs], layer.units, pairs)
-        if not np.isfinite(said.loss):
+        # A loss of zero may come from a goodness that has overflowed.
+        if not np.isfinite(said.loss + said.positive_goodness + said.negative_goodness):
             raise UserError(
-                f"layer {step.layer + 1}, epoch {step.epoch + 1}, batch {step.batch.index + 1}: the loss is {said.loss}; "
-                f"expected a finite number: lower optimizer.rate = {self.config.optimizer.rate:g}"
+                f"layer {step.layer + 1}, epoch {step.epoch + 1}, batch {step.batch.index + 1}: loss {said.loss}; "
+                f"expected a finite one: lower optimizer.rate = {self.config.optimizer.rate:g}"
             )
         layer.update(a, out, said.coefficients, rate_at(self.config, self.config.optimizer, step.epoch))
         active = int(np.count_nonzero(said.coefficients))
@@ -248,7 +193,8 @@ class Worker:
         target.total[:count] = source.total[first : first + count]
 
     def _learn(self, step: s.Learn) -> None:
-        assert self.head is not None and self.labels is not None
+        assert self.head is not None
+        assert self.labels is not None
         classes = self.labels.classes[self.labels.batch(step.batch.index)]
         said = self.head.learn(self.collected, classes, rate_at(self.config, self.config.head.optimizer, step.epoch))
         self.measurements.head += (said.loss, said.correct, len(classes))
@@ -299,21 +245,19 @@ class Worker:
     def _save(self, step: s.Save) -> None:
         """Bring every array to rank 0, a few rows at a time, in the order of the names: rank 0 never holds a layer."""
         writer = self.on_save(step.chapter) if self.comm.rank == 0 else None
-        for name, owner, shapes in self._all_parameter_sets():
+        sets = self._all_parameter_sets()
+        if writer is not None:
+            writer.create({f"{name}/{key}": shape for name, _, shapes in sets for key, shape in shapes.items()})
+        for name, owner, shapes in sets:
             for array_name, shape in shapes.items():
-                dtype = np.int64 if array_name == "steps" else np.float32
-                if writer is not None:
-                    writer.create(f"{name}/{array_name}", shape, dtype)
                 for part in _parts(shape):
-                    array = self._bring(name, array_name, owner, part, shape, dtype)
+                    array = self._bring(name, array_name, owner, part, shape)
                     if writer is not None and array is not None:
                         writer.write(f"{name}/{array_name}", array, part)
         if writer is not None:
             writer.commit()
 
-    def _bring(
-        self, name: str, array_name: str, owner: int, part: Any, shape: tuple[int, ...], dtype: type
-    ) -> np.ndarray | None:
+    def _bring(self, name: str, array_name: str, owner: int, part: Any, shape: tuple[int, ...]) -> np.ndarray | None:
         """Return a part of an array on rank 0, which its owner sends there; None on other ranks."""
         timeout = self.config.schedule.timeout
         if owner == self.comm.rank:
@@ -323,7 +267,7 @@ class Worker:
             return array
         if self.comm.rank != 0:
             return None
-        array = np.empty((part.stop - part.start, shape[1]) if part else shape, dtype)
+        array = np.empty((part.stop - part.start, shape[1]) if part else shape, dtype_of(array_name))
         wait(self.comm.Irecv(array, owner, _SAVE), timeout, f"rank {owner} to save")
         return array
 
@@ -332,7 +276,7 @@ class Worker:
         config, sizes = self.config, widths(self.config, self.problem.pixels, self.problem.classes)
         rank_of = self.placement.rank_of
         sets = []
-        for layer, (inputs, units) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for layer, (inputs, units) in enumerate(pairwise(sizes)):
             sets.append((f"layers/{layer}", rank_of(layer), Parameters.shapes_of(inputs, units, config.optimizer)))
         for layer in config.head_layers:
             shapes = Parameters.shapes_of(sizes[layer + 1], self.problem.classes, config.head.optimizer)

@@ -11,7 +11,7 @@ import numpy as np
 def compose(
     images: np.ndarray, samples: np.ndarray, labels: np.ndarray, classes: int, place: int, slope: float, offset: float
 ) -> np.ndarray:
-    """Return the inputs (rows, max(pixels, place + classes)): scaled pixels, one-hot or even (label -1) label places."""
+    """Return inputs (rows, max(pixels, place + classes)): scaled pixels; label places one-hot, or even for -1."""
     pixels = images.shape[1]
     a = np.zeros((len(samples), max(pixels, place + classes)), np.float32)
     a[:, :pixels] = np.float32(slope) * images[samples].astype(np.float32) + np.float32(offset)
@@ -38,7 +38,7 @@ def adam(
     w: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray, step: int, rate: float, decay: float,
     beta1: float, beta2: float, eps: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """Return w, m, v after Adam's `step`-th step (from 1) with decoupled decay (Kingma and Ba; Loshchilov and Hutter)."""
+    """Return w, m, v after Adam's `step`-th step (from 1; Kingma and Ba) with decoupled decay (Loshchilov, Hutter)."""
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g * g
     direction = m / (1 - beta1**step) / (np.sqrt(v / (1 - beta2**step)) + eps)

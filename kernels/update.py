@@ -119,5 +119,5 @@ def adam_constants(step: int, rate: float, decay: float, beta1: float, beta2: fl
 
 
 def sgd_constants(rate: float, decay: float, momentum: float) -> np.ndarray:
-    """Return the numbers of gradient descent along a running mean of the gradient, m = momentum m + (1 - momentum) g."""
+    """Return the numbers of descent along a running mean of the gradient, m = momentum m + (1 - momentum) g."""
     return np.array([momentum, 1 - momentum, 0, 0, 0, 0, rate, 1 - rate * decay], np.float32)

@@ -16,6 +16,8 @@ import h5py
 import numpy as np
 import pytest
 
+from ffmpi import kernels
+
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS = ROOT / "runs" / "digits.toml"
 #: The interpreter of a second environment with another vendor's MPI, if there is one.
@@ -92,6 +94,12 @@ class Job:
 
 Start = Callable[..., Job]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_kernels() -> None:
+    """Compile all kernels before the first job: compiling takes time and memory that no test means to measure."""
+    kernels.compile_all()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from .files import CHUNK, DAMAGE, DEFLATE, check_labels, reading
 from .known import KNOWN, SPLITS, DataSet, Known
 
 _DAMAGE = (*DAMAGE, KeyError, RuntimeError, TypeError, ValueError)  # h5py's ways to say that a file is broken
+LONGEST_NAME = 64
 
 
 @contextmanager
@@ -98,11 +99,14 @@ def _class_names(file: h5py.File) -> tuple[str, ...]:
     """
     found = {name: file.attrs.get_id(name) for name in ("class_names", "classes") if name in file.attrs}
     if "class_names" in found:
-        attribute, wanted = found["class_names"], "1 to 256 strings of fixed length (NumPy: np.array(names, 'S'))"
-        if attribute.dtype.kind != "S" or len(attribute.shape) != 1 or not 1 <= attribute.shape[0] <= 256:
+        attribute = found["class_names"]
+        # A checkpoint keeps the names in an attribute, which HDF5 limits to 64 KB.
+        wanted = f"1 to 256 strings of fixed length, at most {LONGEST_NAME} bytes each (NumPy: np.array(names, 'S'))"
+        shape, kind = attribute.shape, attribute.dtype
+        if kind.kind != "S" or kind.itemsize > LONGEST_NAME or len(shape) != 1 or not 1 <= shape[0] <= 256:
             what = f"{attribute.dtype} of shape {attribute.shape}"
             raise UserError(f"{file.filename}: attribute 'class_names' is {what}, expected {wanted}")
-        names = tuple(name.decode(errors="replace") for name in file.attrs["class_names"])
+        names = tuple(name.decode() for name in file.attrs["class_names"])
         if not all(map(str.isprintable, names)):
             raise UserError(f"{file.filename}: attribute 'class_names' has unprintable characters, expected {wanted}")
         return names

@@ -48,13 +48,18 @@ class Known:
 
     @property
     def classes(self) -> int:
+        """How many classes there are; 0: the file itself says."""
         return len(self.names)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What `check` found: dtype of the images, samples per split, samples per class per split, and for each public
-    file whether its MD5 is the published one (None: nothing was published to compare with)."""
+    """What `check` found.
+
+    dtype : of the images
+    samples : in each split; per_class : the same for each class
+    files : for each public file whether its MD5 is the published one; None: nothing was published to compare with
+    """
 
     name: str
     dtype: str

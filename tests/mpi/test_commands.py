@@ -37,7 +37,7 @@ def test_digits_reach_their_accuracy(ffmpi: Run, tmp_path: Path) -> None:
     assert max(records[-1]["accuracy"].values()) >= 96
     for rank in records[-1]["ranks"]:
         assert rank["peak_bytes"] <= rank["owned_bytes"] + 200 * 2**20
-        assert 0 < rank["gflops"] and 0 <= rank["waiting_share"] < 1
+        assert rank["gflops"] > 0 and 0 <= rank["waiting_share"] < 1
 
 
 def test_train_tells_what_each_rank_does(finished: Path, ffmpi: Run, tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ def test_bad_input_costs_one_sentence(ranks: int, args: list[str], words: list[s
 
 
 def test_too_many_ranks_are_told_how_many_to_start(run: Run) -> None:
-    done = run(3, "-m", "ffmpi", "train", DIGITS, "--set", "network.layers=[16]", "--set", 'classify.methods=["goodness"]')
+    settings = ["--set", "network.layers=[16]", "--set", 'classify.methods=["goodness"]']
+    done = run(3, "-m", "ffmpi", "train", DIGITS, *settings)
     sentence(done, "3 ranks for 1 layers", "start 1 ranks")
 
 

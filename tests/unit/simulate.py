@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ffmpi.schedule import Placement, Work
+from ffmpi import config
+from ffmpi.schedule import Placement, Work, steps_of
 from ffmpi.schedule import steps as s
 
 
@@ -31,8 +32,10 @@ def ensure(condition: object, step: s.Step, reason: str) -> None:
 
 @dataclass(frozen=True)
 class Content:
-    """What a layer (-1: the input) put out for a batch: the epoch of its order and labels, and the updates that each
-    layer up to this one had seen."""
+    """What a layer (-1: the input) put out for a batch.
+
+    With the epoch of its order and labels, and the updates that each layer up to this one had seen.
+    """
 
     layer: int
     batch: s.Batch
@@ -231,3 +234,33 @@ def simulate(work: Work, programs: list[list[s.Step]]) -> Outcome:
     if left:
         raise Fault(f"messages that were never received, or buffers never filled: {left}")
     return outcome
+
+
+def work_of(
+    layers: int, *, head: bool = True, ranks: int = 1, depth: int = 2, batches: int = 3,
+    held_out: tuple[int, int] = (2, 1), epochs: int = 2, chapters: int = 2, every: tuple[int, int, int] = (1, 1, 1),
+    costs: list[float] | None = None,
+) -> Work:  # fmt: skip
+    """Return a small run: `held_out` batches for softmax and goodness, `every` chapters for both and for saving."""
+    methods = "['softmax', 'goodness']" if head else "['goodness']"
+    settings = [f"network.layers={[5] * layers}", f"classify.methods={methods}"]
+    return Work(
+        ranks=ranks,
+        layers=layers,
+        head_layers=config.parse("", "test", settings).head_layers,
+        costs=tuple(costs or [1.0] * (layers + head)),
+        depth=depth,
+        epochs=epochs,
+        chapters=chapters,
+        batches=batches,
+        softmax_batches=held_out[0] if head else 0,
+        goodness_batches=held_out[1],
+        softmax_every=every[0],
+        goodness_every=every[1],
+        save_every=every[2],
+    )
+
+
+def programs_of(name: str, work: Work) -> list[list[s.Step]]:
+    """Return the steps of every rank."""
+    return [list(steps_of(name, work, rank)) for rank in range(work.ranks)]

@@ -35,9 +35,15 @@ def test_defaults() -> None:
     ("text", "expected"),
     [
         # unknown keys
-        ("[trian]\nepochs = 3", "unknown key 'trian'; did you mean 'train'?; the configuration has preset, seed, data,"),
+        (
+            "[trian]\nepochs = 3",
+            "unknown key 'trian'; did you mean 'train'?; the configuration has preset, seed, data,",
+        ),
         ("sed = 1", "unknown key 'sed'; did you mean 'seed'?"),
-        ("[train]\nepoch = 3", "unknown key 'train.epoch'; did you mean 'epochs'?; table [train] has epochs, chapters,"),
+        (
+            "[train]\nepoch = 3",
+            "unknown key 'train.epoch'; did you mean 'epochs'?; table [train] has epochs, chapters,",
+        ),
         ("[head.optimizer]\nrat = 3", "unknown key 'head.optimizer.rat'; did you mean 'rate'?; table [head.optimizer]"),
         ("qqqq = 3", "unknown key 'qqqq'; the configuration has"),
         # tables
@@ -52,8 +58,14 @@ def test_defaults() -> None:
         ("[train]\nshuffle = 1", "train.shuffle = 1: expected true or false"),
         ("[data]\npath = 3", "data.path = 3: expected a string"),
         ("[data]\nmean = '0'", "data.mean = '0': expected a number"),
-        ("[network]\nlayers = 3", "network.layers = 3: expected a list of a whole number at least 1"),
-        ("[network]\nlayers = [3, 'x']", "network.layers = [3, 'x']: expected a list of a whole number at least 1"),
+        (
+            "[network]\nlayers = 3",
+            "network.layers = 3: expected a list of at least 1 entry, each a whole number at least 1",
+        ),
+        (
+            "[network]\nlayers = [3, 'x']",
+            "network.layers = [3, 'x']: expected a list of at least 1 entry, each a whole number at least 1",
+        ),
         # limits
         ("seed = -1", "seed = -1: expected a whole number at least 0"),
         ("seed = 9223372036854775808", "seed = 9223372036854775808: expected a whole number"),
@@ -61,8 +73,14 @@ def test_defaults() -> None:
         ("[train]\nconstant = 1.5", "train.constant = 1.5: expected a number at least 0 and at most 1"),
         ("[optimizer]\nmomentum = 1.0", "optimizer.momentum = 1.0: expected a number at least 0 and less than 1"),
         ("[head.optimizer]\nrate = 0", "head.optimizer.rate = 0: expected a number more than 0"),
-        ("[network]\nlayers = []", "network.layers = []: expected a list of a whole number at least 1 with at least 1"),
-        ("[network]\nlayers = [5, 0]", "network.layers = [5, 0]: expected a list of a whole number at least 1"),
+        (
+            "[network]\nlayers = []",
+            "network.layers = []: expected a list of at least 1 entry, each a whole number at least 1",
+        ),
+        (
+            "[network]\nlayers = [5, 0]",
+            "network.layers = [5, 0]: expected a list of at least 1 entry, each a whole number at least 1",
+        ),
         # names
         ("[optimizer]\nname = 'adm'", "optimizer.name = 'adm': expected one of 'adam', 'sgd'; did you mean 'adam'?"),
         ("[optimizer]\nname = 3", "optimizer.name = 3: expected one of 'adam', 'sgd'"),
@@ -70,10 +88,13 @@ def test_defaults() -> None:
         ("preset = []", "preset = []: expected one of '', 'hinton', 'paper'"),
         (
             "[classify]\nmethods = ['goodness', 'softmx']",
-            "classify.methods = ['goodness', 'softmx']: expected a list of one of 'softmax', 'goodness' with at least "
-            "1 entry; did you mean 'softmax'?",
+            "classify.methods = ['goodness', 'softmx']: expected a list of at least 1 entry, each one of "
+            "'softmax', 'goodness'; did you mean 'softmax'?",
         ),
-        ("[classify]\nmethods = []", "classify.methods = []: expected a list of one of 'softmax', 'goodness'"),
+        (
+            "[classify]\nmethods = []",
+            "classify.methods = []: expected a list of at least 1 entry, each one of 'softmax', 'goodness'",
+        ),
         # sense
         ("[classify]\nmethods = ['softmax', 'softmax']", "['softmax', 'softmax']: expected each method once"),
         ("[train]\nepochs = 10\nchapters = 3", "train.chapters = 3: expected a divisor of train.epochs = 10"),
@@ -81,6 +102,7 @@ def test_defaults() -> None:
         # the file
         ("seed = ", "not valid TOML"),
         ("seed = 1\nseed = 2", "not valid TOML"),
+        ("seed = " + 3000 * "[", "not valid TOML"),
     ],
 )
 def test_mistakes(text: str, expected: str) -> None:
@@ -160,6 +182,7 @@ def test_settings_win() -> None:
         ("seed=", "seed = '': expected a whole number"),
         ("optimizer.rate=nan", "optimizer.rate = nan: expected a number more than 0"),
         ("preset=papr", "preset = 'papr': expected one of"),
+        ("data.path=\udcff", "data.path"),  # a byte that is no UTF-8: neither TOML nor HDF5 could keep it
     ],
 )
 def test_wrong_settings(setting: str, expected: str) -> None:

@@ -377,6 +377,8 @@ def test_hdf5_attributes(file: Path) -> None:
     refused(
         lambda: with_attributes(class_names=["cat", "dog"]), file, "object of shape (2,)", "strings of fixed length"
     )
+    refused(lambda: with_attributes(class_names=np.array(["a", "b" * 65], "S")), "|S65", "at most 64 bytes each")
+    refused(lambda: with_attributes(class_names=np.array([b"a", b"\xff"])), file, "cannot be read", "utf-8")
     refused(lambda: with_attributes(class_names=[1, 2, 3]), file, "int64 of shape (3,)", "strings of fixed length")
     refused(lambda: with_attributes(classes="many"), file, "'classes' is object of shape ()", "from 2 to 256")
     refused(lambda: with_attributes(classes=1000), file, "'classes' is int64", "value 1000", "from 2 to 256")
@@ -508,10 +510,12 @@ def test_hdf5_damaged_bytes_never_escape(file: Path) -> None:
         for at in rng.integers(0, len(content), 8):
             damaged[at] = rng.integers(256)
         file.write_bytes(damaged)
+        message = ""
         try:
             data.load("hdf5", path, "train")
         except UserError as error:
-            assert "\n" not in str(error)
+            message = str(error)
+        assert "\n" not in message
 
 
 # images to predict ----------------------------------------------------------------------------------------------------

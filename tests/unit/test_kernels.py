@@ -39,9 +39,7 @@ class Panels:
         self.total, self.squares = kernels.zeros(margin), kernels.zeros(len(self.w), margin)
 
     def forward(self, **options):
-        kernels.forward(
-            self.a, self.scale, self.w, self.bias, self.h, self.total, self.squares, self.rows, **options
-        )
+        kernels.forward(self.a, self.scale, self.w, self.bias, self.h, self.total, self.squares, self.rows, **options)
         return kernels.from_panels(self.h, self.rows, self.units), self.total[: self.rows].copy()
 
 
@@ -115,9 +113,7 @@ def test_update(kind: int, rows: int, inputs: int, units: int) -> None:
         if kind == kernels.ADAM
         else kernels.sgd_constants(rate, decay, 0.9)
     )
-    kernels.update(
-        kind, panels.a, panels.scale[:rows], c, panels.h, active, panels.w, panels.bias, moments, constants
-    )
+    kernels.update(kind, panels.a, panels.scale[:rows], c, panels.h, active, panels.w, panels.bias, moments, constants)
     dw, db = reference.gradients(a, scale, c, z, active)
     if kind == kernels.ADAM:
         expected_w, expected_m, expected_v = reference.adam(w, dw, m, v, step, rate, decay, 0.9, 0.999, 1e-8)

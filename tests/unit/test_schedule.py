@@ -2,46 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import random
 from collections.abc import Iterator
 
 import pytest
-from simulate import Fault, Outcome, simulate
+from simulate import Outcome, programs_of, simulate, work_of
 
-from ffmpi import config
 from ffmpi.errors import UserError
 from ffmpi.schedule import Placement, Work, steps_of
 from ffmpi.schedule import steps as s
 from ffmpi.schedule.placement import balance
-
-
-def work_of(
-    layers: int, *, head: bool = True, ranks: int = 1, depth: int = 2, batches: int = 3, held_out: tuple[int, int] = (2, 1),
-    epochs: int = 2, chapters: int = 2, every: tuple[int, int, int] = (1, 1, 1), costs: list[float] | None = None,
-) -> Work:  # fmt: skip
-    methods = "['softmax', 'goodness']" if head else "['goodness']"
-    settings = [f"network.layers={[5] * layers}", f"classify.methods={methods}"]
-    return Work(
-        ranks=ranks,
-        layers=layers,
-        head_layers=config.parse("", "test", settings).head_layers,
-        costs=tuple(costs or [1.0] * (layers + head)),
-        depth=depth,
-        epochs=epochs,
-        chapters=chapters,
-        batches=batches,
-        softmax_batches=held_out[0] if head else 0,
-        goodness_batches=held_out[1],
-        softmax_every=every[0],
-        goodness_every=every[1],
-        save_every=every[2],
-    )
-
-
-def programs_of(name: str, work: Work) -> list[list[s.Step]]:
-    return [list(steps_of(name, work, rank)) for rank in range(work.ranks)]
 
 
 def expected_scores(work: Work, chapter: int) -> Iterator[tuple[object, ...]]:
@@ -196,96 +167,6 @@ def test_sequential_is_for_one_rank() -> None:
         steps_of("sequential", work_of(3, ranks=2), 0)
 
 
-# the simulator can fail -----------------------------------------------------------------------------------------------
-
-MUTATED = [
-    work_of(4, ranks=3, depth=depth, batches=4, epochs=1, chapters=1, costs=[1, 1, 1, 1, 3]) for depth in (1, 2)
-] + [work_of(2, ranks=2, depth=3, batches=5, epochs=2, held_out=(1, 2))]
-
-
-def places(work: Work, kind: type) -> list[tuple[int, int]]:
-    programs = programs_of("pipeline", work)
-    return [(r, i) for r, steps in enumerate(programs) for i, step in enumerate(steps) if isinstance(step, kind)]
-
-
-@pytest.mark.parametrize("work", MUTATED)
-@pytest.mark.parametrize(
-    "kind", [s.Send, s.Post, s.Reserve, s.Receive, s.Compose, s.Forward, s.Update, s.Collect, s.Learn, s.Score, s.Report]
-)  # fmt: skip
-def test_a_missing_step_is_caught(work: Work, kind: type) -> None:
-    found = places(work, kind)
-    assert found
-    for rank, index in found:
-        programs = programs_of("pipeline", work)
-        del programs[rank][index]
-        with pytest.raises((AssertionError, KeyError)):
-            simulate(work, programs)
-            prove(work, programs)
-
-
-def prove(work: Work, programs: list[list[s.Step]]) -> None:
-    """Compare what `programs` do with what the pipeline does."""
-    assert simulate(work, programs) == simulate(work, programs_of("pipeline", work))
-
-
-@pytest.mark.parametrize("work", MUTATED)
-@pytest.mark.parametrize("kind", [s.Send, s.Post, s.Receive, s.Forward, s.Update, s.Learn])
-def test_swapped_steps_are_caught(work: Work, kind: type) -> None:
-    """Two steps of one kind that differ in slot or batch, on one link or layer, in each other's place."""
-    swapped = 0
-    for (rank, i), (other, j) in itertools.pairwise(places(work, kind)):
-        programs = programs_of("pipeline", work)
-        steps = programs[rank]
-        same = all(getattr(steps[i], name, 0) == getattr(programs[other][j], name, 0) for name in ("link", "layer"))
-        if rank != other or not same or steps[i] == steps[j]:
-            continue
-        steps[i], steps[j] = steps[j], steps[i]
-        with pytest.raises(Fault):
-            simulate(work, programs)
-        swapped += 1
-    assert swapped or kind is s.Post and work.depth == 1 or kind in (s.Forward, s.Update)
-
-
-@pytest.mark.parametrize("work", MUTATED)
-def test_a_buffer_posted_too_early_is_caught(work: Work) -> None:
-    """A received batch is read until its last Update, Forward or lesson: posting its slot one step earlier is wrong."""
-    moved = 0
-    for rank, index in places(work, s.Post):
-        programs = programs_of("pipeline", work)
-        steps = programs[rank]
-        if isinstance(steps[index - 1], s.Update | s.Forward | s.Learn | s.Score):
-            steps[index - 1], steps[index] = steps[index], steps[index - 1]
-            with pytest.raises(Fault):
-                simulate(work, programs)
-            moved += 1
-    assert moved
-
-
-@pytest.mark.parametrize("work", MUTATED)
-def test_a_wrong_batch_or_slot_is_caught(work: Work) -> None:
-    for kind in (s.Send, s.Post, s.Receive):
-        for rank, index in places(work, kind):
-            for change in ({"batch": s.Batch("train", 99)}, {"slot": 7}):
-                programs = programs_of("pipeline", work)
-                step = programs[rank][index]
-                programs[rank][index] = dataclasses.replace(step, **change)  # type: ignore[arg-type]
-                with pytest.raises(Fault):
-                    simulate(work, programs)
-
-
-def test_a_deadlock_is_caught() -> None:
-    """Two ranks that each wait for the other's buffer before they post their own."""
-    work = work_of(2, head=False, ranks=2)
-    there, back = s.LinkId(0, 1, 0, False, 1), s.LinkId(1, 0, 0, False, 1)
-    batch = s.Batch("train", 0)
-    programs: list[list[s.Step]] = [
-        [s.Post(back, 0, batch), s.Receive(back, 0, batch)],
-        [s.Post(there, 0, batch), s.Receive(there, 0, batch)],
-    ]
-    with pytest.raises(Fault, match="deadlock"):
-        simulate(work, programs)
-
-
 # placement ------------------------------------------------------------------------------------------------------------
 
 
@@ -312,7 +193,9 @@ def test_balance_of_equal_costs() -> None:
 
 @pytest.mark.parametrize(("head", "stages", "named"), [(True, 4, " and the softmax head"), (False, 3, "")])
 def test_too_many_ranks(head: bool, stages: int, named: str) -> None:
-    expected = f"5 ranks for 3 layers{named}: schedule 'pipeline' can use at most {stages}; start {stages} ranks or fewer"
+    expected = (
+        f"5 ranks for 3 layers{named}: schedule 'pipeline' can use at most {stages}; start {stages} ranks or fewer"
+    )
     with pytest.raises(UserError) as caught:
         list(steps_of("pipeline", work_of(3, head=head, ranks=5), 4))
     assert str(caught.value) == expected

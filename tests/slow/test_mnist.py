@@ -1,0 +1,37 @@
+"""Real MNIST: minutes. FFMPI_MNIST names the directory with the four IDX files (see 'ffmpi data mnist DIR --download')."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Run, assert_same_bits
+
+pytestmark = [pytest.mark.slow, pytest.mark.mpi]
+RECIPE = ROOT / "runs" / "mnist.toml"
+
+
+@pytest.fixture
+def mnist() -> str:
+    """Return the setting that names the data."""
+    directory = os.environ.get("FFMPI_MNIST")
+    assert directory, "set FFMPI_MNIST to the directory with the four MNIST files"
+    return f"data.path={Path(directory).resolve()}"
+
+
+def test_mnist_reaches_its_accuracy_within_its_memory(mnist: str, ffmpi: Run, tmp_path: Path) -> None:
+    ffmpi(2, "train", RECIPE, "--run", "run", "--set", mnist, seconds=900)
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert max(last["accuracy"].values()) >= 97.0
+    for rank in last["ranks"]:
+        assert rank["peak_bytes"] <= rank["owned_bytes"] + 200 * 2**20
+
+
+def test_mnist_has_the_same_bits_on_one_to_four_ranks(mnist: str, ffmpi: Run, tmp_path: Path) -> None:
+    for ranks in (1, 2, 3, 4):
+        ffmpi(ranks, "train", RECIPE, "--run", f"run{ranks}", "--set", mnist, "--set", "train.epochs=2", seconds=900)
+    for ranks in (2, 3, 4):
+        assert_same_bits(tmp_path / "run1", tmp_path / f"run{ranks}")
