@@ -1,4 +1,4 @@
-"""Real MNIST: minutes. FFMPI_MNIST names the directory with the four IDX files (see 'ffmpi data mnist DIR --download')."""
+"""Real MNIST, minutes: FFMPI_MNIST names the directory with the four IDX files (ffmpi data mnist DIR --download)."""
 
 from __future__ import annotations
 
