@@ -106,6 +106,7 @@ class Header:
     shape: tuple[int, ...]  # of an image
     names: tuple[str, ...]  # of the classes
     train: int  # samples it was trained on
+    digest: int  # CRC-32 of them
     chapter: int  # chapters done
     version: str  # of ffmpi
 
@@ -146,7 +147,7 @@ class Reader:
         try:
             problem = json.loads(self._text("problem"))
             shape, names = tuple(map(int, problem["shape"])), tuple(map(str, problem["names"]))
-            train = int(problem["train"])
+            train, digest = int(problem["train"]), int(problem["digest"])
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             raise self._fail(
                 "attribute 'problem' cannot be read", "image shape, class names and sample count"
@@ -154,7 +155,7 @@ class Reader:
         chapter = self._number("chapter")
         if min(shape, default=0) < 1 or not 2 <= len(names) <= 256 or train < 1 or not 0 <= chapter <= config.chapters:
             raise self._fail("impossible sizes in the header", "positive sizes, 2 to 256 classes, a chapter of the run")
-        return Header(config, shape, names, train, chapter, self._text("ffmpi"))
+        return Header(config, shape, names, train, digest, chapter, self._text("ffmpi"))
 
     def array(self, name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
         """Return the array `name`, which must have `shape` and `dtype`, lie in this file, and be finite."""

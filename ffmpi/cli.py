@@ -34,13 +34,18 @@ def train(config: str, run: str | None, settings: tuple[str, ...], as_json: bool
 
 @app.command()
 @click.argument("run")
+@settings
 @as_json
-def resume(run: str, as_json: bool) -> None:
-    """Go on with the interrupted run in directory RUN, on any number of ranks, to the same bits."""
+def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
+    """Go on with the interrupted run in directory RUN, on any number of ranks, to the same bits.
+
+    Only settings on which the weights do not depend may be changed: schedule.depth, schedule.threads,
+    schedule.timeout, checkpoint.every and data.path.
+    """
     from . import mpi
     from . import train as command
 
-    mpi.run(lambda comm: command.resume(comm, run, as_json))
+    mpi.run(lambda comm: command.resume(comm, run, list(settings), as_json))
 
 
 @app.command()

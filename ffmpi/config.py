@@ -201,6 +201,11 @@ def parse(text: str, source: str, settings: list[str]) -> Config:
     return config
 
 
+def change(config: Config, source: str, settings: list[str]) -> Config:
+    """Return `config`, which came from `source`, with `settings` in it; see `read`."""
+    return parse(dump(config), source, settings)
+
+
 def dump(config: Config) -> str:
     """Return `config` as TOML text that `parse` reads back to an equal configuration."""
     return tomli_w.dumps(msgspec.to_builtins(config))

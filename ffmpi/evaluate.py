@@ -114,7 +114,7 @@ def _read_header(comm: Any, file: Path, settings: list[str]) -> tuple[Header, Co
     def read() -> tuple[Header, Config]:
         with checkpoint.reading(file) as reader:
             header = reader.header
-        return header, config.parse(config.dump(header.config), str(file), settings)
+        return header, config.change(header.config, str(file), settings)
 
     header, settled = on_rank_0(comm, read)
     set_threads(settled)

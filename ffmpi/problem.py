@@ -20,6 +20,7 @@ class Problem:
     names: tuple[str, ...]  # of the classes
     train: int  # samples
     test: int
+    digest: int = 0  # CRC-32 of the training images and classes
 
     @property
     def pixels(self) -> int:

@@ -27,36 +27,43 @@ def train(comm: Any, config_path: str, run: str | None, settings: list[str], as_
     _run(comm, settled, worker, directory, 0, as_json)
 
 
-def resume(comm: Any, run: str, as_json: bool) -> None:
+#: What may change when a run goes on: the weights do not depend on it.
+CHANGEABLE = ("schedule.depth", "schedule.threads", "schedule.timeout", "checkpoint.every", "data.path")
+
+
+def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
     """Go on with the run in the directory `run` where its checkpoint was written, to the same bits."""
     directory = RunDirectory(Path(run))
 
-    def read_header() -> checkpoint.Header:
+    def read_header() -> tuple[checkpoint.Header, Config]:
         if not directory.path.is_dir():
             raise UserError(f"{run}: no such run directory")
         directory.lock()
         with checkpoint.reading(directory.checkpoint) as reader:
-            return reader.header
+            header = reader.header
+        for setting in settings:
+            if setting.partition("=")[0].strip() not in CHANGEABLE:
+                raise UserError(f"--set {setting}: a run that goes on may change only {', '.join(CHANGEABLE)}")
+        return header, config.change(header.config, run, settings)
 
-    header: checkpoint.Header = on_rank_0(comm, read_header)
-    set_threads(header.config)
-    worker = training_worker(comm, header.config)
+    header, settled = on_rank_0(comm, read_header)
+    set_threads(settled)
+    worker = training_worker(comm, settled)
     with together(comm):
-        worker_problem = worker.problem
-        if (header.shape, header.names, header.train) != (
-            worker_problem.shape, worker_problem.names, worker_problem.train,
-        ):  # fmt: skip
+        found = worker.problem
+        if (header.shape, header.train, header.digest) != (found.shape, found.train, found.digest):
             raise UserError(
-                f"{header.config.data.path or header.config.data.name}: {worker_problem.train} samples of shape "
-                f"{worker_problem.shape}; expected the {header.train} of shape {header.shape} the run was started with"
+                f"{settled.data.path or settled.data.name}: {found.train} samples of shape {found.shape}, CRC-32 "
+                f"{found.digest:08x}; expected the {header.train} of shape {header.shape}, {header.digest:08x}, that "
+                "the run was started with"
             )
         with checkpoint.reading(directory.checkpoint) as reader:
             for name, parameters in worker.parameter_sets.items():
                 reader.load(name, parameters)
     first = header.chapter
     if comm.rank == 0:
-        directory.rewind(first * header.config.train.epochs // header.config.chapters)
-    _run(comm, header.config, worker, directory, first, as_json)
+        directory.rewind(first * settled.train.epochs // settled.chapters)
+    _run(comm, settled, worker, directory, first, as_json)
 
 
 def facts(comm: Any, worker: Worker) -> dict[str, Any]:

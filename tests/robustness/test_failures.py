@@ -9,6 +9,8 @@ import textwrap
 import time
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from tests.conftest import DIGITS, Run, Start
@@ -129,7 +131,23 @@ def test_a_damaged_checkpoint_is_refused(ffmpi: Run, run: Run, tmp_path: Path) -
     for command in ("resume", "evaluate"):
         sentence(run(2, "-m", "ffmpi", command, "cut"), "checkpoint.h5")
     sentence(run(2, "-m", "ffmpi", "resume", "nowhere"), "nowhere")
+    sentence(run(2, "-m", "ffmpi", "resume", "run", "--set", "seed=1"), "seed=1", "may change only", "data.path")
     sentence(run(2, "-m", "ffmpi", "predict", "run", "missing.png"), "missing.png")
+
+
+def test_other_data_is_refused_on_resume(ffmpi: Run, run: Run, tmp_path: Path) -> None:
+    """The same number of images of the same shape, but one pixel differs."""
+    images, labels = np.zeros((40, 4, 4), np.uint8), np.arange(40) % 2
+    for name in ("one.h5", "other.h5"):
+        with h5py.File(tmp_path / name, "w") as file:
+            for split in ("train", "test"):
+                file[f"{split}/images"], file[f"{split}/labels"] = images, labels
+        images[7, 2, 2] = 1
+    settings = ["--set", "data.name=hdf5", "--set", "data.label=append", "--set", "network.layers=[20]"]
+    settings += ["--set", "train.epochs=1", "--set", "data.path=one.h5"]
+    ffmpi(1, "train", DIGITS, "--run", "run", *settings)
+    done = run(2, "-m", "ffmpi", "resume", "run", "--set", "data.path=other.h5")
+    sentence(done, "other.h5", "expected the 40")
 
 
 def test_a_full_disk_keeps_the_previous_checkpoint(run: Run, ffmpi: Run, tmp_path: Path) -> None:

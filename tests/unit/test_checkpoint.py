@@ -23,7 +23,7 @@ from ffmpi.errors import UserError
 from ffmpi.layer import Parameters
 
 INPUTS, UNITS = 5, 3
-PROBLEM = {"shape": [2, 2], "names": ["cat", "d\u00f6g"], "train": 30, "test": 10}
+PROBLEM = {"shape": [2, 2], "names": ["cat", "d\u00f6g"], "train": 30, "test": 10, "digest": 77}
 SETTINGS = config.parse(
     "", "test", ["train.epochs=4", "network.layers=[3]", "data.path=/\u00e9", "optimizer.name=adam"]
 )
@@ -96,7 +96,7 @@ def replace(path: Path, value: Any, name: str = WEIGHTS) -> Path:
 def test_round_trip(path: Path) -> None:
     header, found = read(path)
     assert header.config == SETTINGS and header.chapter == 2 and header.version
-    assert (header.shape, header.names, header.train) == ((2, 2), ("cat", "d\u00f6g"), 30)
+    assert (header.shape, header.names, header.train, header.digest) == ((2, 2), ("cat", "d\u00f6g"), 30, 77)
     expected = parameters()
     for name in shapes():
         assert_array_equal(found.array(name), expected.array(name))
@@ -376,7 +376,7 @@ from ffmpi.errors import UserError
 units = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000 * units // 2, resource.RLIM_INFINITY))
 try:
-    writer = Writer(Path(sys.argv[1]), Config(), {"shape": [4], "names": ["a", "b"], "train": 1}, 1)
+    writer = Writer(Path(sys.argv[1]), Config(), {"shape": [4], "names": ["a", "b"], "train": 1, "digest": 0}, 1)
     names = [f"layers/{part}/weights" for part in range(3)]
     writer.create({name: (250, units) for name in names})
     for name in names:
