@@ -19,12 +19,14 @@ _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS")
 _RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
 
 
+def launched() -> bool:
+    """Whether a launcher started this process, known before MPI starts."""
+    return any(os.environ.get(name, "").isdigit() for name in _RANKS)
+
+
 def launched_rank() -> int:
     """Return the rank the launcher gave this process, known before MPI starts; 0 without a launcher."""
-    for name in _RANKS:
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name])
-    return 0
+    return next((int(os.environ[name]) for name in _RANKS if os.environ.get(name, "").isdigit()), 0)
 
 
 def start() -> Any:
@@ -82,6 +84,7 @@ def end(comm: Any, error: BaseException) -> None:
     sys.stderr.write(message)
     sys.stderr.flush()
     if comm.size > 1:
+        time.sleep(0.2)  # an abort may overtake what was printed on its way through the launcher
         comm.Abort(status)
     sys.exit(status)
 

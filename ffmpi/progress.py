@@ -12,6 +12,7 @@ from rich.status import Status
 from rich.table import Table
 
 from .config import Config
+from .mpi import launched
 from .problem import Problem
 from .rundir import RunDirectory
 from .schedule import Placement
@@ -29,7 +30,8 @@ class Progress:
         self, config: Config, problem: Problem, placement: Placement, hosts: list[str], as_json: bool
     ) -> None:  # fmt: skip
         self.config, self.problem, self.placement, self.hosts, self.as_json = config, problem, placement, hosts, as_json
-        self.console = Console(highlight=False)
+        # Open MPI gives its ranks a terminal even where its own output is a file; other launchers give them a pipe.
+        self.console = Console(highlight=False, force_terminal=False if launched() else None)
         self.status: Status | None = None
         self._began = self._shown = time.monotonic()
         self._first = 0
