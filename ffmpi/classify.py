@@ -50,7 +50,7 @@ class Head:
 
     def _scale(self, a: Activations) -> np.ndarray:
         if self.config.head.normalise:
-            return row_scale(self.config.network, a)[: len(self._ones)]
+            return row_scale(self.config.network, a.total[: len(self._ones)], a.units)
         return self._ones
 
     def scores(self, inputs: dict[int, Activations], rows: int) -> np.ndarray:
@@ -82,7 +82,7 @@ class Head:
         every, ones = np.arange(rows), self._ones[:rows]
         for layer, block in self.blocks.items():
             a = inputs[layer]
-            block.step(self.config.head.optimizer, rate, a.h, self._scale(a)[:rows], ones, out.h, every, 1)
+            block.step(self.config.head.optimizer, rate, a.h, self._scale(a)[:rows], ones, out.h, every)
             if not self.config.head.bias or layer != self.layers[0]:
                 block.bias[:] = self._no_bias
         return HeadJudgement(loss, int(np.count_nonzero(logits.argmax(axis=1) == classes)))

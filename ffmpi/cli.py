@@ -96,11 +96,21 @@ def data(name: str | None, path: str | None, download: bool, url: str | None, as
     command.data_sets(name, path, download, url, as_json)
 
 
-@app.command()
-@click.option("--repeats", type=click.IntRange(1), default=15, help="Counted runs of each; the median is reported.")
-@as_json
-def bench(repeats: int, as_json: bool) -> None:
-    """Time a layer's step against NumPy on one core, in turn."""
-    from . import bench as command
+@app.group(no_args_is_help=True)
+def bench() -> None:
+    """Measure ffmpi against other libraries and against this machine."""
 
-    command.bench(repeats, as_json)
+
+@bench.command()
+@click.option("--repeats", type=click.IntRange(1), default=15, help="Counted runs of each; the median is reported.")
+@click.option(
+    "--shapes", multiple=True, metavar="INPUTSxUNITSxROWS", help="Such as 2000x2000x128; may be repeated; default 12."
+)
+@click.option("--threads", type=click.IntRange(1), default=1, help="Of ffmpi's kernels; the others stay on one core.")
+@click.option("--plot", metavar="FILE.png", help="Draw a roofline: GFLOP/s over arithmetic intensity.")
+@as_json
+def kernels(repeats: int, shapes: tuple[str, ...], threads: int, plot: str | None, as_json: bool) -> None:
+    """Time a layer's step against NumPy, PyTorch if it is there, and the peak of a core, in turn."""
+    from .bench import kernels as command
+
+    command.kernels(repeats, shapes, threads, as_json, plot)

@@ -7,7 +7,7 @@ import numpy as np
 from . import draws, kernels
 from .config import Config
 from .data import DataSet
-from .layer import Activations
+from .layer import Inputs
 
 
 class Labels:
@@ -34,37 +34,35 @@ class Labels:
 
 
 class Composer:
-    """Writes inputs into the first layer's activations."""
+    """Writes images and the labels to show with them into the first layer's input."""
 
-    def __init__(self, config: Config, data: DataSet, classes: int) -> None:
+    def __init__(self, config: Config, data: DataSet) -> None:
         """Take the images of `data` (n, pixels), uint8 or float32; a float image is not divided by 255."""
         assert data.images is not None
-        self.images, self.classes = data.images, classes
+        self.images = data.images
         unit = 255.0 if data.images.dtype == np.uint8 else 1.0
         self.slope = np.float32(1 / (unit * config.data.std))
         self.offset = np.float32(-config.data.mean / config.data.std)
-        self.place = data.images.shape[1] if config.data.label == "append" else 0
+        self.blank = 0 if config.data.label == "append" else len(data.names)
 
-    def __call__(self, samples: np.ndarray, labels: np.ndarray, out: Activations) -> None:
-        """Write image ``samples[i]`` showing class ``labels[i]`` into row i of `out`; -1 is neutral."""
-        kernels.compose(
-            self.images, samples, labels, self.classes, self.place, self.slope, self.offset, out.h, out.total
-        )
-        out.score[:] = 0
+    def __call__(self, samples: np.ndarray, labels: np.ndarray, source: np.ndarray, out: Inputs) -> None:
+        """Write the images `samples`; row i of the batch shows image ``source[i]`` of them with label ``labels[i]``."""
+        kernels.compose(self.images, samples, self.blank, self.slope, self.offset, out.h, out.total)
+        out.source, out.labels = source, labels
 
-    def training(self, labels: Labels, index: int, stream: str, head: bool, out: Activations) -> None:
+    def training(self, labels: Labels, index: int, stream: str, head: bool, out: Inputs) -> None:
         """Write training batch `index`: positives, negatives, neutral inputs; which of them says `stream`."""
         samples = labels.batch(index)
         pairs = [labels.classes[samples], labels.negatives[samples]]
         neutral = [np.full(len(samples), kernels.NEUTRAL)]
         shown = {"pairs": pairs, "neutral": neutral, "train": pairs + neutral if head else pairs}[stream]
-        self(np.tile(samples, len(shown)), np.concatenate(shown), out)
+        self(samples, np.concatenate(shown), np.tile(np.arange(len(samples)), len(shown)), out)
 
-    def neutral(self, first: int, count: int, out: Activations) -> None:
+    def neutral(self, first: int, count: int, out: Inputs) -> None:
         """Write the neutral inputs of images first, first + 1, ..."""
-        self(np.arange(first, first + count), np.full(count, kernels.NEUTRAL), out)
+        self(np.arange(first, first + count), np.full(count, kernels.NEUTRAL), np.arange(count), out)
 
-    def candidates(self, first: int, count: int, out: Activations) -> None:
+    def candidates(self, first: int, count: int, out: Inputs) -> None:
         """Write for each of `count` images from `first` on one row for each class it might be."""
-        samples = np.repeat(np.arange(first, first + count), self.classes)
-        self(samples, np.tile(np.arange(self.classes), count), out)
+        labels = np.tile(np.arange(out.classes), count)
+        self(np.arange(first, first + count), labels, np.repeat(np.arange(count), out.classes), out)

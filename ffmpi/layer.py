@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -36,11 +37,31 @@ class Activations:
         self.score = self.flat[size + margin :]
 
 
-def row_scale(network: Network, activations: Activations) -> np.ndarray:
-    """Return the normalisation of each row, (pitch,) float32: a = scale h (design, section 4: rms and l2)."""
-    total = activations.total
+class Inputs(Activations):
+    """The first layer's input: images once each, and the rows that show them with labels.
+
+    Attributes
+    ----------
+    source : (rows,) int64, the image of each row
+    labels : (rows,) int64, the class it shows, or kernels.NEUTRAL
+    place, classes : where the labels stand among the inputs; these are zero in `h` and missing in `total`
+    """
+
+    def __init__(self, inputs: int, samples: int, place: int, classes: int) -> None:
+        super().__init__(inputs, samples)
+        self.place, self.classes = place, classes
+        self.source = self.labels = np.empty(0, np.int64)
+
+    def row_total(self) -> np.ndarray:
+        """Return the sum of squares of each row with its label, (rows,) float32."""
+        neutral = np.float32(1) / np.float32(self.classes)
+        return self.total[self.source] + np.where(self.labels == kernels.NEUTRAL, neutral, np.float32(1))
+
+
+def row_scale(network: Network, total: np.ndarray, units: int) -> np.ndarray:
+    """Return the normalisation of rows from their sums of squares, float32 (design, section 4: rms and l2)."""
     if network.normalise == "rms":
-        total = total / np.float32(activations.units)
+        total = total / np.float32(units)
     return np.float32(1) / (np.sqrt(total) + np.float32(network.eps))
 
 
@@ -109,7 +130,7 @@ class Parameters:
 
     def step(
         self, optimizer: Optimizer, rate: float, a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray,
-        active: np.ndarray, threads: int,
+        active: np.ndarray, **options: Any,
     ) -> None:  # fmt: skip
         """Take one optimiser step along dW = (scale c a)^T z over the `active` rows; see `kernels.update`."""
         self.steps += 1
@@ -119,7 +140,7 @@ class Parameters:
             )  # fmt: skip
         else:
             kind, constants = kernels.SGD, kernels.sgd_constants(rate, optimizer.decay, optimizer.momentum)
-        kernels.update(kind, a, scale, c, z, active, self.w, self.bias, self.moments, constants, threads=threads)
+        kernels.update(kind, a, scale, c, z, active, self.w, self.bias, self.moments, constants, **options)
 
 
 def inputs_of(config: Config, pixels: int, classes: int) -> int:
@@ -133,7 +154,7 @@ def widths(config: Config, pixels: int, classes: int) -> list[int]:
 
 
 class Layer:
-    """One layer of the network, on the rank that owns it."""
+    """One layer of the network, on the rank that owns it; `FirstLayer` is the one that sees images and labels."""
 
     def __init__(self, config: Config, index: int, inputs: int, rows: int) -> None:
         """Draw the weights of layer `index` (from 0), for batches of at most `rows` rows."""
@@ -147,20 +168,49 @@ class Layer:
         margin = -(-rows // kernels.LANES) * kernels.LANES
         self._squares = kernels.zeros(kernels.panels_of(self.units), margin)
 
-    def forward(self, a: Activations, out: Activations, rows: int) -> None:
-        """Compute the layer's activities and their sums of squares for the first `rows` rows of `a`."""
+    def forward(self, a: Activations, out: Activations, rows: int) -> float:
+        """Compute the activities and their sums of squares for the first `rows` rows of `a`; return the FLOP."""
         p = self.parameters
-        scale = row_scale(self.config.network, a)
-        kernels.forward(
-            a.h, scale, p.w, p.bias, out.h, out.total, self._squares, rows, threads=self.threads
-        )  # fmt: skip
+        scale = row_scale(self.config.network, a.total, a.units)
+        kernels.forward(a.h, scale, p.w, p.bias, out.h, out.total, self._squares, rows, threads=self.threads)
+        return 2.0 * rows * p.inputs * p.units
 
-    def update(self, a: Activations, out: Activations, c: np.ndarray, rate: float) -> None:
-        """Learn from the rows whose coefficient is not zero: dW = (c a)^T h; c : (rows,) float32."""
-        scale = row_scale(self.config.network, a)[: len(c)]
-        self.parameters.step(
-            self.config.optimizer, rate, a.h, scale, c, out.h, np.flatnonzero(c), self.threads
+    def update(self, a: Activations, out: Activations, c: np.ndarray, rate: float) -> float:
+        """Learn from the rows whose coefficient is not zero: dW = (c a)^T h; c : (rows,) float32; return the FLOP."""
+        p = self.parameters
+        scale, active = row_scale(self.config.network, a.total[: len(c)], a.units), np.flatnonzero(c)
+        p.step(self.config.optimizer, rate, a.h, scale, c, out.h, active, threads=self.threads)
+        return 2.0 * len(active) * p.inputs * p.units
+
+
+class FirstLayer(Layer):
+    """The layer of the images: its products with an image serve all rows that show the image with some label."""
+
+    def __init__(self, config: Config, inputs: int, rows: int, samples: int) -> None:
+        """Draw the weights, for batches of at most `samples` images in `rows` rows."""
+        super().__init__(config, 0, inputs, rows)
+        self._product = Activations(self.units, samples)
+
+    def forward(self, a: Activations, out: Activations, rows: int) -> float:
+        """See `Layer.forward`; `a` is `Inputs`."""
+        assert isinstance(a, Inputs)
+        p, samples = self.parameters, int(a.source[-1]) + 1
+        scale = row_scale(self.config.network, a.row_total(), a.units)
+        kernels.forward_labelled(
+            a.h, samples, a.source, a.labels, a.place, a.classes, scale,
+            p.w, p.bias, self._product.h, out.h, out.total, self._squares, threads=self.threads,
         )  # fmt: skip
+        return 2.0 * samples * p.inputs * p.units
+
+    def update(self, a: Activations, out: Activations, c: np.ndarray, rate: float) -> float:
+        """See `Layer.update`; the rows are the images' positives, then their negatives."""
+        assert isinstance(a, Inputs)
+        p, samples = self.parameters, len(c) // 2
+        scale = row_scale(self.config.network, a.row_total()[: len(c)], a.units)
+        active = np.flatnonzero((c[:samples] != 0) | (c[samples:] != 0))
+        shown = {"labels": a.labels[: len(c)], "place": a.place, "classes": a.classes}
+        p.step(self.config.optimizer, rate, a.h, scale, c, out.h, active, threads=self.threads, **shown)
+        return 2.0 * len(active) * p.inputs * p.units
 
 
 def rate_at(config: Config, optimizer: Optimizer, epoch: int) -> float:

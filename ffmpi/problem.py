@@ -44,6 +44,7 @@ def work_of(config: Config, problem: Problem, ranks: int) -> Work:
     sizes = widths(config, problem.pixels, problem.classes)
     forward_rows = batch * (3 if head_layers else 2)
     costs = [2.0 * (forward_rows + 2 * batch) * inputs * units for inputs, units in pairwise(sizes)]
+    costs[0] = 4.0 * batch * sizes[0] * sizes[1]  # each image once forward, once in the update
     if head_layers:
         costs.append(4.0 * batch * problem.classes * sum(config.network.layers[layer] for layer in head_layers))
     methods = config.classify.methods

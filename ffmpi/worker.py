@@ -16,7 +16,7 @@ from .config import Config
 from .data import DataSet
 from .errors import UserError
 from .inputs import Composer, Labels
-from .layer import Activations, Layer, Parameters, rate_at, widths
+from .layer import Activations, FirstLayer, Inputs, Layer, Parameters, rate_at, widths
 from .link import Link
 from .metrics import METHODS, RANK, Measurements
 from .mpi import Driver, wait
@@ -44,12 +44,15 @@ class Worker:
         self.comm, self.config, self.problem, self.placement = comm, config, problem, placement
         rank, rows, classes = comm.rank, rows_of(config, problem.classes), problem.classes
         sizes = widths(config, problem.pixels, classes)
-        self.layers = {i: Layer(config, i, sizes[i], rows) for i in placement.layers(rank)}
+        samples = max(config.train.batch, images_at_once(config, classes))
+        self.layers = {i: Layer(config, i, sizes[i], rows) for i in placement.layers(rank) if i > 0}
         self.head = Head(config, classes, config.train.batch) if placement.head == rank else None
-        # What each layer puts out just now (-1: the input); entries that belong to a link change with its slots.
-        self.held = {layer: Activations(sizes[layer + 1], rows) for layer in self.layers}
-        if 0 in self.layers:
-            self.held[-1] = Activations(sizes[0], rows)
+        # What each layer puts out just now; entries that belong to a link change with its slots.
+        self.held = {layer: Activations(sizes[layer + 1], rows) for layer in placement.layers(rank)}
+        if 0 in placement.layers(rank):
+            self.layers[0] = FirstLayer(config, sizes[0], rows, samples)
+            place = problem.pixels if config.data.label == "append" else 0
+            self.held[-1] = self.inputs = Inputs(sizes[0], samples, place, classes)
         self.collected: dict[int, Activations] = {}
         self.links: dict[s.LinkId, Link] = {}
         for tag, link in enumerate(placement.links):
@@ -61,7 +64,7 @@ class Worker:
         self.labels = None if train is None else Labels(config, train.classes, classes)
         self.test = test
         self.composers = {
-            split: Composer(config, data, classes)
+            split: Composer(config, data)
             for split, data in (("train", train), ("test", test))
             if data is not None and data.images is not None
         }
@@ -135,7 +138,7 @@ class Worker:
             self.labels.renew(step.epoch)
 
     def _compose(self, step: s.Compose) -> None:
-        batch, out = step.batch, self.held[-1]
+        batch, out = step.batch, self.inputs
         if batch.stream in ("softmax", "goodness"):
             composer = self.composers["test"]
             fill = composer.neutral if batch.stream == "softmax" else composer.candidates
@@ -158,10 +161,9 @@ class Worker:
     def _forward(self, step: s.Forward) -> None:
         layer, rows = self.layers[step.layer], self._rows(step.batch)
         a, out = self.held[step.layer - 1], self.held[step.layer]
-        layer.forward(a, out, rows)
-        self.flop += 2.0 * rows * layer.parameters.inputs * layer.units
+        self.flop += layer.forward(a, out, rows)
         if step.batch.stream == "goodness":
-            out.score[:rows] = a.score[:rows]
+            out.score[:rows] = a.score[:rows] if step.layer > 0 else 0
             if step.layer >= min(1, len(self.config.network.layers) - 1):
                 out.score[:rows] += goodness(self.config.rule, out.total[:rows], layer.units)
 
@@ -175,9 +177,9 @@ class Worker:
                 f"layer {step.layer + 1}, epoch {step.epoch + 1}, batch {step.batch.index + 1}: loss {said.loss}; "
                 f"expected a finite one: lower optimizer.rate = {self.config.optimizer.rate:g}"
             )
-        layer.update(a, out, said.coefficients, rate_at(self.config, self.config.optimizer, step.epoch))
-        active = int(np.count_nonzero(said.coefficients))
-        self.flop += 2.0 * active * layer.parameters.inputs * layer.units
+        rate = rate_at(self.config, self.config.optimizer, step.epoch)
+        self.flop += layer.update(a, out, said.coefficients, rate)
+        active = np.count_nonzero(said.coefficients)
         self.measurements.layers[step.layer] += (
             said.loss, said.positive_goodness, said.negative_goodness, 2 * pairs, active,
         )  # fmt: skip

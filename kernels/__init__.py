@@ -6,6 +6,7 @@ import numpy as np
 
 from .compose import NEUTRAL, compose
 from .forward import forward
+from .labels import forward_labelled
 from .panels import from_panels, padded_rows, panels_of, to_panels, zeros
 from .simd import LANES
 from .update import ADAM, SGD, adam_constants, sgd_constants, update
@@ -19,6 +20,7 @@ __all__ = [
     "compile_all",
     "compose",
     "forward",
+    "forward_labelled",
     "from_panels",
     "padded_rows",
     "panels_of",
@@ -32,8 +34,10 @@ __all__ = [
 def compile_all(*, threads: int = 1) -> None:
     """Run every kernel once on next to nothing, so that it is compiled, or loaded from Numba's cache on disk."""
     a, w, bias, row = zeros(1, 8, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(LANES)
-    first = np.zeros(1, np.int64)
-    compose(np.zeros((1, 4), np.uint8), first, first, 2, 0, np.float32(1), np.float32(0), a, row)
-    forward(a, row, w, bias, zeros(1, 8, LANES), zeros(LANES), zeros(1, LANES), 1, threads=threads)
+    h, product, first = zeros(1, 8, LANES), zeros(1, 8, LANES), np.zeros(1, np.int64)
+    squares, one = zeros(1, LANES), row[:1]
+    compose(np.zeros((1, 4), np.uint8), first, 2, np.float32(1), np.float32(0), a, row)
+    forward(a, row, w, bias, h, row, squares, 1, threads=threads)
+    forward_labelled(a, 1, first, first, 0, 2, one, w, bias, product, h, row, squares, threads=threads)
     moments = (zeros(1, LANES, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(1, LANES))
-    update(SGD, a, row[:8], row[:8], a, first, w, bias, moments, sgd_constants(0.0, 0.0, 0.9), threads=threads)
+    update(SGD, a, one, one, h, first, w, bias, moments, sgd_constants(0.0, 0.0, 0.9), threads=threads)

@@ -39,7 +39,7 @@ def _columns_parallel(threads, a, scale, w, bias, h, squares, rows, rectify):  #
 
 
 @njit(nogil=True, cache=True)
-def _sum_blocks(squares, total, rows):  # type: ignore[no-untyped-def]
+def sum_blocks(squares, total, rows):  # type: ignore[no-untyped-def]
     """Add the panels' row sums panel by panel: one order for every number of threads. `squares` has whole vectors."""
     for row in range(0, rows, LANES):
         value = load(squares, row)
@@ -82,4 +82,4 @@ def forward(
         _columns(0, -(-len(w) // PANELS), a, scale, w, bias, h, squares, rows, rectify)
     else:
         _columns_parallel(threads, a, scale, w, bias, h, squares, rows, rectify)
-    _sum_blocks(squares, total, rows)
+    sum_blocks(squares, total, rows)

@@ -9,21 +9,35 @@ import numpy as np
 
 
 def compose(
-    images: np.ndarray, samples: np.ndarray, labels: np.ndarray, classes: int, place: int, slope: float, offset: float
+    images: np.ndarray, samples: np.ndarray, blank: int, slope: float, offset: float, inputs: int
 ) -> np.ndarray:
-    """Return inputs (rows, max(pixels, place + classes)): scaled pixels; label places one-hot, or even for -1."""
-    pixels = images.shape[1]
-    a = np.zeros((len(samples), max(pixels, place + classes)), np.float32)
-    a[:, :pixels] = np.float32(slope) * images[samples].astype(np.float32) + np.float32(offset)
-    shown = labels[:, None] == np.arange(classes)
-    a[:, place : place + classes] = np.where(labels[:, None] < 0, np.float32(1) / np.float32(classes), shown)
+    """Return the inputs (rows, inputs): scaled pixels, zero in the first `blank` places and beyond the pixels."""
+    a = np.zeros((len(samples), inputs), np.float32)
+    scaled = np.float32(slope) * images[samples].astype(np.float32) + np.float32(offset)
+    a[:, blank : images.shape[1]] = scaled[:, blank:]
     return a
+
+
+def show(a: np.ndarray, source: np.ndarray, labels: np.ndarray, place: int, classes: int) -> np.ndarray:
+    """Return the images `source` of a with `labels` in their places: one-hot, or 1/classes each for -1."""
+    shown = a[source]
+    one_hot = (labels[:, None] == np.arange(classes)).astype(np.float32)
+    shown[:, place : place + classes] = np.where(labels[:, None] < 0, np.float32(1) / np.float32(classes), one_hot)
+    return shown
 
 
 def forward(a: np.ndarray, scale: np.ndarray, w: np.ndarray, bias: np.ndarray, *, rectify: bool = True) -> np.ndarray:
     """Return h = max(scale a w + bias, 0), or without the maximum. A NaN stays a NaN."""
     z = scale[:, None] * (a @ w) + bias
     return np.maximum(z, 0) if rectify else z
+
+
+def forward_labelled(
+    a: np.ndarray, source: np.ndarray, labels: np.ndarray, place: int, classes: int, scale: np.ndarray,
+    w: np.ndarray, bias: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Return `forward` of the images `source` of a (samples, inputs) showing `labels`."""
+    return forward(show(a, source, labels, place, classes), scale, w, bias)
 
 
 def gradients(

@@ -41,7 +41,9 @@ vector = VectorType()
 
 # -- LLVM builders, also used by tile.py ------------------------------------------------------------------------------
 def element(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    """Return the pointer to the element at flat `index`, without Numba's test for negative indices."""
+    """Return the address of the element at flat `index` of an array or `pointer`, with no test for negative ones."""
+    if isinstance(array_type, types.CPointer):
+        return builder.gep(array, [index])
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
 
 
@@ -109,6 +111,26 @@ def splat(typingctx: Any, scalar: Any) -> Any:
         return build_splat(builder, args[0])
 
     return vector(types.float32), codegen
+
+
+@intrinsic
+def pointer(typingctx: Any, array: Any) -> Any:
+    """Return the address of an array: unlike the array it is handed on without counting references."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.make_array(signature.args[0])(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), codegen
+
+
+@intrinsic
+def load_splat(typingctx: Any, array: Any, index: Any) -> Any:
+    """Return a vector with ``array.flat[index]`` in every lane."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return build_splat(builder, builder.load(element(context, builder, signature.args[0], *args)))
+
+    return vector(array, types.intp), codegen
 
 
 def _elementwise(arguments: int, build: Any) -> Any:

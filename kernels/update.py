@@ -5,62 +5,81 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from .simd import LANES, add, div, flush, fma, load, mul, splat, sqrt, store, sub
+from .simd import LANES, add, div, flush, fma, load, load_splat, mul, pointer, splat, sqrt, store, sub
 from .tile import PANELS, UPDATE_INPUTS, update_tile
 
 ADAM, SGD = 0, 1
 
 
 @njit(nogil=True, cache=True)
-def _optimise(kind, index, gradient, w, m, v, constants):  # type: ignore[no-untyped-def]
+def _optimise(kind, index, gradient, parameters, numbers):  # type: ignore[no-untyped-def]
     """Update sixteen parameters; denormal moments become zero, since they slow the machine a hundredfold."""
-    value = load(w, index)
+    w, m, v = parameters
+    mean = flush(fma(load(m, index), load_splat(numbers, 0), mul(gradient, load_splat(numbers, 1))))
+    step = mean
     if kind == ADAM:
-        mean = flush(fma(load(m, index), splat(constants[0]), mul(gradient, splat(constants[1]))))
-        square = flush(fma(load(v, index), splat(constants[2]), mul(mul(gradient, gradient), splat(constants[3]))))
-        step = div(mean, fma(sqrt(square), splat(constants[4]), splat(constants[5])))
+        square = mul(mul(gradient, gradient), load_splat(numbers, 3))
+        square = flush(fma(load(v, index), load_splat(numbers, 2), square))
+        step = div(mean, fma(sqrt(square), load_splat(numbers, 4), load_splat(numbers, 5)))
         store(v, index, square)
-    else:
-        mean = flush(fma(load(m, index), splat(constants[0]), mul(gradient, splat(constants[1]))))
-        step = mean
     store(m, index, mean)
-    store(w, index, sub(mul(value, splat(constants[7])), mul(step, splat(constants[6]))))
+    store(w, index, sub(mul(load(w, index), load_splat(numbers, 7)), mul(step, load_splat(numbers, 6))))
 
 
 @njit(nogil=True, cache=True)
-def _columns(first, last, kind, a, scaled, c, z, active, count, w, bias, m, v, mb, vb, constants):  # type: ignore[no-untyped-def]
+def _columns(first, last, kind, batch, shown, state, constants):  # type: ignore[no-untyped-def]
     """Update the column tiles [first, last): no two of them touch the same memory."""
-    pitch, inputs = a.shape[1], w.shape[1]
+    a, scaled, c, z, active, pair = batch
+    labels, place, classes = shown
+    w, bias, m, v, mb, vb = state
+    pitch, inputs, count = a.shape[1], w.shape[1], len(active)
     g = np.empty((PANELS, max(count, 1), LANES), np.float32)
+    taught = np.empty((PANELS, max(classes, 1), LANES), np.float32)  # gradient of the label places
     tile = np.empty(UPDATE_INPUTS * PANELS * LANES, np.float32)
     no_decay = constants.copy()
     no_decay[7] = 1.0  # biases do not decay
+    # Addresses are handed on without counting references, arrays are not.
+    weights, biases = (pointer(w), pointer(m), pointer(v)), (pointer(bias), pointer(mb), pointer(vb))
+    numbers, numbers_no_decay = pointer(constants), pointer(no_decay)
     for column in range(first, last):
         panel = column * PANELS
         width = min(PANELS, len(w) - panel)
         for j in range(width):
+            taught[j] = 0.0
             total = splat(np.float32(0.0))
-            for r in range(count):
-                row = active[r]
-                activity = load(z, ((panel + j) * z.shape[1] + row) * LANES)
-                total = add(total, mul(activity, splat(c[row])))
-                store(g, (j * g.shape[1] + r) * LANES, mul(activity, splat(scaled[row])))
-            _optimise(kind, (panel + j) * LANES, total, bias, mb, vb, no_decay)
+            for i in range(count):
+                row = active[i]
+                together = splat(np.float32(0.0))
+                while row < len(c):
+                    activity = load(z, ((panel + j) * z.shape[1] + row) * LANES)
+                    total = fma(activity, splat(c[row]), total)
+                    together = fma(activity, splat(scaled[row]), together)
+                    if classes > 0:
+                        place_index = (j * taught.shape[1] + labels[row]) * LANES
+                        store(taught, place_index, fma(activity, splat(scaled[row]), load(taught, place_index)))
+                    row += pair
+                store(g, (j * g.shape[1] + i) * LANES, together)
+            _optimise(kind, (panel + j) * LANES, total, biases, numbers_no_decay)
         for start in range(0, inputs, UPDATE_INPUTS):
             a_index = start // LANES * pitch * LANES + start % LANES
             update_tile(width, a, a_index, active, count, g, g.shape[1] * LANES, tile)
-            for j in range(width):
-                for i in range(UPDATE_INPUTS):
-                    index = ((panel + j) * inputs + start + i) * LANES
-                    _optimise(kind, index, load(tile, (i * width + j) * LANES), w, m, v, constants)
+            for i in range(UPDATE_INPUTS):
+                for j in range(width):
+                    gradient = load(tile, (i * width + j) * LANES)
+                    if place <= start + i < place + classes:
+                        gradient = add(gradient, load(taught, (j * taught.shape[1] + start + i - place) * LANES))
+                    _optimise(kind, ((panel + j) * inputs + start + i) * LANES, gradient, weights, numbers)
 
 
 @njit(nogil=True, cache=True, parallel=True)
-def _columns_parallel(threads, kind, a, scaled, c, z, active, count, w, bias, m, v, mb, vb, constants):  # type: ignore[no-untyped-def]
-    columns = -(-len(w) // PANELS)
+def _columns_parallel(threads, kind, batch, shown, state, constants):  # type: ignore[no-untyped-def]
+    columns = -(-len(state[0]) // PANELS)
     for t in prange(threads):
-        first, last = columns * t // threads, columns * (t + 1) // threads
-        _columns(first, last, kind, a, scaled, c, z, active, count, w, bias, m, v, mb, vb, constants)
+        _columns(columns * t // threads, columns * (t + 1) // threads, kind, batch, shown, state, constants)
+
+
+#: An update without labels: every row has an input of its own.
+NO_LABELS = np.empty(0, np.int64)
 
 
 def update(
@@ -75,30 +94,35 @@ def update(
     moments: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     constants: np.ndarray,
     *,
+    labels: np.ndarray = NO_LABELS,
+    place: int = 0,
+    classes: int = 0,
     threads: int = 1,
 ) -> None:
-    """Take one optimiser step along dW = (scale c a)^T z and db = sum of c z, see `reference.update`.
+    """Take one optimiser step along dW = (scale c a)^T z and db = sum of c z, see `reference.gradients`.
 
     Parameters
     ----------
     kind : ADAM or SGD
     a : (input panels, pitch, 16) float32, the layer's input before normalisation
-    scale : (pitch,) float32, the normalisation of each row of a
-    c : (pitch,) float32, the coefficient of each row
+    scale : (rows,) float32, the normalisation of each row
+    c : (rows,) float32, the coefficient of each row
     z : (unit panels, pitch of its own, 16) float32, the layer's activities
-    active : (count,) int64, the rows that take part, ascending
+    active : (count,) int64, the rows of a that take part, ascending
     w, bias : (unit panels, inputs padded, 16) and (unit panels, 16) float32, updated
     moments : first and second moment of w, then of bias, like w and bias, updated; SGD does not touch the second
     constants : (8,) float32, see `adam_constants` and `sgd_constants`
+    labels : (rows,) int64: then z has two rows for each row of a, which show different labels, first all positives and
+        then all negatives; a's label places are zero, and the labels' share of the gradient is added to them
+    place, classes : the first label place, and how many there are
     threads : Numba threads to share the column panels
     """
-    m, v, mb, vb = moments
-    scaled = c * scale
+    batch = (a, c * scale, c, z, active, len(c) // 2 if classes else len(c))
+    rest = (kind, batch, (labels, place, classes), (w, bias, *moments), constants)
     if threads == 1:
-        columns = -(-len(w) // PANELS)
-        _columns(0, columns, kind, a, scaled, c, z, active, len(active), w, bias, m, v, mb, vb, constants)
+        _columns(0, -(-len(w) // PANELS), *rest)
     else:
-        _columns_parallel(threads, kind, a, scaled, c, z, active, len(active), w, bias, m, v, mb, vb, constants)
+        _columns_parallel(threads, *rest)
 
 
 def adam_constants(step: int, rate: float, decay: float, beta1: float, beta2: float, eps: float) -> np.ndarray:

@@ -161,20 +161,73 @@ def test_denormal_moments_become_zero() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-@pytest.mark.parametrize(("pixels", "classes"), [(1, 2), (16, 10), (17, 10), (64, 10), (784, 10), (30, 30)])
-@pytest.mark.parametrize("append", [True, False])
-def test_compose(dtype: type, pixels: int, classes: int, append: bool) -> None:
+@pytest.mark.parametrize(("pixels", "blank"), [(1, 0), (16, 10), (17, 10), (64, 0), (64, 16), (784, 10), (33, 20)])
+def test_compose(dtype: type, pixels: int, blank: int) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (5, pixels)).astype(dtype)
-    samples, labels = np.array([4, 0, 0, 2]), np.array([0, classes - 1, kernels.NEUTRAL, 1])
-    place = pixels if append else 0
+    samples, inputs = np.array([4, 0, 0, 2]), pixels + 10
     slope, offset = np.float32(1 / 255), np.float32(-0.25)
-    expected = reference.compose(images, samples, labels, classes, place, slope, offset)
-    a, total = kernels.zeros(kernels.panels_of(expected.shape[1]), 8, kernels.LANES), kernels.zeros(16)
-    kernels.compose(images, samples, labels, classes, place, slope, offset, a, total)
-    np.testing.assert_allclose(kernels.from_panels(a, 4, expected.shape[1]), expected, rtol=1e-6, atol=1e-7)
+    expected = reference.compose(images, samples, blank, slope, offset, inputs)
+    a, total = kernels.zeros(kernels.panels_of(inputs), 8, kernels.LANES), kernels.zeros(16)
+    kernels.compose(images, samples, blank, slope, offset, a, total)
+    np.testing.assert_allclose(kernels.from_panels(a, 4, inputs), expected, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(total[:4], (expected**2).sum(axis=1), rtol=1e-5)
-    assert not kernels.from_panels(a, 4, len(a) * 16)[:, expected.shape[1] :].any()
+    assert not kernels.from_panels(a, 4, len(a) * 16)[:, inputs:].any()
+
+
+def labelled(samples: int, inputs: int, units: int, place: int, classes: int):
+    """Return images with blank label places, rows that show each as positive and negative, and neutral ones."""
+    a, _, w, bias = make(samples, inputs, units)
+    a[:, place : place + classes] = 0
+    rng = np.random.default_rng(2)
+    source = np.tile(np.arange(samples), 3)
+    positive = rng.integers(0, classes, samples)
+    labels = np.concatenate([positive, (positive + 1) % classes, np.full(samples, kernels.NEUTRAL)])
+    return a, source, labels, rng.uniform(0.5, 2, len(source)).astype(np.float32), w, bias
+
+
+LABELLED = [(1, 12, 1, 0, 2), (7, 30, 17, 20, 10), (33, 64, 49, 0, 10), (20, 100, 100, 10, 33)]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("samples", "inputs", "units", "place", "classes"), LABELLED)
+def test_forward_labelled(samples: int, inputs: int, units: int, place: int, classes: int, threads: int) -> None:
+    a, source, labels, scale, w, bias = labelled(samples, inputs, units, place, classes)
+    expected = reference.forward_labelled(a, source, labels, place, classes, scale, w, bias)
+    panels, rows = Panels(a, np.ones(samples, np.float32), w, bias), len(source)
+    h, total = kernels.zeros(len(panels.w), rows, 16), kernels.zeros(kernels.padded_rows(rows) + 16)
+    squares = kernels.zeros(len(panels.w), len(total) // 16 * 16)
+    kernels.forward_labelled(
+        panels.a, samples, source, labels, place, classes, scale, panels.w, panels.bias, panels.h, h, total, squares,
+        threads=threads,
+    )  # fmt: skip
+    np.testing.assert_allclose(kernels.from_panels(h, rows, units), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(total[:rows], (expected**2).sum(axis=1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("samples", "inputs", "units", "place", "classes"), LABELLED)
+def test_update_of_rows_that_share_images(samples: int, inputs: int, units: int, place: int, classes: int) -> None:
+    a, source, labels, scale, w, bias = labelled(samples, inputs, units, place, classes)
+    rows = 2 * samples
+    source, labels, scale = source[:rows], labels[:rows], scale[:rows]
+    rng = np.random.default_rng(3)
+    c = np.where(rng.random(rows) < 0.6, rng.standard_normal(rows), 0).astype(np.float32)
+    z = reference.forward_labelled(a, source, labels, place, classes, scale, w, bias)
+    shown = reference.show(a, source, labels, place, classes)
+    dw, db = reference.gradients(shown, scale, c, z, np.arange(rows))
+    nothing = np.zeros_like(w)
+    expected_w, expected_m = reference.sgd(w, dw, nothing, 0.1, 0.0, 0.9)
+    panels = Panels(a, np.ones(samples, np.float32), w, bias)
+    moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
+    active = np.flatnonzero((c[:samples] != 0) | (c[samples:] != 0))
+    kernels.update(
+        kernels.SGD, panels.a, scale, c, kernels.to_panels(z), active, panels.w, panels.bias, moments,
+        kernels.sgd_constants(0.1, 0.0, 0.9), labels=labels, place=place, classes=classes,
+    )  # fmt: skip
+    np.testing.assert_allclose(kernels.from_panels(panels.w, inputs, units), expected_w, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(kernels.from_panels(moments[0], inputs, units), expected_m, rtol=1e-4, atol=1e-5)
+    expected_b, _ = reference.sgd(bias, db, np.zeros_like(bias), 0.1, 0.0, 0.9)
+    np.testing.assert_allclose(panels.bias.reshape(-1)[:units], expected_b, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (8, 16), (9, 17), (33, 100)])

@@ -1,0 +1,1 @@
+"""The commands `bench ...`: ffmpi against other libraries and against the machine, measured in turn."""

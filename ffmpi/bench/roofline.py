@@ -1,0 +1,58 @@
+"""What `bench kernels` measured, as a roofline: the core's two ceilings and where each contender stands below them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import UserError
+from .report import WORKS
+
+try:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+except ImportError:
+    raise UserError("--plot needs matplotlib: pip install 'ffmpi[plot]'") from None
+
+_MARKERS = dict(zip(WORKS, "o^s", strict=True))
+
+
+def draw(results: dict[str, Any], file: str) -> None:
+    """Write the picture: arithmetic intensity (FLOP/byte) against GFLOP/s, both logarithmic."""
+    points = [
+        (name, work, each["gflop"][work] * 1e3 / each["megabytes"][work], numbers["gflops"])
+        for each in results["shapes"]
+        for name, works in each["contenders"].items()
+        for work, numbers in works.items()
+    ]
+    figure, axes = pyplot.subplots(figsize=(8, 5.5), layout="constrained")
+    peak, memory = results["peak_gflops"], results["memory_gbs"]
+    left, right = 0.7 * min(point[2] for point in points), 1.4 * max(point[2] for point in points)
+    ridge = min(max(peak / memory, left), right)
+    axes.plot([left, ridge, right], [min(peak, memory * left), min(peak, memory * ridge), peak], color="black")
+    axes.annotate(f"peak {peak:.0f} GFLOP/s", (right, peak), (-4, 4), textcoords="offset points", ha="right")
+    axes.annotate(f"memory {memory:.1f} GB/s", (left, min(peak, memory * left)), (4, 4), textcoords="offset points")
+    names = list(dict.fromkeys(point[0] for point in points))
+    for number, name in enumerate(names):
+        for work, marker in _MARKERS.items():
+            x, y = zip(*(point[2:] for point in points if point[:2] == (name, work)), strict=True)
+            label = name if work == "step" else None
+            axes.scatter(x, y, marker=marker, color=f"C{number}", alpha=0.8, s=26, linewidths=0, label=label)
+    for work, marker in _MARKERS.items():
+        axes.scatter([], [], marker=marker, color="grey", label=WORKS[work])
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="FLOP per byte that must come from memory (W, m, v read and written; a, h)",
+        ylabel="GFLOP/s",
+        title=f"one layer's step, {results['machine']['processor']}, {results['threads']} core(s)",
+    )
+    axes.grid(True, which="both", alpha=0.2)
+    axes.legend(fontsize="small", loc="lower right")
+    try:
+        figure.savefig(file, dpi=150)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--plot {file}: cannot be written ({error}); expected a file name such as roof.png") from None
+    finally:
+        pyplot.close(figure)

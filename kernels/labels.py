@@ -1,0 +1,76 @@
+"""The first layer's forward: rows that show the same image with different labels share the image's product."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from .compose import NEUTRAL
+from .forward import forward, sum_blocks
+from .simd import LANES, add, fma, horizontal_sum, load, mul, relu, splat, store
+
+
+@njit(nogil=True, cache=True)
+def _panels(first, last, product, source, labels, place, classes, scale, w, bias, h, squares):  # type: ignore[no-untyped-def]
+    """Complete the unit panels [first, last): no two of them touch the same memory."""
+    inputs, pitch, out_pitch = w.shape[1], product.shape[1], h.shape[1]
+    share = splat(np.float32(1.0) / np.float32(classes))
+    for panel in range(first, last):
+        even = splat(np.float32(0.0))
+        for k in range(classes):
+            even = fma(load(w, (panel * inputs + place + k) * LANES), share, even)
+        for row in range(len(source)):
+            label = even
+            if labels[row] != NEUTRAL:
+                label = load(w, (panel * inputs + place + labels[row]) * LANES)
+            pixels = load(product, (panel * pitch + source[row]) * LANES)
+            value = relu(fma(add(pixels, label), splat(scale[row]), load(bias, panel * LANES)))
+            store(h, (panel * out_pitch + row) * LANES, value)
+            squares[panel, row] = horizontal_sum(mul(value, value))
+
+
+@njit(nogil=True, cache=True, parallel=True)
+def _panels_parallel(threads, product, source, labels, place, classes, scale, w, bias, h, squares):  # type: ignore[no-untyped-def]
+    for t in prange(threads):
+        first, last = len(w) * t // threads, len(w) * (t + 1) // threads
+        _panels(first, last, product, source, labels, place, classes, scale, w, bias, h, squares)
+
+
+def forward_labelled(
+    a: np.ndarray,
+    samples: int,
+    source: np.ndarray,
+    labels: np.ndarray,
+    place: int,
+    classes: int,
+    scale: np.ndarray,
+    w: np.ndarray,
+    bias: np.ndarray,
+    product: np.ndarray,
+    h: np.ndarray,
+    total: np.ndarray,
+    squares: np.ndarray,
+    *,
+    threads: int = 1,
+) -> None:
+    """Compute h = max(scale (a W + label W) + bias, 0), see `reference.forward_labelled`.
+
+    Parameters
+    ----------
+    a : (input panels, pitch, 16) float32, images whose label places are zero
+    samples : how many images count
+    source : (rows,) int64, the image of each row of h
+    labels : (rows,) int64, the class it shows, or NEUTRAL
+    place, classes : the first label place among the inputs, and how many there are
+    scale : (rows,) float32, the normalisation of each row
+    w, bias, h, total, squares : as for `forward`
+    product : like h for `samples` rows, scratch: the images' share
+    threads : Numba threads to share the column panels
+    """
+    ones, nothing = np.ones(a.shape[1], np.float32), np.zeros_like(bias)
+    forward(a, ones, w, nothing, product, total, squares, samples, rectify=False, threads=threads)
+    if threads == 1:
+        _panels(0, len(w), product, source, labels, place, classes, scale, w, bias, h, squares)
+    else:
+        _panels_parallel(threads, product, source, labels, place, classes, scale, w, bias, h, squares)
+    sum_blocks(squares, total, len(source))
