@@ -8,7 +8,10 @@ import numpy as np
 
 from .config import Rule
 
-#: A coefficient smaller than this, against float32's 2^-126, would only make denormal products: the row takes no part.
+#: A row takes no part in the update if its coefficient is less than REACH of the batch's largest: beside the largest
+#: row's products its own are below half a unit in float32's last place, by a margin of 2^-8 for all such rows together.
+REACH = 2.0**-32
+#: Nor if it is less than this in itself, against float32's 2^-126: its products would be denormal.
 SMALLEST = 2.0**-100
 
 
@@ -41,8 +44,10 @@ def judge(rule: Rule, total: np.ndarray, units: int, positives: int) -> Judgemen
     sigmoid = np.where(x >= 0, 1.0, tail) / (1.0 + tail)
     slope = 2.0 if rule.goodness == "sum" else 2.0 / units
     c = -sign * sigmoid * (slope / rows)
+    size = np.abs(c)
+    negligible = (size < SMALLEST) | (size < REACH * size.max(initial=0.0))  # never so beside a NaN
     return Judgement(
-        coefficients=np.where(np.abs(c) < SMALLEST, 0.0, c).astype(np.float32),
+        coefficients=np.where(negligible, 0.0, c).astype(np.float32),
         loss=float(np.sum(np.maximum(x, 0) + np.log1p(tail))),
         positive_goodness=float(g[:positives].sum()),
         negative_goodness=float(g[positives:].sum()),

@@ -43,10 +43,8 @@ def show(results: dict[str, Any]) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in results["machine"]["compared"].items())
     console.print(f"'of X': ffmpi's time over X's, below 1 is faster ({versions}).")
     if torch:
-        console.print(
-            "'of torch': over the fastest of autograd + Adam, autograd + fused Adam, and a gradient by hand + fused "
-            "Adam; 'of autograd': over the first."
-        )
+        console.print("torch is the fastest of autograd + Adam, autograd + fused Adam, gradient by hand + fused Adam;")
+        console.print("autograd is the first of them.")
 
 
 def _rivals(each: dict[str, Any], work: str) -> list[dict[str, Any]]:

@@ -28,26 +28,29 @@ def draw(results: dict[str, Any], file: str) -> None:
     ]
     figure, axes = pyplot.subplots(figsize=(8, 5.5), layout="constrained")
     peak, memory = results["peak_gflops"], results["memory_gbs"]
-    left, right = 0.7 * min(point[2] for point in points), 1.4 * max(point[2] for point in points)
-    ridge = min(max(peak / memory, left), right)
-    axes.plot([left, ridge, right], [min(peak, memory * left), min(peak, memory * ridge), peak], color="black")
-    axes.annotate(f"peak {peak:.0f} GFLOP/s", (right, peak), (-4, 4), textcoords="offset points", ha="right")
-    axes.annotate(f"memory {memory:.1f} GB/s", (left, min(peak, memory * left)), (4, 4), textcoords="offset points")
-    names = list(dict.fromkeys(point[0] for point in points))
-    for number, name in enumerate(names):
+    ridge = peak / memory
+    left, right = 0.5 * min(ridge, *(point[2] for point in points)), 1.5 * max(ridge, *(point[2] for point in points))
+    axes.plot([left, ridge, right], [memory * left, peak, peak], color="black")
+    axes.annotate(f"peak {peak:.0f} GFLOP/s", (right, peak), (0, 4), textcoords="offset points", ha="right")
+    axes.annotate(f"memory {memory:.1f} GB/s", (left, memory * left), (14, 0), textcoords="offset points")
+    for number, name in enumerate(dict.fromkeys(point[0] for point in points)):
         for work, marker in _MARKERS.items():
             x, y = zip(*(point[2:] for point in points if point[:2] == (name, work)), strict=True)
-            label = name if work == "step" else None
-            axes.scatter(x, y, marker=marker, color=f"C{number}", alpha=0.8, s=26, linewidths=0, label=label)
+            axes.scatter(x, y, marker=marker, color=f"C{number}", alpha=0.8, s=26, linewidths=0)
+        axes.plot([], [], color=f"C{number}", linewidth=4, label=name)
     for work, marker in _MARKERS.items():
         axes.scatter([], [], marker=marker, color="grey", label=WORKS[work])
+    threads = results["threads"]
     axes.set(
         xscale="log",
         yscale="log",
         xlabel="FLOP per byte that must come from memory (W, m, v read and written; a, h)",
         ylabel="GFLOP/s",
-        title=f"one layer's step, {results['machine']['processor']}, {results['threads']} core(s)",
+        title=f"one layer's step, {results['machine']['processor']}, {threads} core{'s' if threads > 1 else ''}",
     )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}")
     axes.grid(True, which="both", alpha=0.2)
     axes.legend(fontsize="small", loc="lower right")
     try:

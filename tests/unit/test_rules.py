@@ -101,6 +101,14 @@ def test_rows_beyond_float32_take_no_part() -> None:
     assert (np.abs(c[c != 0]) >= SMALLEST).all() and (c[-100:] == 0).all()
 
 
+def test_rows_beyond_reach_take_no_part() -> None:
+    """With theta = 3: sigmoid(-22) is within 2^-32 of the decided row's coefficient, sigmoid(-23) is not."""
+    said = judge(Rule(), np.array([0, 3 + 22, 3 + 23, 3 + 1000], np.float32), 3, 4)
+    assert (said.coefficients != 0).tolist() == [True, True, False, False]
+    alone = judge(Rule(), np.array([3 + 23], np.float32), 3, 1)
+    assert alone.coefficients[0] != 0
+
+
 def test_a_nan_is_not_hidden() -> None:
     said = judge(Rule(), np.array([np.nan, 1], np.float32), 3, 1)
     assert np.isnan(said.loss) and np.isnan(said.coefficients[0])

@@ -1,0 +1,136 @@
+"""`ffmpi bench`: the contenders do the same work, and what is measured is told."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numba
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from ffmpi.kernels import peak
+
+from ffmpi.bench import kernels as command
+from ffmpi.bench.steps import FfmpiStep, NumpyStep
+from ffmpi.cli import app
+from ffmpi.errors import UserError
+from ffmpi.rules import judge
+
+ROWS, INPUTS, UNITS = 21, 40, 50
+ACTIVE = {"all rows": np.arange(ROWS), "some rows": np.arange(0, ROWS, 4)}
+
+
+def make() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a, w and coefficients c of both signs."""
+    rng = np.random.default_rng(0)
+    a = np.maximum(rng.standard_normal((ROWS, INPUTS), np.float32), 0)
+    w = rng.standard_normal((INPUTS, UNITS), np.float32) / np.float32(np.sqrt(INPUTS))
+    return a, w, rng.uniform(-1, 1, ROWS).astype(np.float32)
+
+
+def after_three(step, active: np.ndarray) -> np.ndarray:
+    for _ in range(3):
+        step.forward()
+        step.update(active)
+    return step.weights()
+
+
+@pytest.mark.parametrize("active", ACTIVE.values(), ids=ACTIVE)
+def test_every_library_makes_the_same_step(active: np.ndarray) -> None:
+    a, w, c = make()
+    ours = after_three(FfmpiStep(a, w, c, rate=0.01), active)
+    assert np.abs(ours - w).max() > 0.02
+    np.testing.assert_allclose(after_three(NumpyStep(a, w, c, rate=0.01), active), ours, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("active", ACTIVE.values(), ids=ACTIVE)
+def test_torch_by_hand_makes_the_same_step(active: np.ndarray) -> None:
+    pytest.importorskip("torch")
+    from ffmpi.bench.torch_steps import HandStep
+
+    a, w, c = make()
+    ours = after_three(FfmpiStep(a, w, c, rate=0.01), active)
+    np.testing.assert_allclose(after_three(HandStep(a, w, c, rate=0.01), active), ours, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("active", ACTIVE.values(), ids=ACTIVE)
+def test_autograd_makes_the_step_of_the_goodness_rule(active: np.ndarray, fused: bool) -> None:
+    pytest.importorskip("torch")
+    from ffmpi.bench.torch_steps import THRESHOLD, AutogradStep
+    from ffmpi.config import Rule
+
+    a, w, _ = make()
+    theirs = AutogradStep(a, w, fused=fused, rate=0.01)
+    ours = FfmpiStep(a, w, np.zeros(ROWS, np.float32), rate=0.01)
+    rule = Rule(goodness="mean", threshold=THRESHOLD / UNITS)
+    positives = int(np.sum(active < ROWS // 2))
+    for _ in range(3):
+        ours.forward()
+        ours.c[active] = judge(rule, ours.total[active], UNITS, positives).coefficients
+        ours.update(active)
+    np.testing.assert_allclose(after_three(theirs, active), ours.weights(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_peak_kernel_is_vector_arithmetic_on_registers() -> None:
+    burst = peak.Burst()
+    burst()
+    assert np.all(burst.chains == 1)  # the fixed point of x / 2 + 1 / 2: the chains were neither merged nor dropped
+    fresh = numba.njit(peak.multiply_add.py_func)  # Numba shows no assembly of what comes from its cache
+    fresh(1, burst.numbers, burst.chains)
+    assembly = fresh.inspect_asm(fresh.signatures[0])
+    loops = re.findall(r"^(\.LBB\w+):\n((?:\t.*\n)+?)\t\w+(?:\.\w+)?\t\1$", assembly, re.M)
+    loop = max(loops, key=lambda found: len(found[1]))
+    operations = [line.split()[0] for line in loop[1].splitlines() if not line.lstrip().startswith(("#", "."))]
+    products = [name for name in operations if re.match(r"vfn?m(add|sub)\d+ps|fmla", name)]
+    assert len(products) >= peak.CHAINS
+    assert len(operations) - len(products) <= 3  # the loop's counter: nothing is spilled
+    assert not re.search(r"\(%rsp\)", loop[1])
+
+
+def test_the_memory_rate_is_sane() -> None:
+    assert peak.copy_bytes() >= 1 << 20
+    assert peak.memory_rate(1 << 20, repeats=1) > 1e7
+
+
+def test_json_has_every_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peak, "copy_bytes", lambda: 1 << 20)
+    arguments = ["bench", "kernels", "--repeats", "1", "--shapes", "40x50x24", "--json"]
+    outcome = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    results = json.loads(outcome.stdout)
+    assert set(results) == {
+        "machine", "repeats", "threads", "peak_gflops", "memory_gbs", "memory_method", "shapes",
+    }  # fmt: skip
+    assert results["machine"]["compared"]["numpy"] == np.__version__
+    (each,) = results["shapes"]
+    assert (each["inputs"], each["units"], each["rows"], each["tenth_rows"]) == (40, 50, 24, 3)
+    assert each["megabytes"]["step"] == pytest.approx(4e-6 * (24 * 90 + 6 * 2000))
+    assert {"ffmpi", "numpy"} <= set(each["contenders"])
+    for works in each["contenders"].values():
+        for work, numbers in works.items():
+            assert set(numbers) == {"ms", "gflops", "share"}
+            assert numbers["gflops"] == pytest.approx(1e3 * each["gflop"][work] / numbers["ms"])
+            assert numbers["share"] == pytest.approx(numbers["gflops"] / each["core_peak_gflops"])
+
+
+def test_table_and_roofline(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(peak, "copy_bytes", lambda: 1 << 20)
+    picture = tmp_path / "roof.png"
+    arguments = ["bench", "kernels", "--repeats", "1", "--shapes", "40x50x24", "--plot", str(picture)]
+    outcome = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert all(word in outcome.stdout for word in ("40 x 50", "of NumPy", "of peak", "10 % of rows"))
+    assert max(map(len, outcome.stdout.splitlines())) <= 120
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("text", ["2000x2000", "0x5x5", "axbxc", "1x2x3x4", "-1x2x3"])
+def test_a_wrong_shape_costs_a_sentence(text: str) -> None:
+    with pytest.raises(UserError, match="INPUTSxUNITSxROWS"):
+        command.parse_shape(text)
+
+
+def test_too_many_threads_cost_a_sentence() -> None:
+    with pytest.raises(UserError, match="--threads: 100000 "):
+        command.kernels(1, (), 100_000, False, None)
