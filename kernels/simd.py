@@ -104,6 +104,17 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
 
 
 @intrinsic
+def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line at ``array.flat[index]``, which may lie beyond the array."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        build_prefetch(builder, element(context, builder, signature.args[0], *args))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
+
+
+@intrinsic
 def splat(typingctx: Any, scalar: Any) -> Any:
     """Return a vector with `scalar` in every lane."""
 

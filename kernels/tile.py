@@ -35,13 +35,14 @@ def _constant(value: int) -> Any:
 class _Accumulators:
     """rows x panels vectors in stack slots, which LLVM promotes to registers."""
 
-    def __init__(self, builder: Any, rows: int, panels: int) -> None:
+    def __init__(self, builder: Any, rows: int, panels: int, start: Any = None) -> None:
+        """Begin with the numbers from `start` on, as `write` leaves them, or with zeros."""
         zero = ir.Constant(ir.VectorType(ir.FloatType(), LANES), [0.0] * LANES)
         self.builder = builder
         self.slots = [[cgutils.alloca_once_value(builder, zero) for _ in range(panels)] for _ in range(rows)]
-        for row in self.slots:
-            for slot in row:
-                builder.store(zero, slot)
+        for i, slot in enumerate(slot for row in self.slots for slot in row):
+            value = zero if start is None else build_load(builder, builder.gep(start, [_constant(i * LANES)]))
+            builder.store(value, slot)
 
     def step(self, a: Any, a_stride: int, vectors: list[Any]) -> None:
         """Add the outer product of the numbers a[0], a[a_stride], ... and the vectors."""
@@ -61,22 +62,22 @@ class _Accumulators:
 @intrinsic
 def forward_tile(
     typingctx: Any, panels: Any, a: Any, a_index: Any, a_panel: Any, w: Any, w_index: Any, w_panel: Any, inputs: Any,
-    out: Any,
+    out: Any, out_index: Any,
 ) -> Any:  # fmt: skip
-    """Compute out[i, j, :] = sum over k of a[i, k] * w[k, j, :].
+    """Compute out[i, j, :] += sum over k of a[i, k] * w[k, j, :]; `out` begins at its flat index `out_index`.
 
     FORWARD_ROWS rows i, `panels` panels j of w (at most PANELS) and 16 x `inputs` values k. `a_panel` and `w_panel` are
     the distances, in floats, between panels of a and of w.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        width, _, a_start, a_step, _, w_start, w_step, groups, _ = args
+        width, _, a_start, a_step, _, w_start, w_step, groups, _, out_start = args
         a_base = element(context, builder, signature.args[1], args[1], a_start)
         w_base = element(context, builder, signature.args[4], args[4], w_start)
-        out_base = element(context, builder, signature.args[8], args[8], _constant(0))
+        out_base = element(context, builder, signature.args[8], args[8], out_start)
         for panels in range(1, PANELS + 1):
             with builder.if_then(builder.icmp_signed("==", width, _constant(panels))):
-                accumulators = _Accumulators(builder, FORWARD_ROWS, panels)
+                accumulators = _Accumulators(builder, FORWARD_ROWS, panels, out_base)
                 jumps = [builder.mul(w_step, _constant(j)) for j in range(panels)]
                 with cgutils.for_range(builder, groups) as group:
                     a_group = builder.gep(a_base, [builder.mul(group.index, a_step)])
@@ -95,7 +96,7 @@ def forward_tile(
         return context.get_dummy_value()
 
     index = types.intp
-    return types.void(index, a, index, index, w, index, index, index, out), codegen
+    return types.void(index, a, index, index, w, index, index, index, out, index), codegen
 
 
 @intrinsic

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from .simd import LANES, add, div, flush, fma, load, load_splat, mul, pointer, splat, sqrt, store, sub
+from .simd import LANES, add, div, flush, fma, load, load_splat, mul, pointer, prefetch, splat, sqrt, store, sub
 from .tile import PANELS, UPDATE_INPUTS, update_tile
 
 ADAM, SGD = 0, 1
@@ -15,6 +15,8 @@ ADAM, SGD = 0, 1
 def _optimise(kind, index, gradient, parameters, numbers):  # type: ignore[no-untyped-def]
     """Update sixteen parameters; denormal moments become zero, since they slow the machine a hundredfold."""
     w, m, v = parameters
+    for parameter in (w, m, v):  # the next tile's, which follows this one in memory
+        prefetch(parameter, index + UPDATE_INPUTS * LANES)
     mean = flush(fma(load(m, index), load_splat(numbers, 0), mul(gradient, load_splat(numbers, 1))))
     step = mean
     if kind == ADAM:

@@ -11,7 +11,7 @@ try:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 except ImportError:
     raise UserError("--plot needs matplotlib: pip install 'ffmpi[plot]'") from None
 
@@ -49,8 +49,9 @@ def draw(results: dict[str, Any], file: str) -> None:
         title=f"one layer's step, {results['machine']['processor']}, {threads} core{'s' if threads > 1 else ''}",
     )
     for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter("{x:g}")
+        axis.set_minor_formatter(ticker.NullFormatter())
     axes.grid(True, which="both", alpha=0.2)
     axes.legend(fontsize="small", loc="lower right")
     try:
