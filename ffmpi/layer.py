@@ -167,12 +167,16 @@ class Layer:
         self.threads = config.schedule.threads
         margin = -(-rows // kernels.LANES) * kernels.LANES
         self._squares = kernels.zeros(kernels.panels_of(self.units), margin)
+        self._nonzeros = kernels.Nonzeros(rows, kernels.panels_of(inputs))
 
     def forward(self, a: Activations, out: Activations, rows: int) -> float:
         """Compute the activities and their sums of squares for the first `rows` rows of `a`; return the FLOP."""
         p = self.parameters
         scale = row_scale(self.config.network, a.total, a.units)
-        kernels.forward(a.h, scale, p.w, p.bias, out.h, out.total, self._squares, rows, threads=self.threads)
+        kernels.forward(
+            a.h, scale, p.w, p.bias, out.h, out.total, self._squares, rows,
+            nonzeros=self._nonzeros, threads=self.threads,
+        )  # fmt: skip
         return 2.0 * rows * p.inputs * p.units
 
     def update(self, a: Activations, out: Activations, c: np.ndarray, rate: float) -> float:
@@ -198,7 +202,8 @@ class FirstLayer(Layer):
         scale = row_scale(self.config.network, a.row_total(), a.units)
         kernels.forward_labelled(
             a.h, samples, a.source, a.labels, a.place, a.classes, scale,
-            p.w, p.bias, self._product.h, out.h, out.total, self._squares, threads=self.threads,
+            p.w, p.bias, self._product.h, out.h, out.total, self._squares,
+            nonzeros=self._nonzeros, threads=self.threads,
         )  # fmt: skip
         return 2.0 * samples * p.inputs * p.units
 

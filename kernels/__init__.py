@@ -9,6 +9,7 @@ from .forward import forward
 from .labels import forward_labelled
 from .panels import from_panels, padded_rows, panels_of, to_panels, zeros
 from .simd import LANES
+from .sparse import Nonzeros
 from .update import ADAM, SGD, adam_constants, sgd_constants, update
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "LANES",
     "NEUTRAL",
     "SGD",
+    "Nonzeros",
     "adam_constants",
     "compile_all",
     "compose",
@@ -37,7 +39,8 @@ def compile_all(*, threads: int = 1) -> None:
     h, product, first = zeros(1, 8, LANES), zeros(1, 8, LANES), np.zeros(1, np.int64)
     squares, one = zeros(1, LANES), row[:1]
     compose(np.zeros((1, 4), np.uint8), first, 2, np.float32(1), np.float32(0), a, row)
-    forward(a, row, w, bias, h, row, squares, 1, threads=threads)
+    for nonzeros in (None, Nonzeros(1, 1)):  # a batch of zeros takes the sparse way if there is one
+        forward(a, row, w, bias, h, row, squares, 1, nonzeros=nonzeros, threads=threads)
     forward_labelled(a, 1, first, first, 0, 2, one, w, bias, product, h, row, squares, threads=threads)
     moments = (zeros(1, LANES, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(1, LANES))
     update(SGD, a, one, one, h, first, w, bias, moments, sgd_constants(0.0, 0.0, 0.9), threads=threads)

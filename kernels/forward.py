@@ -6,16 +6,27 @@ import numpy as np
 from numba import njit, prange
 
 from .simd import LANES, add, fma, horizontal_sum, load, mul, relu, splat, store
-from .tile import FORWARD_ROWS, PANELS, forward_tile
+from .sparse import WORTHWHILE, Nonzeros, density, multiply
+from .tile import FORWARD_ROWS, PANELS, SPARSE_PANELS, forward_tile
 
 #: Input panels in one go: a block of all rows and a column tile of weights then fit into half a megabyte of cache.
 BLOCK = 32
 
 
 @njit(nogil=True, cache=True)
+def _finish(product, panel, row, scale, bias, h, squares, rectify):  # type: ignore[no-untyped-def]
+    """Turn a row's product with a panel into activities."""
+    z = fma(product, splat(scale), load(bias, panel * LANES))
+    if rectify:
+        z = relu(z)
+    store(h, (panel * h.shape[1] + row) * LANES, z)
+    squares[panel, row] = horizontal_sum(mul(z, z))
+
+
+@njit(nogil=True, cache=True)
 def _columns(first, last, a, scale, w, bias, h, squares, rows, rectify):  # type: ignore[no-untyped-def]
     """Compute the column tiles [first, last): no two of them touch the same memory."""
-    inputs, pitch, out_pitch = w.shape[1] // LANES, a.shape[1], h.shape[1]
+    inputs, pitch = w.shape[1] // LANES, a.shape[1]
     w_panel = w.shape[1] * LANES
     size = FORWARD_ROWS * PANELS * LANES
     tiles = np.empty(-(-rows // FORWARD_ROWS) * size, np.float32)
@@ -31,13 +42,24 @@ def _columns(first, last, a, scale, w, bias, h, squares, rows, rectify):  # type
                 forward_tile(width, a, a_index, pitch * LANES, w, w_block, w_panel, depth, tiles, t * size)
         for t, row in enumerate(range(0, rows, FORWARD_ROWS)):
             for i in range(FORWARD_ROWS):
-                row_scale = splat(scale[row + i])
                 for j in range(width):
-                    z = fma(load(tiles, t * size + (i * width + j) * LANES), row_scale, load(bias, (panel + j) * LANES))
-                    if rectify:
-                        z = relu(z)
-                    store(h, ((panel + j) * out_pitch + row + i) * LANES, z)
-                    squares[panel + j, row + i] = horizontal_sum(mul(z, z))
+                    product = load(tiles, t * size + (i * width + j) * LANES)
+                    _finish(product, panel + j, row + i, scale[row + i], bias, h, squares, rectify)
+
+
+@njit(nogil=True, cache=True)
+def _sparse_columns(first, last, nonzeros, scale, w, bias, h, squares, rows, rectify):  # type: ignore[no-untyped-def]
+    """Compute the unit panels [first, last) from the activities that are not zero."""
+    tiles = np.empty(rows * SPARSE_PANELS * LANES, np.float32)
+    panel = first
+    while panel < last:
+        width = SPARSE_PANELS if last - panel >= SPARSE_PANELS else 1
+        multiply(panel, width, nonzeros, rows, w, tiles)
+        for row in range(rows):
+            for j in range(width):
+                product = load(tiles, (row * width + j) * LANES)
+                _finish(product, panel + j, row, scale[row], bias, h, squares, rectify)
+        panel += width
 
 
 @njit(nogil=True, cache=True, parallel=True)
@@ -46,6 +68,13 @@ def _columns_parallel(threads, a, scale, w, bias, h, squares, rows, rectify):  #
     for t in prange(threads):
         first, last = columns * t // threads, columns * (t + 1) // threads
         _columns(first, last, a, scale, w, bias, h, squares, rows, rectify)
+
+
+@njit(nogil=True, cache=True, parallel=True)
+def _sparse_columns_parallel(threads, nonzeros, scale, w, bias, h, squares, rows, rectify):  # type: ignore[no-untyped-def]
+    for t in prange(threads):
+        first, last = len(w) * t // threads, len(w) * (t + 1) // threads
+        _sparse_columns(first, last, nonzeros, scale, w, bias, h, squares, rows, rectify)
 
 
 @njit(nogil=True, cache=True)
@@ -68,6 +97,7 @@ def forward(
     squares: np.ndarray,
     rows: int,
     *,
+    nonzeros: Nonzeros | None = None,
     rectify: bool = True,
     threads: int = 1,
 ) -> None:
@@ -83,13 +113,21 @@ def forward(
     total : (pitch,) float32, written: sum over the units of h squared
     squares : (unit panels, pitch rounded up to 16) float32, scratch
     rows : how many rows count
+    nonzeros : memory that lets a batch with few activities skip the zeros; without it the product is dense
     rectify : leave out the ReLU if false
     threads : Numba threads to share the column panels
     """
     if rows == 0:
         return
-    if threads == 1:
-        _columns(0, -(-len(w) // PANELS), a, scale, w, bias, h, squares, rows, rectify)
+    rest = (scale, w, bias, h, squares, rows, rectify)
+    if nonzeros is not None and density(a, rows) < WORTHWHILE:
+        listed = nonzeros.fill(a, rows)
+        if threads == 1:
+            _sparse_columns(0, len(w), listed, *rest)
+        else:
+            _sparse_columns_parallel(threads, listed, *rest)
+    elif threads == 1:
+        _columns(0, -(-len(w) // PANELS), a, *rest)
     else:
-        _columns_parallel(threads, a, scale, w, bias, h, squares, rows, rectify)
+        _columns_parallel(threads, a, *rest)
     sum_blocks(squares, total, rows)

@@ -8,6 +8,7 @@ from numba import njit, prange
 from .compose import NEUTRAL
 from .forward import forward, sum_blocks
 from .simd import LANES, add, fma, horizontal_sum, load, mul, relu, splat, store
+from .sparse import Nonzeros
 
 
 @njit(nogil=True, cache=True)
@@ -51,6 +52,7 @@ def forward_labelled(
     total: np.ndarray,
     squares: np.ndarray,
     *,
+    nonzeros: Nonzeros | None = None,
     threads: int = 1,
 ) -> None:
     """Compute h = max(scale (a W + label W) + bias, 0), see `reference.forward_labelled`.
@@ -65,10 +67,10 @@ def forward_labelled(
     scale : (rows,) float32, the normalisation of each row
     w, bias, h, total, squares : as for `forward`
     product : like h for `samples` rows, scratch: the images' share
-    threads : Numba threads to share the column panels
+    nonzeros, threads : as for `forward`
     """
     ones, nothing = np.ones(a.shape[1], np.float32), np.zeros_like(bias)
-    forward(a, ones, w, nothing, product, total, squares, samples, rectify=False, threads=threads)
+    forward(a, ones, w, nothing, product, total, squares, samples, nonzeros=nonzeros, rectify=False, threads=threads)
     if threads == 1:
         _panels(0, len(w), product, source, labels, place, classes, scale, w, bias, h, squares)
     else:

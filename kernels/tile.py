@@ -12,18 +12,26 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 from .simd import LANES, build_call, build_load, build_prefetch, build_splat, build_store, element
 
-_WIDE = bool(llvm.get_host_cpu_features().get("avx512f", False))
 
-#: Rows of activations in a forward tile, panels in any tile, inputs in an update tile: with 32 registers of 16 lanes
-#: (AVX-512) 24 accumulators hide the latency of the fused multiply-add; 16 registers of 8 lanes hold 8 or 12.
+def _features() -> str:
+    """Return what Numba compiles for: this machine, or what NUMBA_CPU_FEATURES says instead."""
+    return str(config.CPU_FEATURES or llvm.get_host_cpu_features().flatten())
+
+
+_WIDE = "+avx512f" in _features().split(",")
+
+#: Rows of activations in a forward tile, inputs in an update tile, panels in both, panels in a sparse tile of one row:
+#: with 32 registers of 16 lanes (AVX-512) 24 accumulators hide the latency of the fused multiply-add; 16 registers of 8
+#: lanes hold 8 or 12.
 FORWARD_ROWS = 8 if _WIDE else 4
 UPDATE_INPUTS = 8 if _WIDE else 4
 PANELS = 3 if _WIDE else 1
+SPARSE_PANELS = 12 if _WIDE else 4
 
 _INDEX = ir.IntType(64)
 
@@ -128,3 +136,35 @@ def update_tile(
 
     index = types.intp
     return types.void(index, a, index, rows, index, g, index, out), codegen
+
+
+@intrinsic
+def sparse_tile(
+    typingctx: Any, panels: Any, values: Any, places: Any, first: Any, last: Any, w: Any, w_index: Any, w_panel: Any,
+    out: Any, out_index: Any,
+) -> Any:  # fmt: skip
+    """Compute out[j, :] += sum over n of values[n] * w[places[n], j, :] for n from `first` to `last`.
+
+    One row, `panels` panels j of w: SPARSE_PANELS or 1; places, uint16, count from the flat index `w_index` of w.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        width, _, _, low, high, _, w_start, w_step, _, out_start = args
+        number = element(context, builder, signature.args[1], args[1], _constant(0))
+        place = element(context, builder, signature.args[2], args[2], _constant(0))
+        w_base = element(context, builder, signature.args[5], args[5], w_start)
+        out_base = element(context, builder, signature.args[8], args[8], out_start)
+        for panels in (1, SPARSE_PANELS):
+            with builder.if_then(builder.icmp_signed("==", width, _constant(panels))):
+                accumulators = _Accumulators(builder, 1, panels, out_base)
+                jumps = [builder.mul(w_step, _constant(j)) for j in range(panels)]
+                with cgutils.for_range(builder, high, low) as step:
+                    k = builder.zext(builder.load(builder.gep(place, [step.index])), _INDEX)
+                    line = builder.gep(w_base, [builder.mul(k, _constant(LANES))])
+                    vectors = [build_load(builder, builder.gep(line, [jump])) for jump in jumps]
+                    accumulators.step(builder.gep(number, [step.index]), 0, vectors)
+                accumulators.write(out_base)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(index, values, places, index, index, w, index, index, out, index), codegen

@@ -74,6 +74,21 @@ def test_forward_is_the_same_for_any_number_of_threads_and_rows() -> None:
     np.testing.assert_array_equal(alone_total[0], total[77])
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.15])
+@pytest.mark.parametrize(("rows", "inputs", "units"), [(1, 17, 1), (7, 100, 49), (130, 333, 200), (64, 64, 400)])
+def test_skipping_zeros_gives_the_same_bits(rows: int, inputs: int, units: int, share: float, threads: int) -> None:
+    a, scale, w, bias = make(rows, inputs, units)
+    a[np.random.default_rng(5).random(a.shape) > 2 * share] = 0  # half of them are zero already
+    h, total = Panels(a, scale, w, bias).forward()
+    nonzeros = kernels.Nonzeros(rows, kernels.panels_of(inputs))
+    nonzeros.bounds[:] = -1
+    sparse, sparse_total = Panels(a, scale, w, bias).forward(nonzeros=nonzeros, threads=threads)
+    assert (nonzeros.bounds >= 0).all() or (a != 0).mean() > 0.1  # it did take the sparse way
+    np.testing.assert_array_equal(sparse, h)
+    np.testing.assert_array_equal(sparse_total, total)
+
+
 def test_forward_at_the_edges_of_float32() -> None:
     a, scale, w, bias = make(9, 20, 20)
     a[0], a[1], a[2, 3] = 1e30, 1e-42, np.nan

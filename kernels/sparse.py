@@ -1,0 +1,78 @@
+"""The forward product of a batch with few activities that are not zero: it skips the zeros.
+
+The other terms are added in the same order as in the dense product, so both give the same bits (for finite weights) and
+which one runs is a question of speed only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .simd import LANES
+from .tile import sparse_tile
+
+#: Input panels in one go: their share of SPARSE_PANELS panels of weights stays in the first-level cache.
+BLOCK = 4
+#: Share of activities that are not zero below which skipping pays (measured: twice as fast at 0.1, even at 0.3).
+WORTHWHILE = 0.2
+_SAMPLED = 8  # rows looked at to estimate that share
+
+
+@njit(nogil=True, cache=True)
+def density(a, rows):  # type: ignore[no-untyped-def]
+    """Estimate the share of activities of `a` (panels, pitch, 16) that are not zero, from a few rows."""
+    count, step = 0, max(1, rows // _SAMPLED)
+    for panel in range(len(a)):
+        for row in range(0, rows, step):
+            for lane in range(LANES):
+                count += a[panel, row, lane] != 0
+    return count / (len(a) * LANES * len(range(0, rows, step)))
+
+
+class Nonzeros:
+    """The activities of a batch that are not zero, row by row; memory that is used again for every batch.
+
+    Attributes
+    ----------
+    values : (rows x inputs,) float32; places : (rows x inputs,) uint16, the input within its block
+    bounds : (rows, blocks + 1) int64, where each block's entries begin
+    """
+
+    def __init__(self, rows: int, panels: int) -> None:
+        """Make room for `rows` rows of `panels` panels."""
+        size = rows * panels * LANES + 1
+        self.values, self.places = np.empty(size, np.float32), np.empty(size, np.uint16)
+        self.bounds = np.empty((rows, -(-panels // BLOCK) + 1), np.int64)
+
+    def fill(self, a: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """List the first `rows` rows of `a` (panels, pitch, 16) float32; return values, places, bounds."""
+        _fill(a, rows, self.values, self.places, self.bounds)
+        return self.values, self.places, self.bounds
+
+
+@njit(nogil=True, cache=True)
+def _fill(a, rows, values, places, bounds):  # type: ignore[no-untyped-def]
+    for row in range(rows):
+        n = row * len(a) * LANES
+        for panel in range(len(a)):
+            if panel % BLOCK == 0:
+                bounds[row, panel // BLOCK] = n
+            for lane in range(LANES):
+                value = a[panel, row, lane]
+                values[n], places[n] = value, panel % BLOCK * LANES + lane
+                n += value != 0
+        bounds[row, -1] = n
+
+
+@njit(nogil=True, cache=True)
+def multiply(panel, width, nonzeros, rows, w, tiles):  # type: ignore[no-untyped-def]
+    """Write the products of all rows with `width` panels of w from `panel` on: tiles[row, j, :], flat."""
+    values, places, bounds = nonzeros
+    w_panel = w.shape[1] * LANES
+    tiles[: rows * width * LANES] = 0.0
+    for block in range(bounds.shape[1] - 1):
+        w_index = panel * w_panel + block * BLOCK * LANES * LANES
+        for row in range(rows):
+            first, last = bounds[row, block], bounds[row, block + 1]
+            sparse_tile(width, values, places, first, last, w, w_index, w_panel, tiles, row * width * LANES)

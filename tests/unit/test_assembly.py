@@ -1,0 +1,54 @@
+"""What LLVM makes of the inner loops: vector arithmetic in registers, nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import re
+
+import numba
+import pytest
+
+from ffmpi import kernels
+from ffmpi.kernels import tile
+
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="reads x86 assembly")
+
+
+def inner_loops(module: str, function: str) -> list[list[str]]:
+    """Return the instructions of each innermost loop that has fused multiply-adds."""
+    kernels.compile_all()
+    cached = getattr(importlib.import_module(f"ffmpi.kernels.{module}"), function)
+    # What comes from the cache has no assembly to show: compile it anew.
+    fresh = numba.njit(nogil=True)(cached.py_func)
+    fresh.compile(cached.signatures[0])
+    (assembly,) = fresh.inspect_asm().values()
+    loops = []
+    for name, body in re.findall(r"^(\.LBB\w+):\n(.*?)(?=^\.LBB|\Z)", assembly, re.MULTILINE | re.DOTALL):
+        lines = [line.strip() for line in body.splitlines()]
+        jumps = [i for i, line in enumerate(lines) if re.match(rf"j\w+\s+{re.escape(name)}$", line)]
+        if jumps and any("vfmadd" in line for line in lines[: jumps[0]]):
+            loops.append(lines[: jumps[0]])
+    return loops
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "rows", "panels"),
+    [
+        ("forward", "_columns", tile.FORWARD_ROWS, tile.PANELS),
+        ("update", "_columns", tile.UPDATE_INPUTS, tile.PANELS),
+        ("forward", "_sparse_columns", 1, tile.SPARSE_PANELS),
+    ],
+)
+def test_inner_loops_stay_in_registers(module: str, function: str, rows: int, panels: int) -> None:
+    if "+fma" not in tile._features().split(","):
+        pytest.skip("this machine has no fused multiply-add: the kernels are right here, but not fast")
+    loops = inner_loops(module, function)
+    registers = 1 if tile._WIDE else 2
+    register = "zmm" if tile._WIDE else "ymm"
+    widest = max(loops, key=lambda loop: sum("vfmadd" in line for line in loop))
+    arithmetic = [line for line in widest if "vfmadd" in line]
+    assert len(arithmetic) % (rows * panels * registers) == 0  # LLVM may unroll
+    assert all(f"%{register}" in line and "ps\t" in line for line in arithmetic)
+    assert not [line for line in widest if f"%{register}" in line and "%rsp" in line], "a vector is spilt"
+    assert not [line for line in widest if line.startswith("call")]
