@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import time
 from pathlib import Path
@@ -74,6 +75,17 @@ def test_same_bits_on_any_ranks_threads_and_buffers(
 def test_same_bits_with_another_mpi(reference, ffmpi: Run, tmp_path: Path) -> None:
     ffmpi(2, "train", DIGITS, "--run", tmp_path / "run", *options("hinton"), python=OTHER_PYTHON)
     assert_same_bits(reference("hinton"), tmp_path / "run")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names x86 processors")
+@pytest.mark.parametrize(("processor", "features"), [("haswell", "+avx,+avx2,+fma"), ("x86-64", "+sse2")])
+@pytest.mark.parametrize("name", ["hinton", "uneven"])
+def test_same_bits_with_narrower_vectors(name: str, processor: str, features: str, ffmpi: Run, tmp_path: Path) -> None:
+    """A cluster of unlike machines: the other run uses whatever vectors this one has."""
+    target = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    ffmpi(2, "train", DIGITS, "--run", tmp_path / "run", *options(name, "train.epochs=1"), **target)
+    ffmpi(1, "train", DIGITS, "--run", tmp_path / "whole", *options(name, "train.epochs=1"))
+    assert_same_bits(tmp_path / "whole", tmp_path / "run")
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 3), (3, 1), (1, 2)])

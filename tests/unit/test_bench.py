@@ -9,12 +9,12 @@ import numba
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from ffmpi.kernels import peak
 
 from ffmpi.bench import kernels as command
 from ffmpi.bench.steps import FfmpiStep, NumpyStep
 from ffmpi.cli import app
 from ffmpi.errors import UserError
+from ffmpi.kernels import peak
 from ffmpi.rules import judge
 
 ROWS, INPUTS, UNITS = 21, 40, 50

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ffmpi.kernels import reference
 
 from ffmpi import kernels
+from ffmpi.kernels import reference
 
 ROWS = [1, 2, 7, 8, 9, 33, 130]
 SIZES = [(1, 1), (1, 17), (15, 16), (16, 15), (17, 49), (64, 100), (100, 33), (200, 144)]
