@@ -29,7 +29,8 @@ def _columns(first, last, a, scale, w, bias, h, squares, rows, rectify):  # type
     inputs, pitch = w.shape[1] // LANES, a.shape[1]
     w_panel = w.shape[1] * LANES
     size = FORWARD_ROWS * PANELS * LANES
-    tiles = np.empty(-(-rows // FORWARD_ROWS) * size, np.float32)
+    row_tiles = -(-rows // FORWARD_ROWS)
+    tiles = np.empty(row_tiles * size, np.float32)
     for column in range(first, last):
         panel = column * PANELS
         width = min(PANELS, len(w) - panel)
@@ -37,9 +38,16 @@ def _columns(first, last, a, scale, w, bias, h, squares, rows, rectify):  # type
         for block in range(0, inputs, BLOCK):
             a_block, w_block = block * pitch * LANES, panel * w_panel + block * LANES * LANES
             depth = min(BLOCK, inputs - block)
-            for t, row in enumerate(range(0, rows, FORWARD_ROWS)):
-                a_index = a_block + row * LANES
-                forward_tile(width, a, a_index, pitch * LANES, w, w_block, w_panel, depth, tiles, t * size)
+            # The block of weights that comes next: further down this column tile, or the top of the next one.
+            ahead = w_block + depth * LANES * LANES
+            if block + BLOCK >= inputs:
+                ahead = min(panel + PANELS, len(w) - width) * w_panel
+            for t in range(row_tiles):
+                a_index = a_block + t * FORWARD_ROWS * LANES
+                low, high = LANES * t // row_tiles, LANES * (t + 1) // row_tiles
+                forward_tile(
+                    width, a, a_index, pitch * LANES, w, w_block, w_panel, depth, tiles, t * size, ahead, low, high
+                )
         for t, row in enumerate(range(0, rows, FORWARD_ROWS)):
             for i in range(FORWARD_ROWS):
                 for j in range(width):

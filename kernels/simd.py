@@ -72,13 +72,13 @@ def build_call(builder: Any, name: str, *args: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{LANES}f32"), args)
 
 
-def build_prefetch(builder: Any, pointer: Any) -> None:
-    """Ask for the cache line at `pointer` into the first-level cache."""
+def build_prefetch(builder: Any, pointer: Any, locality: int = 3) -> None:
+    """Ask for the cache line at `pointer`: into the first-level cache, or with locality 2 into the second."""
     byte_pointer = ir.IntType(8).as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [byte_pointer, _INT, _INT, _INT])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    read, nearest, data = (ir.Constant(_INT, value) for value in (0, 3, 1))
-    builder.call(function, [builder.bitcast(pointer, byte_pointer), read, nearest, data])
+    read, near, data = (ir.Constant(_INT, value) for value in (0, locality, 1))
+    builder.call(function, [builder.bitcast(pointer, byte_pointer), read, near, data])
 
 
 # -- What kernels call ------------------------------------------------------------------------------------------------
