@@ -114,3 +114,15 @@ def kernels(repeats: int, shapes: tuple[str, ...], threads: int, plot: str | Non
     from .bench import kernels as command
 
     command.kernels(repeats, shapes, threads, as_json, plot)
+
+
+@bench.command()
+@click.option("--threads", "count", default=2, show_default=True, help="How many, against one.")
+@click.option("--shape", default="2000x2000x256", show_default=True, metavar="INPUTSxUNITSxROWS")
+@click.option("--repeats", type=click.IntRange(1), default=9, show_default=True, help="Bursts of each.")
+@as_json
+def threads(count: int, shape: str, repeats: int, as_json: bool) -> None:
+    """Time a layer's step on several threads against one."""
+    from .bench import threads as command
+
+    command.threads(count, shape, repeats, as_json)

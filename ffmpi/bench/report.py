@@ -16,14 +16,21 @@ def show(results: dict[str, Any]) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("layer", "rows", "work"):
         table.add_column(name)
-    numbers = ["ms", "GFLOP/s", "peak", "of peak", "of NumPy", *(["of torch", "of autograd"] if torch else [])]
+    numbers = [
+        "ms",
+        "GFLOP/s",
+        "peak",
+        "of peak",
+        "of NumPy",
+        *(["of torch", "of its full step", "of autograd"] if torch else []),
+    ]
     for name in numbers:
         table.add_column(name, justify="right")
     for each in results["shapes"]:
         for work, title in WORKS.items():
             ours = each["contenders"]["ffmpi"][work]
             layer = (f"{each['inputs']} x {each['units']}", str(each["rows"])) if work == "forward" else ("", "")
-            ratios = [ours["ms"] / rival[work]["ms"] for rival in _rivals(each, work)]
+            ratios = [f"{ours['ms'] / rival:.2f}" if rival else "" for rival in _rivals(each, work)]
             table.add_row(
                 *layer,
                 title,
@@ -31,7 +38,7 @@ def show(results: dict[str, Any]) -> None:
                 f"{ours['gflops']:.0f}",
                 f"{results['threads'] * each['core_peak_gflops']:.0f}",
                 f"{100 * ours['share']:.0f} %",
-                *(f"{ratio:.2f}" for ratio in ratios),
+                *ratios,
             )
     console = Console(width=120, highlight=False)
     threads = results["threads"]
@@ -47,10 +54,14 @@ def show(results: dict[str, Any]) -> None:
         console.print("autograd is the first of them.")
 
 
-def _rivals(each: dict[str, Any], work: str) -> list[dict[str, Any]]:
-    """Return those that ffmpi is compared with, in the table's order: NumPy, the best of torch, plain autograd."""
+def _rivals(each: dict[str, Any], work: str) -> list[float | None]:
+    """Return the milliseconds of what ffmpi is compared with, in the table's order.
+
+    NumPy, the best of torch at the same work, the best of torch with all rows (where ffmpi leaves rows out), autograd.
+    """
     rivals = each["contenders"]
     best = [rivals[name] for name in rivals if name.startswith("torch")]
     if not best:
-        return [rivals["numpy"]]
-    return [rivals["numpy"], min(best, key=lambda rival: rival[work]["ms"]), rivals["torch autograd"]]
+        return [rivals["numpy"][work]["ms"]]
+    same, whole = (min(rival[what]["ms"] for rival in best) for what in (work, "step"))
+    return [rivals["numpy"][work]["ms"], same, whole if work == "tenth" else None, rivals["torch autograd"][work]["ms"]]

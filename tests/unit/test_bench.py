@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import numba
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 
 from ffmpi.bench import kernels as command
 from ffmpi.bench.steps import FfmpiStep, NumpyStep
+from ffmpi.bench.threads import threads
 from ffmpi.cli import app
 from ffmpi.errors import UserError
 from ffmpi.kernels import peak
@@ -134,3 +136,15 @@ def test_a_wrong_shape_costs_a_sentence(text: str) -> None:
 def test_too_many_threads_cost_a_sentence() -> None:
     with pytest.raises(UserError, match="--threads: 100000 "):
         command.kernels(1, (), 100_000, False, None)
+
+
+def test_threads_are_compared_in_bursts(capsys: pytest.CaptureFixture[str]) -> None:
+    cores = len(os.sched_getaffinity(0))
+    with pytest.raises(UserError, match=f"expected 2 to {cores}"):
+        threads(cores + 1, "40x50x8", 1, True)
+    if cores > 1:
+        threads(2, "40x50x8", 1, True)
+        found = json.loads(capsys.readouterr().out)
+        assert found["threads"] == 2
+        assert found["one_ms"] > 0
+        assert found["ratio"] > 0

@@ -55,6 +55,38 @@ def test_forward(rows: int, inputs: int, units: int) -> None:
         np.testing.assert_allclose(total, (expected.astype(np.float64) ** 2).sum(axis=1), rtol=1e-5, atol=1e-6)
 
 
+def test_many_rows() -> None:
+    rows, inputs, units = 5000, 30, 20
+    a, scale, w, _ = plain = make(rows, inputs, units)
+    expected = reference.forward(*plain)
+    panels = Panels(*plain)
+    h, _ = panels.forward()
+    np.testing.assert_allclose(h, expected, rtol=1e-5, atol=1e-5)
+    c = np.random.default_rng(1).standard_normal(rows).astype(np.float32)
+    moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
+    every, constants = np.arange(rows), kernels.sgd_constants(0.01, 0.0, 0.9)
+    kernels.update(kernels.SGD, panels.a, scale, c, panels.h, every, panels.w, panels.bias, moments, constants)
+    dw, _ = reference.gradients(a, scale, c, h, every)
+    expected_w, _ = reference.sgd(w, dw, np.zeros_like(w), 0.01, 0.0, 0.9)
+    np.testing.assert_allclose(kernels.from_panels(panels.w, inputs, units), expected_w, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_update_does_not_hide_what_is_not_finite(value: float) -> None:
+    panels = Panels(*make(8, 20, 20))
+    panels.forward()
+    panels.h[0, 3, 5] = value
+    moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
+    c = np.ones(8, np.float32)
+    constants = kernels.adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)
+    kernels.update(
+        kernels.ADAM, panels.a, panels.scale, c, panels.h, np.arange(8), panels.w, panels.bias, moments, constants
+    )
+    w = kernels.from_panels(panels.w, 20, 20)
+    assert not np.isfinite(w[:, 5]).any() or not np.isfinite(kernels.from_panels(moments[0], 20, 20)[:, 5]).all()
+    assert np.isfinite(np.delete(w, 5, axis=1)).all()
+
+
 def test_forward_of_no_rows_touches_nothing() -> None:
     panels = Panels(*make(8, 20, 20))
     panels.h[:] = 7
