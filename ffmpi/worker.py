@@ -26,7 +26,7 @@ from .schedule import Placement, Steps
 from .schedule import steps as s
 
 _SAVE = 10_000  # the tag of saving, beyond those of the links
-_SAVED_AT_ONCE = 1 << 18  # numbers
+_SAVED_AT_ONCE = 1 << 16  # numbers
 
 
 class Worker:
