@@ -21,7 +21,7 @@ from .rundir import RunDirectory
 from .schedule import Placement, Steps
 from .schedule.pipeline import sweep
 from .schedule.steps import Batch, Report
-from .session import load, on_rank_0, prepare_kernels, set_threads
+from .session import load, on_rank_0, prepare_kernels
 from .worker import Worker
 
 
@@ -117,7 +117,6 @@ def _read_header(comm: Any, file: Path, settings: list[str]) -> tuple[Header, Co
         return header, config.change(header.config, str(file), settings)
 
     header, settled = on_rank_0(comm, read)
-    set_threads(settled)
     return header, settled
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from . import data
+from . import data, kernels
 from .config import Config
 from .data import DataSet
 from .errors import UserError
@@ -28,14 +27,9 @@ def on_rank_0(comm: Any, make: Callable[[], Any]) -> Any:
     return comm.bcast(value)
 
 
-def set_threads(config: Config) -> None:
-    """Let Numba start as many threads as the configuration says; call before any kernel is loaded."""
-    os.environ["NUMBA_NUM_THREADS"] = str(config.schedule.threads)
-
-
 def problem_of(train: DataSet, test: DataSet) -> Problem:
     """Return the sizes of a data set."""
-    digest = zlib.crc32(train.classes, zlib.crc32(np.ascontiguousarray(train.images)))
+    digest = zlib.crc32(train.classes.tobytes(), zlib.crc32(np.ascontiguousarray(train.images).data))
     return Problem(train.shape, train.names, len(train.classes), len(test.classes), digest)
 
 
@@ -73,18 +67,10 @@ def check(config: Config, problem: Problem) -> None:
             f"data.label = 'overlay': {problem.classes} label places would cover an image of {problem.pixels} pixels; "
             "expected 'append'"
         )
-    if config.schedule.name == "sequential":
-        return
-    if config.chapters != config.train.epochs:
-        raise UserError(
-            f"train.chapters = {config.train.chapters}: schedule 'pipeline' has one chapter an epoch; expected "
-            f"{config.train.epochs} or 0"
-        )
 
 
 def prepare_kernels(comm: Any, config: Config) -> None:
     """Compile the kernels, or load them: one rank of each host first, so that the others find them on disk."""
-    from . import kernels
-
+    kernels.use_threads(config.schedule.threads)
     with one_per_host_first(comm):
         kernels.compile_all(threads=config.schedule.threads)

@@ -13,7 +13,7 @@ from .metrics import Measurements
 from .mpi import together
 from .progress import Progress
 from .rundir import RunDirectory
-from .session import on_rank_0, set_threads, training_worker
+from .session import on_rank_0, training_worker
 from .worker import Worker
 
 
@@ -21,7 +21,6 @@ def train(comm: Any, config_path: str, run: str | None, settings: list[str], as_
     """Train a new network after the configuration file."""
     settled: Config = on_rank_0(comm, lambda: config.read(config_path, settings))
     directory = RunDirectory(Path(run)) if run else RunDirectory.default(config_path)
-    set_threads(settled)
     worker = training_worker(comm, settled)
     on_rank_0(comm, lambda: directory.create(settled, facts(comm, worker)))
     _run(comm, settled, worker, directory, 0, as_json)
@@ -47,7 +46,6 @@ def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
         return header, config.change(header.config, run, settings)
 
     header, settled = on_rank_0(comm, read_header)
-    set_threads(settled)
     worker = training_worker(comm, settled)
     with together(comm):
         found = worker.problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 
 from .compose import NEUTRAL, compose
@@ -29,8 +30,14 @@ __all__ = [
     "sgd_constants",
     "to_panels",
     "update",
+    "use_threads",
     "zeros",
 ]
+
+
+def use_threads(count: int) -> None:
+    """Let parallel kernels use `count` threads, or as many as this process may; the bits do not depend on it."""
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
 
 
 def compile_all(*, threads: int = 1) -> None:

@@ -24,7 +24,7 @@ CONFIGURATIONS = {
         "head.normalise=false", "head.optimizer.name=adam", "head.optimizer.rate=0.001", "data.label=overlay",
         "classify.goodness_every=1",
     ],
-    "headless": ["train.epochs=2", 'classify.methods=["goodness"]', "train.batch=200"],
+    "headless": ["train.epochs=4", "train.chapters=2", 'classify.methods=["goodness"]', "train.batch=200"],
 }  # fmt: skip
 
 
