@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -72,5 +74,22 @@ def check(config: Config, problem: Problem) -> None:
 def prepare_kernels(comm: Any, config: Config) -> None:
     """Compile the kernels, or load them: one rank of each host first, so that the others find them on disk."""
     kernels.use_threads(config.schedule.threads)
-    with one_per_host_first(comm):
+    with one_per_host_first(comm), _without(_BLAS):
         kernels.compile_all(threads=config.schedule.threads)
+
+
+#: What Numba imports, if it can, with its first kernel: 12 MB a rank that no kernel of ours uses.
+_BLAS = "scipy.linalg.cython_blas"
+
+
+@contextmanager
+def _without(module: str) -> Iterator[None]:
+    """Make the import of `module` fail for a while, unless it has been imported."""
+    absent = module not in sys.modules
+    if absent:
+        sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules[module]
