@@ -185,6 +185,27 @@ flush = _elementwise(1, _flush)
 
 
 @intrinsic
+def nonzero_lanes(typingctx: Any, x: Any) -> Any:
+    """Return an integer whose bit i says that lane i is not zero; a NaN is not."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        differs = builder.fcmp_unordered("!=", args[0], ir.Constant(_VECTOR, [0.0] * LANES))
+        return builder.zext(builder.bitcast(differs, ir.IntType(LANES)), ir.IntType(64))
+
+    return types.int64(vector), codegen
+
+
+@intrinsic
+def lowest_bit(typingctx: Any, bits: Any) -> Any:
+    """Return the place of the lowest bit that is set; `bits` must not be zero."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
 def horizontal_sum(typingctx: Any, x: Any) -> Any:
     """Return the sum of the lanes, halves first (8 + 8, 4 + 4, ...): one order on every machine."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .simd import LANES
+from .simd import LANES, load, lowest_bit, nonzero_lanes
 from .tile import sparse_tile
 
 #: Input panels in one go: their share of SPARSE_PANELS panels of weights stays in the first-level cache.
@@ -58,10 +58,12 @@ def _fill(a, rows, values, places, bounds):  # type: ignore[no-untyped-def]
         for panel in range(len(a)):
             if panel % BLOCK == 0:
                 bounds[row, panel // BLOCK] = n
-            for lane in range(LANES):
-                value = a[panel, row, lane]
-                values[n], places[n] = value, panel % BLOCK * LANES + lane
-                n += value != 0
+            bits = nonzero_lanes(load(a, (panel * a.shape[1] + row) * LANES))
+            while bits:
+                lane = lowest_bit(bits)
+                values[n], places[n] = a[panel, row, lane], panel % BLOCK * LANES + lane
+                n += 1
+                bits &= bits - 1
         bounds[row, -1] = n
 
 
