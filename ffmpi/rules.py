@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import kernels
 from .config import Rule
 
 #: A row takes no part in the update if its coefficient is less than REACH of the batch's largest: beside the largest
@@ -36,19 +37,7 @@ def judge(rule: Rule, total: np.ndarray, units: int, positives: int) -> Judgemen
     Loss per row softplus(-s (g - theta)), s = +1 positive, -1 negative; dLoss/dW = (c a)^T h with
     c = -s sigmoid(-s (g - theta)) (2, or 2/units for mean) / rows (design, section 4; paper, equation 1).
     """
-    rows = len(total)
-    g = goodness(rule, total, units).astype(np.float64)
-    sign = np.where(np.arange(rows) < positives, 1.0, -1.0)
-    x = -sign * (g - rule.threshold * units)
-    tail = np.exp(-np.abs(x))
-    sigmoid = np.where(x >= 0, 1.0, tail) / (1.0 + tail)
     slope = 2.0 if rule.goodness == "sum" else 2.0 / units
-    c = -sign * sigmoid * (slope / rows)
-    size = np.abs(c)
-    negligible = (size < SMALLEST) | (size < REACH * size.max(initial=0.0))  # never so beside a NaN
-    return Judgement(
-        coefficients=np.where(negligible, 0.0, c).astype(np.float32),
-        loss=float(np.sum(np.maximum(x, 0) + np.log1p(tail))),
-        positive_goodness=float(g[:positives].sum()),
-        negative_goodness=float(g[positives:].sum()),
-    )
+    c = np.empty(len(total), np.float32)
+    theta = rule.threshold * units
+    return Judgement(c, *kernels.judge(goodness(rule, total, units), positives, theta, slope, REACH, SMALLEST, c))

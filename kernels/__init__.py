@@ -7,6 +7,7 @@ import numpy as np
 
 from .compose import NEUTRAL, compose
 from .forward import forward
+from .judge import judge
 from .labels import forward_labelled
 from .panels import from_panels, padded_rows, panels_of, to_panels, zeros
 from .simd import LANES
@@ -25,6 +26,7 @@ __all__ = [
     "forward",
     "forward_labelled",
     "from_panels",
+    "judge",
     "padded_rows",
     "panels_of",
     "sgd_constants",
@@ -49,5 +51,6 @@ def compile_all(*, threads: int = 1) -> None:
     for nonzeros in (None, Nonzeros(1, 1)):  # a batch of zeros takes the sparse way if there is one
         forward(a, row, w, bias, h, row, squares, 1, nonzeros=nonzeros, threads=threads)
     forward_labelled(a, 1, first, first, 0, 2, one, w, bias, product, h, row, squares, threads=threads)
+    judge(one, 1, 1.0, 1.0, 0.0, 0.0, one)
     moments = (zeros(1, LANES, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(1, LANES))
     update(SGD, a, one, one, h, first, w, bias, moments, sgd_constants(0.0, 0.0, 0.9), threads=threads)

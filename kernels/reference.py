@@ -40,6 +40,13 @@ def forward_labelled(
     return forward(show(a, source, labels, place, classes), scale, w, bias)
 
 
+def judge(g: np.ndarray, positives: int, theta: float, slope: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return coefficients c = -s sigmoid(-s (g - theta)) slope / rows and losses softplus(-s (g - theta)), float64."""
+    sign = np.where(np.arange(len(g)) < positives, 1.0, -1.0)
+    x = -sign * (g.astype(np.float64) - theta)
+    return -sign / (1 + np.exp(-x)) * slope / len(g), np.logaddexp(0, x)
+
+
 def gradients(
     a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray, active: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -53,23 +53,26 @@ def sweep(placement: Placement, rank: int, batches: Sequence[Batch], epoch: int)
     traffic = _Traffic(placement, rank, batches)
     layers = placement.layers(rank)
     last = placement.work.layers - 1
+    entries = {layer: traffic.into(layer - 1, neutral=False) for layer in layers}
+    outs = {layer: traffic.out_of(layer, neutral=False) for layer in layers}
+    sides_out = {layer: traffic.out_of(layer, neutral=True) for layer in layers}
+    sides = [side for layer in placement.work.head_layers if (side := traffic.into(layer, neutral=True))]
     yield from traffic.open()
     for batch in batches:
         learning, for_head = batch.stream == "train", batch.stream != "goodness"
         for layer in layers:
-            entry = traffic.into(layer - 1, neutral=False)
+            entry, out = entries[layer], outs[layer]
             if layer == 0:
                 yield Compose(batch)
             elif entry:
                 yield traffic.receive(entry, batch)
-            out = traffic.out_of(layer, neutral=False)
             if out:
                 yield traffic.reserve(out)
             yield Forward(layer, batch)
             if out:
                 yield traffic.send(out, batch)
             if for_head and layer in placement.work.head_layers:
-                side = traffic.out_of(layer, neutral=True)
+                side = sides_out[layer]
                 if side:
                     yield traffic.reserve(side)
                 yield Collect(layer, batch)
@@ -82,7 +85,6 @@ def sweep(placement: Placement, rank: int, batches: Sequence[Batch], epoch: int)
             if layer == last and batch.stream == "goodness":
                 yield Score(batch)
         if rank == placement.head and for_head:
-            sides = [side for layer in placement.work.head_layers if (side := traffic.into(layer, neutral=True))]
             for side in sides:
                 yield traffic.receive(side, batch)
             yield Learn(batch, epoch) if learning else Score(batch)

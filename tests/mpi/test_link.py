@@ -124,7 +124,7 @@ def test_one_rank_of_a_host_compiles(run: Run, tmp_path: Path) -> None:
         comm = start()
         with one_per_host_first(comm):
             kernels.compile_all()
-        functions = [kernels.compose, forward, sum_blocks, _panels, update]
+        functions = [kernels.compose, kernels.judge, forward, sum_blocks, _panels, update]
         misses = sum(sum(f.stats.cache_misses.values()) for f in functions)
         hits = sum(sum(f.stats.cache_hits.values()) for f in functions)
         total = comm.gather((misses, hits))
@@ -134,4 +134,4 @@ def test_one_rank_of_a_host_compiles(run: Run, tmp_path: Path) -> None:
     )
     done = run(4, job, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["5", "15"]
+    assert done.stdout.split() == ["6", "18"]

@@ -35,35 +35,3 @@ def test_mnist_has_the_same_bits_on_one_to_four_ranks(mnist: str, ffmpi: Run, tm
         ffmpi(ranks, "train", RECIPE, "--run", f"run{ranks}", "--set", mnist, "--set", "train.epochs=2", seconds=900)
     for ranks in (2, 3, 4):
         assert_same_bits(tmp_path / "run1", tmp_path / f"run{ranks}")
-
-
-OUTSIDE = """
-import sys, time
-from ffmpi import kernels, mpi, train
-from ffmpi.worker import Worker
-inside = [0.0]
-def timed(function):
-    def call(*args, **options):
-        began = time.perf_counter()
-        function(*args, **options)
-        inside[0] += time.perf_counter() - began
-    return call
-for name in ("compose", "forward", "forward_labelled", "update"):
-    setattr(kernels, name, timed(getattr(kernels, name)))
-report = Worker._report
-def tell(self, step):
-    print("outside", 1 - inside[0] / (time.perf_counter() - self._began))
-    report(self, step)
-Worker._report = tell
-settings = [sys.argv[2], "train.epochs=1", 'classify.methods=["softmax"]']
-mpi.run(lambda comm: train.train(comm, sys.argv[1], "run", settings, True))
-"""
-
-
-def test_an_epoch_is_spent_in_kernels(mnist: str, run: Run, tmp_path: Path) -> None:
-    """On one core at most 5 % of an epoch's wall time is spent outside the kernels."""
-    (tmp_path / "job.py").write_text(OUTSIDE)
-    done = run(0, "job.py", RECIPE, mnist, seconds=300)
-    assert done.returncode == 0, done.stderr
-    outside = float(next(line for line in done.stdout.splitlines() if line.startswith("outside")).split()[1])
-    assert outside <= 0.05

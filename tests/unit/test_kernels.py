@@ -207,6 +207,17 @@ def test_denormal_moments_become_zero() -> None:
     assert not moments[0].any()
 
 
+@pytest.mark.parametrize(("rows", "positives"), [(0, 0), (1, 1), (1, 0), (7, 3), (200, 100)])
+def test_judge(rows: int, positives: int) -> None:
+    g = np.random.default_rng(0).uniform(0, 20, rows).astype(np.float32)
+    c = np.full(rows, np.nan, np.float32)
+    loss, positive, negative = kernels.judge(g, positives, 10.0, 2.0, 0.0, 0.0, c)
+    expected_c, expected_loss = reference.judge(g, positives, 10.0, 2.0)
+    np.testing.assert_allclose(c, expected_c, rtol=1e-6)
+    np.testing.assert_allclose(loss, expected_loss.sum(), rtol=1e-12)
+    np.testing.assert_allclose([positive, negative], [g[:positives].sum(), g[positives:].sum()], rtol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize(("pixels", "blank"), [(1, 0), (16, 10), (17, 10), (64, 0), (64, 16), (784, 10), (33, 20)])
 def test_compose(dtype: type, pixels: int, blank: int) -> None:
