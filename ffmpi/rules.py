@@ -9,8 +9,8 @@ import numpy as np
 from . import kernels
 from .config import Rule
 
-#: A row takes no part in the update if its coefficient is less than REACH of the batch's largest: next to a product of the
-#: largest row that is as large as its own, it is 2^-7 of half a unit in float32's last place. This is part of the
+#: A row takes no part in the update if its coefficient is less than REACH of the batch's largest: beside a product of
+#: the largest row with equal activities, its own is 2^-7 of half a unit in float32's last place. This is part of the
 #: algorithm, not a rounding identity: where the largest rows' activities are zero, the row would have left a trace.
 REACH = 2.0**-32
 #: Nor if it is less than this in itself, against float32's 2^-126: its products would be denormal.
