@@ -8,7 +8,7 @@ import numpy as np
 
 from . import draws, kernels
 from .config import Config
-from .layer import Activations, Parameters, row_scale
+from .layer import Activations, Normalisation, Parameters
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,12 @@ class Head:
             if config.head.init == "uniform":
                 weights = draws.uniform(config.seed, draws.Purpose.HEAD, layer, (count, classes), bound)
             self.blocks[layer] = Parameters.new(weights, config.head.optimizer)
-        self.inputs = {layer: Activations(count, rows) for layer, count in zip(self.layers, units, strict=True)}
-        self._logits = Activations(classes, rows)
+        sizes = dict(zip(self.layers, units, strict=True))
+        self.inputs = {layer: Activations(count, rows) for layer, count in sizes.items()}
+        self._normalisations = {layer: Normalisation(config.network, count, rows) for layer, count in sizes.items()}
+        self._logits, self._product = Activations(classes, rows), Activations(classes, rows)
         self._squares = kernels.zeros(kernels.panels_of(classes), len(self._logits.total))
-        pitch = self._logits.h.shape[1]
-        self._ones = np.ones(pitch, np.float32)
+        self._ones, self._every = np.ones(self._logits.h.shape[1], np.float32), np.arange(rows)
         self._no_bias = kernels.zeros(*self.blocks[self.layers[0]].bias.shape)
 
     @property
@@ -48,41 +49,36 @@ class Head:
         """Bytes of weights, bias and moments."""
         return sum(block.nbytes for block in self.blocks.values())
 
-    def _scale(self, a: Activations) -> np.ndarray:
-        if self.config.head.normalise:
-            return row_scale(self.config.network, a.total[: len(self._ones)], a.units)
-        return self._ones
+    def _scale(self, layer: int) -> np.ndarray:
+        return self._normalisations[layer].scale if self.config.head.normalise else self._ones
+
+    def _forward(self, inputs: dict[int, Activations], rows: int) -> None:
+        """Leave the logits in panels."""
+        out = self._product
+        self._logits.h[:] = 0
+        for layer, block in self.blocks.items():
+            a = inputs[layer]
+            if self.config.head.normalise:
+                self._normalisations[layer].of(a, rows)
+            kernels.forward(
+                a.h, self._scale(layer), block.w, block.bias, out.h, out.total, self._squares, rows, rectify=False
+            )
+            self._logits.h += out.h
 
     def scores(self, inputs: dict[int, Activations], rows: int) -> np.ndarray:
         """Return the logits (rows, classes) float32 for neutral activities by layer."""
-        out, logits = self._logits, np.zeros((rows, self.classes), np.float32)
-        for layer, block in self.blocks.items():
-            a = inputs[layer]
-            kernels.forward(
-                a.h, self._scale(a), block.w, block.bias, out.h, out.total, self._squares, rows, rectify=False
-            )
-            logits += kernels.from_panels(out.h, rows, self.classes)
-        return logits
+        self._forward(inputs, rows)
+        return kernels.from_panels(self._logits.h, rows, self.classes)
 
     def learn(self, inputs: dict[int, Activations], classes: np.ndarray, rate: float) -> HeadJudgement:
-        """Take a step on the mean cross-entropy against `classes` (rows,); inputs as for `scores`."""
-        rows = len(classes)
-        logits = self.scores(inputs, rows).astype(np.float64)
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        power = np.exp(shifted)
-        norm = power.sum(axis=1, keepdims=True)
-        picked = (np.arange(rows), classes)
-        loss = float(np.sum(np.log(norm[:, 0]) - shifted[picked]))
-        error = power / norm
-        error[picked] -= 1
-        out = self._logits
-        padded = np.zeros((rows, len(out.h) * kernels.LANES), np.float32)
-        padded[:, : self.classes] = error / rows
-        out.h[:, :rows] = padded.reshape(rows, len(out.h), kernels.LANES).transpose(1, 0, 2)
-        every, ones = np.arange(rows), self._ones[:rows]
+        """Take a step on the mean cross-entropy against `classes` (rows,) int64; inputs as for `scores`."""
+        rows, error = len(classes), self._product
+        self._forward(inputs, rows)
+        judgement = HeadJudgement(*kernels.softmax(self._logits.h, classes, self.classes, error.h))
+        every, ones = self._every[:rows], self._ones[:rows]
         for layer, block in self.blocks.items():
-            a = inputs[layer]
-            block.step(self.config.head.optimizer, rate, a.h, self._scale(a)[:rows], ones, out.h, every)
+            scale = self._scale(layer)[:rows]
+            block.step(self.config.head.optimizer, rate, inputs[layer].h, scale, ones, error.h, every)
             if not self.config.head.bias or layer != self.layers[0]:
                 block.bias[:] = self._no_bias
-        return HeadJudgement(loss, int(np.count_nonzero(logits.argmax(axis=1) == classes)))
+        return judgement

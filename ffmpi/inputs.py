@@ -53,10 +53,12 @@ class Composer:
     def training(self, labels: Labels, index: int, stream: str, head: bool, out: Inputs) -> None:
         """Write training batch `index`: positives, negatives, neutral inputs; which of them says `stream`."""
         samples = labels.batch(index)
-        pairs = [labels.classes[samples], labels.negatives[samples]]
-        neutral = [np.full(len(samples), kernels.NEUTRAL)]
-        shown = {"pairs": pairs, "neutral": neutral, "train": pairs + neutral if head else pairs}[stream]
-        self(samples, np.concatenate(shown), np.tile(np.arange(len(samples)), len(shown)), out)
+        count = len(samples)
+        first, last = {"pairs": (0, 2), "neutral": (2, 3), "train": (0, 3 if head else 2)}[stream]
+        shown = np.full((3, count), kernels.NEUTRAL)
+        shown[0], shown[1] = labels.classes[samples], labels.negatives[samples]
+        source = np.broadcast_to(np.arange(count), (last - first, count)).ravel()
+        self(samples, shown[first:last].ravel(), source, out)
 
     def neutral(self, first: int, count: int, out: Inputs) -> None:
         """Write the neutral inputs of images first, first + 1, ..."""

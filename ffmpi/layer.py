@@ -52,17 +52,25 @@ class Inputs(Activations):
         self.place, self.classes = place, classes
         self.source = self.labels = np.empty(0, np.int64)
 
-    def row_total(self) -> np.ndarray:
-        """Return the sum of squares of each row with its label, (rows,) float32."""
-        neutral = np.float32(1) / np.float32(self.classes)
-        return self.total[self.source] + np.where(self.labels == kernels.NEUTRAL, neutral, np.float32(1))
 
+class Normalisation:
+    """Each row's factor, made from the sums of squares that come with the activities (design, section 4: rms, l2)."""
 
-def row_scale(network: Network, total: np.ndarray, units: int) -> np.ndarray:
-    """Return the normalisation of rows from their sums of squares, float32 (design, section 4: rms and l2)."""
-    if network.normalise == "rms":
-        total = total / np.float32(units)
-    return np.float32(1) / (np.sqrt(total) + np.float32(network.eps))
+    def __init__(self, network: Network, units: int, rows: int) -> None:
+        """Make room for `rows` rows of `units` activities."""
+        self.eps = np.float32(network.eps)
+        self.divisor = np.float32(units if network.normalise == "rms" else 1)
+        self.scale = kernels.zeros(kernels.padded_rows(rows))
+
+    def of(self, a: Activations, rows: int) -> np.ndarray:
+        """Return the factors of the first `rows` rows, (pitch,) float32; the next call overwrites them."""
+        kernels.row_scale(a.total, rows, self.divisor, self.eps, self.scale)
+        return self.scale
+
+    def of_labelled(self, a: Inputs) -> np.ndarray:
+        """Return the factors of the rows that show images with their labels."""
+        kernels.row_scale_labelled(a.total, a.source, a.labels, a.classes, self.divisor, self.eps, self.scale)
+        return self.scale
 
 
 @dataclass
@@ -168,11 +176,12 @@ class Layer:
         margin = -(-rows // kernels.LANES) * kernels.LANES
         self._squares = kernels.zeros(kernels.panels_of(self.units), margin)
         self._nonzeros = kernels.Nonzeros(rows, kernels.panels_of(inputs))
+        self._normalisation = Normalisation(config.network, inputs, rows)
 
     def forward(self, a: Activations, out: Activations, rows: int) -> float:
         """Compute the activities and their sums of squares for the first `rows` rows of `a`; return the FLOP."""
         p = self.parameters
-        scale = row_scale(self.config.network, a.total, a.units)
+        scale = self._normalisation.of(a, rows)
         kernels.forward(
             a.h, scale, p.w, p.bias, out.h, out.total, self._squares, rows,
             nonzeros=self._nonzeros, threads=self.threads,
@@ -180,9 +189,12 @@ class Layer:
         return 2.0 * rows * p.inputs * p.units
 
     def update(self, a: Activations, out: Activations, c: np.ndarray, rate: float) -> float:
-        """Learn from the rows whose coefficient is not zero: dW = (c a)^T h; c : (rows,) float32; return the FLOP."""
+        """Learn from the rows whose coefficient is not zero: dW = (c a)^T h; c : (rows,) float32; return the FLOP.
+
+        The layer has just computed `out` from `a`, so their normalisation is still there.
+        """
         p = self.parameters
-        scale, active = row_scale(self.config.network, a.total[: len(c)], a.units), np.flatnonzero(c)
+        scale, active = self._normalisation.scale[: len(c)], np.flatnonzero(c)
         p.step(self.config.optimizer, rate, a.h, scale, c, out.h, active, threads=self.threads)
         return 2.0 * len(active) * p.inputs * p.units
 
@@ -199,7 +211,7 @@ class FirstLayer(Layer):
         """See `Layer.forward`; `a` is `Inputs`."""
         assert isinstance(a, Inputs)
         p, samples = self.parameters, int(a.source[-1]) + 1
-        scale = row_scale(self.config.network, a.row_total(), a.units)
+        scale = self._normalisation.of_labelled(a)
         kernels.forward_labelled(
             a.h, samples, a.source, a.labels, a.place, a.classes, scale,
             p.w, p.bias, self._product.h, out.h, out.total, self._squares,
@@ -211,7 +223,7 @@ class FirstLayer(Layer):
         """See `Layer.update`; the rows are the images' positives, then their negatives."""
         assert isinstance(a, Inputs)
         p, samples = self.parameters, len(c) // 2
-        scale = row_scale(self.config.network, a.row_total()[: len(c)], a.units)
+        scale = self._normalisation.scale[: len(c)]
         active = np.flatnonzero((c[:samples] != 0) | (c[samples:] != 0))
         shown = {"labels": a.labels[: len(c)], "place": a.place, "classes": a.classes}
         p.step(self.config.optimizer, rate, a.h, scale, c, out.h, active, threads=self.threads, **shown)

@@ -45,6 +45,17 @@ class Measurements:
         views = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
         return cls(flat, *views)
 
+    def add_layer(self, layer: int, *sums: float) -> None:
+        """Add a batch's sums, in the order of LAYER."""
+        row = self.layers[layer]
+        for column, value in enumerate(sums):
+            row[column] += value
+
+    def add_head(self, *sums: float) -> None:
+        """Add a batch's sums, in the order of HEAD."""
+        for column, value in enumerate(sums):
+            self.head[column] += value
+
     def accuracy(self, method: str) -> float | None:
         """Return the held-out accuracy in percent by `method`, or None if it was not measured."""
         correct, rows = self.held_out[METHODS.index(method)]

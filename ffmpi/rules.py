@@ -25,6 +25,7 @@ class Judgement:
     loss: float
     positive_goodness: float
     negative_goodness: float
+    active: int  # rows that take part in the update
 
 
 def goodness(rule: Rule, total: np.ndarray, units: int) -> np.ndarray:

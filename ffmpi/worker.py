@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from . import kernels
 from .checkpoint import Writer, dtype_of
 from .classify import Head
 from .config import Config
@@ -172,17 +174,16 @@ class Worker:
         a, out = self.held[step.layer - 1], self.held[step.layer]
         said = judge(self.config.rule, out.total[: 2 * pairs], layer.units, pairs)
         # A loss of zero may come from a goodness that has overflowed.
-        if not np.isfinite(said.loss + said.positive_goodness + said.negative_goodness):
+        if not math.isfinite(said.loss + said.positive_goodness + said.negative_goodness):
             raise UserError(
                 f"layer {step.layer + 1}, epoch {step.epoch + 1}, batch {step.batch.index + 1}: loss {said.loss}; "
                 f"expected a finite one: lower optimizer.rate = {self.config.optimizer.rate:g}"
             )
         rate = rate_at(self.config, self.config.optimizer, step.epoch)
         self.flop += layer.update(a, out, said.coefficients, rate)
-        active = np.count_nonzero(said.coefficients)
-        self.measurements.layers[step.layer] += (
-            said.loss, said.positive_goodness, said.negative_goodness, 2 * pairs, active,
-        )  # fmt: skip
+        self.measurements.add_layer(
+            step.layer, said.loss, said.positive_goodness, said.negative_goodness, 2 * pairs, said.active
+        )
 
     # -- Classifiers --------------------------------------------------------------------------------------------------
     def _collect(self, step: s.Collect) -> None:
@@ -191,15 +192,14 @@ class Worker:
         if self.head:
             self.collected[step.layer] = self.head.inputs[step.layer]
         source, target = self.held[step.layer], self.collected[step.layer]
-        target.h[:, :count] = source.h[:, first : first + count]
-        target.total[:count] = source.total[first : first + count]
+        kernels.copy_rows(source.h, source.total, first, count, target.h, target.total)
 
     def _learn(self, step: s.Learn) -> None:
         assert self.head is not None
         assert self.labels is not None
         classes = self.labels.classes[self.labels.batch(step.batch.index)]
         said = self.head.learn(self.collected, classes, rate_at(self.config, self.config.head.optimizer, step.epoch))
-        self.measurements.head += (said.loss, said.correct, len(classes))
+        self.measurements.add_head(said.loss, said.correct, len(classes))
 
     def _score(self, step: s.Score) -> None:
         first, count = self._samples(step.batch)

@@ -9,8 +9,10 @@ from .compose import NEUTRAL, compose
 from .forward import forward
 from .judge import judge
 from .labels import forward_labelled
-from .panels import from_panels, padded_rows, panels_of, to_panels, zeros
+from .panels import copy_rows, from_panels, padded_rows, panels_of, to_panels, zeros
+from .scale import row_scale, row_scale_labelled
 from .simd import LANES
+from .softmax import softmax
 from .sparse import Nonzeros
 from .update import ADAM, SGD, adam_constants, sgd_constants, update
 
@@ -23,13 +25,17 @@ __all__ = [
     "adam_constants",
     "compile_all",
     "compose",
+    "copy_rows",
     "forward",
     "forward_labelled",
     "from_panels",
     "judge",
     "padded_rows",
     "panels_of",
+    "row_scale",
+    "row_scale_labelled",
     "sgd_constants",
+    "softmax",
     "to_panels",
     "update",
     "use_threads",
@@ -48,9 +54,13 @@ def compile_all(*, threads: int = 1) -> None:
     h, product, first = zeros(1, 8, LANES), zeros(1, 8, LANES), np.zeros(1, np.int64)
     squares, one = zeros(1, LANES), row[:1]
     compose(np.zeros((1, 4), np.uint8), first, 2, np.float32(1), np.float32(0), a, row)
+    copy_rows(h, row, 0, 1, product, row)
+    row_scale(row, 1, np.float32(1), np.float32(1), row)
+    row_scale_labelled(row, first, first, 2, np.float32(1), np.float32(1), row)
     for nonzeros in (None, Nonzeros(1, 1)):  # a batch of zeros takes the sparse way if there is one
         forward(a, row, w, bias, h, row, squares, 1, nonzeros=nonzeros, threads=threads)
     forward_labelled(a, 1, first, first, 0, 2, one, w, bias, product, h, row, squares, threads=threads)
     judge(one, 1, 1.0, 1.0, 0.0, 0.0, one)
+    softmax(h, first, 2, product)
     moments = (zeros(1, LANES, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(1, LANES))
     update(SGD, a, one, one, h, first, w, bias, moments, sgd_constants(0.0, 0.0, 0.9), threads=threads)

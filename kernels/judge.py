@@ -10,7 +10,9 @@ from numba import njit
 
 @njit(nogil=True, cache=True)
 def judge(g, positives, theta, slope, reach, smallest, c):  # type: ignore[no-untyped-def]
-    """Write each row's coefficient and return the sums of loss, positive and negative goodness, see `reference.judge`.
+    """Write each row's coefficient; return the sums of loss, positive and negative goodness, see `reference.judge`.
+
+    And how many coefficients are not zero.
 
     Parameters
     ----------
@@ -34,7 +36,9 @@ def judge(g, positives, theta, slope, reach, smallest, c):  # type: ignore[no-un
             positive += g[row]
         else:
             negative += g[row]
+    active = 0
     for row in range(rows):
         size = abs(exact[row])
         c[row] = 0.0 if size < smallest or size < reach * largest else exact[row]
-    return loss, positive, negative
+        active += c[row] != 0
+    return loss, positive, negative, active

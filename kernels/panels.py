@@ -8,8 +8,9 @@ inputs are padded to a multiple of 16, rows to a multiple of 8; padded weights a
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
-from .simd import LANES
+from .simd import LANES, load, prefetch, store
 
 ROWS = 8
 _LINE = 64
@@ -50,3 +51,19 @@ def from_panels(panels: np.ndarray, rows: int, columns: int) -> np.ndarray:
         part = matrix[:, start : start + LANES]
         part[:] = panels[panel, :rows, : part.shape[1]]
     return matrix
+
+
+@njit(nogil=True, cache=True)
+def copy_rows(source, total, first, count, target, target_total):  # type: ignore[no-untyped-def]
+    """Copy `count` rows from row `first` on, with their sums of squares, to the first rows of `target`.
+
+    source, target : (panels, pitch of their own, 16) float32; total, target_total : (pitch,) float32
+    """
+    pitch, target_pitch = source.shape[1], target.shape[1]
+    for panel in range(len(source)):
+        start = (panel * pitch + first) * LANES
+        for row in range(count):
+            prefetch(source, start + (pitch + row) * LANES)  # the next panel's
+            store(target, (panel * target_pitch + row) * LANES, load(source, start + row * LANES))
+    for row in range(count):
+        target_total[row] = total[first + row]

@@ -47,6 +47,19 @@ def judge(g: np.ndarray, positives: int, theta: float, slope: float) -> tuple[np
     return -sign / (1 + np.exp(-x)) * slope / len(g), np.logaddexp(0, x)
 
 
+def row_scale(total: np.ndarray, divisor: float, eps: float) -> np.ndarray:
+    """Return the normalisation of rows from their sums of squares: 1 / (sqrt(total / divisor) + eps)."""
+    return np.float32(1) / (np.sqrt(total / np.float32(divisor)) + np.float32(eps))
+
+
+def softmax(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the derivative of the mean cross-entropy against `labels` by the logits, and each row's, float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    norm = np.exp(shifted).sum(axis=1, keepdims=True)
+    one_hot = labels[:, None] == np.arange(logits.shape[1])
+    return (np.exp(shifted) / norm - one_hot) / len(labels), (np.log(norm) - shifted)[one_hot]
+
+
 def gradients(
     a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray, active: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -211,10 +211,11 @@ def test_denormal_moments_become_zero() -> None:
 def test_judge(rows: int, positives: int) -> None:
     g = np.random.default_rng(0).uniform(0, 20, rows).astype(np.float32)
     c = np.full(rows, np.nan, np.float32)
-    loss, positive, negative = kernels.judge(g, positives, 10.0, 2.0, 0.0, 0.0, c)
+    loss, positive, negative, active = kernels.judge(g, positives, 10.0, 2.0, 0.0, 0.0, c)
     expected_c, expected_loss = reference.judge(g, positives, 10.0, 2.0)
     np.testing.assert_allclose(c, expected_c, rtol=1e-6)
     np.testing.assert_allclose(loss, expected_loss.sum(), rtol=1e-12)
+    assert active == np.count_nonzero(c)
     np.testing.assert_allclose([positive, negative], [g[:positives].sum(), g[positives:].sum()], rtol=1e-5)
 
 
@@ -294,3 +295,53 @@ def test_panels_and_back(shape: tuple[int, int]) -> None:
     panels = kernels.to_panels(matrix, shape[0] + 3)
     assert panels.ctypes.data % 64 == 0
     np.testing.assert_array_equal(kernels.from_panels(panels, *shape), matrix)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5, 33])
+@pytest.mark.parametrize("classes", [2, 10, 16, 17, 40])
+def test_softmax(rows: int, classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    logits = (5 * rng.standard_normal((rows, classes))).astype(np.float32)
+    labels = rng.integers(0, classes, rows)
+    panels, error = kernels.to_panels(logits, 40), kernels.to_panels(np.full((40, 48), np.nan, np.float32))
+    error = error[: len(panels)].copy()
+    loss, correct = kernels.softmax(panels, labels, classes, error)
+    if rows:
+        expected, losses = reference.softmax(logits, labels)
+        np.testing.assert_allclose(kernels.from_panels(error, rows, classes), expected, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(loss, losses.sum(), rtol=1e-12)
+        assert (kernels.from_panels(error, rows, 16 * len(error))[:, classes:] == 0).all()
+    assert correct == np.count_nonzero(logits.argmax(axis=1) == labels if rows else [])
+
+
+def test_softmax_at_the_edges_of_float32() -> None:
+    largest = np.finfo(np.float32).max
+    logits = kernels.to_panels(np.array([[largest, -largest], [np.nan, 0], [0, np.inf]], np.float32))
+    error = np.zeros_like(logits)
+    loss, _ = kernels.softmax(logits, np.array([0, 0, 0]), 2, error)
+    assert (error[0, 0, :2] == 0).all() and np.isnan(error[0, 1, 0]) and np.isnan(error[0, 2, 1])
+    assert np.isnan(loss)
+
+
+@pytest.mark.parametrize("divisor", [1.0, 33.0])
+def test_row_scale(divisor: float) -> None:
+    total = np.array([0, 1e-42, 1, 3e38, np.inf, np.nan, 7], np.float32)
+    scale, eps = np.full(9, -1, np.float32), np.float32(1e-4)
+    kernels.row_scale(total, 6, np.float32(divisor), eps, scale)
+    np.testing.assert_array_equal(scale[:6], reference.row_scale(total, divisor, float(eps))[:6])
+    assert (scale[6:] == -1).all()
+    source, labels = np.array([2, 0, 2]), np.array([3, kernels.NEUTRAL, 0])
+    kernels.row_scale_labelled(total, source, labels, 4, np.float32(divisor), eps, scale)
+    shown = total[source] + np.array([1, 0.25, 1], np.float32)
+    np.testing.assert_array_equal(scale[:3], reference.row_scale(shown, divisor, float(eps)))
+
+
+@pytest.mark.parametrize(("first", "count"), [(0, 0), (0, 9), (3, 1), (4, 5)])
+def test_copy_rows(first: int, count: int) -> None:
+    matrix = np.random.default_rng(0).standard_normal((9, 40)).astype(np.float32)
+    source, total = kernels.to_panels(matrix, 16), np.arange(16, dtype=np.float32)
+    target, target_total = kernels.zeros(3, 24, 16), np.zeros(16, np.float32)
+    kernels.copy_rows(source, total, first, count, target, target_total)
+    np.testing.assert_array_equal(kernels.from_panels(target, count, 40), matrix[first : first + count])
+    np.testing.assert_array_equal(target_total[:count], total[first : first + count])
+    assert not target[:, count:].any() and not target_total[count:].any()
