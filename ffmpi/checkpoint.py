@@ -2,7 +2,8 @@
 
 The root has the attributes format, ffmpi (version), config (TOML), problem (JSON) and chapter (chapters done).
 Group layers/K has weights (inputs, units) and bias (units,) float32, their moments weights_m, bias_m and, with Adam,
-weights_v, bias_v of the same shapes, and steps, int64. Group head/K has the same for the head's block on layer K.
+weights_v, bias_v of the same shapes, and steps, int64. Group head/K has the same for the head's block on layer K, and
+classifiers/K for the classifier of layer K. negatives/C are the adaptive negatives for chapter C, (samples,) uint8.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _OVERHEAD, _OVERHEAD_EACH = 1 << 17, 1 << 10  # bytes of HDF5's own: headers and
 
 
 def dtype_of(name: str) -> type:
-    """Return the type of the array `name`: float32, but for the number of steps."""
-    return np.int64 if name.endswith("steps") else np.float32
+    """Return the type of the array `name`: float32, but for the number of steps and for classes."""
+    return np.int64 if name.endswith("steps") else np.uint8 if name.startswith("negatives/") else np.float32
 
 
 def _reason(error: Exception) -> str:
@@ -188,6 +189,21 @@ class Reader:
             if array_name == "steps" and value < 0:
                 raise self._fail(f"'{name}/steps' is {value}", "the number of updates")
             parameters.set_array(array_name, value)
+
+    def choices(self, classes: np.ndarray) -> dict[int, np.ndarray]:
+        """Return the adaptive negatives of samples of `classes` by chapter, (samples,) uint8."""
+        header, negatives = self.header, self.header.config.negatives
+        found: dict[int, np.ndarray] = {}
+        if negatives.kind != "adaptive":
+            return found
+        last = min(header.chapter + negatives.lag, header.config.chapters)
+        for chapter in range(max(header.chapter, negatives.lag), last):
+            name = f"negatives/{chapter}"
+            chosen = self.array(name, (header.train,), np.uint8)
+            if (chosen >= len(header.names)).any() or (chosen == classes).any():
+                raise self._fail(f"{name!r} holds a class that cannot be", "wrong classes below the number of classes")
+            found[chapter] = chosen
+        return found
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Classifiers: the softmax head on the activities of the layers, and the class with the greatest goodness."""
+"""Softmax classifiers: the head on several layers, and with the local-softmax rule one on each layer."""
 
 from __future__ import annotations
 
@@ -12,48 +12,41 @@ from .layer import Activations, Normalisation, Parameters
 
 
 @dataclass(frozen=True)
-class HeadJudgement:
-    """What the head says of one batch of neutral inputs; sums are over the rows."""
+class Judgement:
+    """What a classifier says of one batch; sums are over the rows."""
 
     loss: float
     correct: int
 
 
-class Head:
-    """A linear softmax classifier on the activities of several layers, a block of weights for each.
+class Classifier:
+    """A linear softmax classifier on the activities of some layers, with a block of weights for each.
 
     The blocks' logits are added in the order of the layers. The bias belongs to the first block.
     """
 
-    def __init__(self, config: Config, classes: int, rows: int) -> None:
-        self.config, self.classes = config, classes
-        self.layers = config.head_layers
-        units = [config.network.layers[layer] for layer in self.layers]
-        bound = 1 / float(np.sqrt(sum(units)))
+    def __init__(self, config: Config, layers: tuple[int, ...], classes: int, rows: int) -> None:
+        """Make room for batches of at most `rows` rows."""
+        self.config, self.classes, self.layers = config, classes, layers
+        sizes = {layer: config.network.layers[layer] for layer in layers}
+        bound = 1 / float(np.sqrt(sum(sizes.values())))
         self.blocks: dict[int, Parameters] = {}
-        for layer, count in zip(self.layers, units, strict=True):
-            weights = np.zeros((count, classes), np.float32)
+        for layer, units in sizes.items():
+            weights = np.zeros((units, classes), np.float32)
             if config.head.init == "uniform":
-                weights = draws.uniform(config.seed, draws.Purpose.HEAD, layer, (count, classes), bound)
+                weights = draws.uniform(config.seed, draws.Purpose.HEAD, layer, (units, classes), bound)
             self.blocks[layer] = Parameters.new(weights, config.head.optimizer)
-        sizes = dict(zip(self.layers, units, strict=True))
-        self.inputs = {layer: Activations(count, rows) for layer, count in sizes.items()}
-        self._normalisations = {layer: Normalisation(config.network, count, rows) for layer, count in sizes.items()}
+        self._normalisations = {layer: Normalisation(config.network, units, rows) for layer, units in sizes.items()}
         self._logits, self._product = Activations(classes, rows), Activations(classes, rows)
         self._squares = kernels.zeros(kernels.panels_of(classes), len(self._logits.total))
         self._ones, self._every = np.ones(self._logits.h.shape[1], np.float32), np.arange(rows)
-        self._no_bias = kernels.zeros(*self.blocks[self.layers[0]].bias.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of weights, bias and moments."""
-        return sum(block.nbytes for block in self.blocks.values())
+        self._no_bias = kernels.zeros(*self.blocks[layers[0]].bias.shape)
 
     def _scale(self, layer: int) -> np.ndarray:
         return self._normalisations[layer].scale if self.config.head.normalise else self._ones
 
-    def _forward(self, inputs: dict[int, Activations], rows: int) -> None:
-        """Leave the logits in panels."""
+    def forward(self, inputs: dict[int, Activations], rows: int) -> None:
+        """Compute the logits of the first `rows` rows of activities by layer."""
         out = self._product
         self._logits.h[:] = 0
         for layer, block in self.blocks.items():
@@ -65,20 +58,26 @@ class Head:
             )
             self._logits.h += out.h
 
-    def scores(self, inputs: dict[int, Activations], rows: int) -> np.ndarray:
-        """Return the logits (rows, classes) float32 for neutral activities by layer."""
-        self._forward(inputs, rows)
+    def logits(self, rows: int) -> np.ndarray:
+        """Return what `forward` computed, (rows, classes) float32."""
         return kernels.from_panels(self._logits.h, rows, self.classes)
 
-    def learn(self, inputs: dict[int, Activations], classes: np.ndarray, rate: float) -> HeadJudgement:
-        """Take a step on the mean cross-entropy against `classes` (rows,) int64; inputs as for `scores`."""
-        rows, error = len(classes), self._product
-        self._forward(inputs, rows)
-        judgement = HeadJudgement(*kernels.softmax(self._logits.h, classes, self.classes, error.h))
+    def judge(self, classes: np.ndarray) -> Judgement:
+        """Compare the logits with `classes` (rows,) int64; `step` uses the derivative of their mean cross-entropy."""
+        return Judgement(*kernels.softmax(self._logits.h, classes, self.classes, self._product.h))
+
+    def backward(self, layer: int, h: np.ndarray, rows: int, dz: np.ndarray) -> None:
+        """Write into `dz` the derivative by the layer's values before its ReLU; h, dz : (panels, pitch, 16)."""
+        normalisation, normalised = self._normalisations[layer], self.config.head.normalise
+        divisor = normalisation.divisor if normalised else np.float32(0)
+        d, scale = self.blocks[layer].w, self._scale(layer)
+        kernels.backward(self._product.h, self.classes, d, h, scale, divisor, normalisation.eps, rows, dz)
+
+    def step(self, inputs: dict[int, Activations], rows: int, rate: float) -> None:
+        """Take a step on what `judge` has said."""
         every, ones = self._every[:rows], self._ones[:rows]
         for layer, block in self.blocks.items():
             scale = self._scale(layer)[:rows]
-            block.step(self.config.head.optimizer, rate, inputs[layer].h, scale, ones, error.h, every)
+            block.step(self.config.head.optimizer, rate, inputs[layer].h, scale, ones, self._product.h, every)
             if not self.config.head.bias or layer != self.layers[0]:
                 block.bias[:] = self._no_bias
-        return judgement

@@ -63,7 +63,11 @@ def evaluate(checkpoint: str, settings: tuple[str, ...], as_json: bool) -> None:
 @app.command()
 @checkpoint
 @click.argument("images")
-@click.option("--method", type=click.Choice(["softmax", "goodness"]), help="Default: the first method of the run.")
+@click.option(
+    "--method",
+    type=click.Choice(["softmax", "goodness", "last-layer", "all-layers"]),
+    help="Default: the first method of the run.",
+)
 @as_json
 def predict(checkpoint: str, images: str, method: str | None, as_json: bool) -> None:
     """Classify IMAGES (HDF5 with 'images', a PNG file or a folder of them): class and scores of each."""

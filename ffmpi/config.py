@@ -49,16 +49,27 @@ class Network(Table, frozen=True):
 
 
 class Rule(Table, frozen=True):
-    """The goodness rule: sum or mean of the squared activities, against threshold x units."""
+    """How a layer learns: by its goodness, or by a softmax classifier of its own (the paper's Performance-Optimized).
 
+    Goodness is the sum or mean of the squared activities, compared with threshold x units.
+    """
+
+    name: Literal["goodness", "local-softmax"] = "goodness"
     goodness: Literal["sum", "mean"] = "sum"
     threshold: Positive = 1.0
 
 
 class Negatives(Table, frozen=True):
-    """Wrong classes, one a sample: drawn once for the run, or anew for each epoch."""
+    """Wrong classes, one a sample: drawn once for the run, drawn anew, or chosen by what the network says.
 
-    kind: Literal["fixed", "random"] = "random"
+    Adaptive ones are the class of the greatest goodness, or drawn by the head's softmax; random ones until there are
+    scores. They are for the chapter `lag` after the one whose network gave the scores.
+    """
+
+    kind: Literal["fixed", "random", "adaptive"] = "random"
+    redraw: Literal["chapter", "epoch"] = "chapter"  # random ones; with each epoch every batch has its own
+    scores: Literal["softmax", "goodness"] = "softmax"
+    lag: Count = 1
 
 
 class Optimizer(Table, frozen=True):
@@ -74,7 +85,7 @@ class Optimizer(Table, frozen=True):
 
 
 class Head(Table, frozen=True):
-    """The softmax classifier on the activities of all layers but the first."""
+    """The softmax classifier on the activities of all layers but the first; with local-softmax, those on each layer."""
 
     init: Literal["zero", "uniform"] = "zero"
     bias: bool = True
@@ -83,12 +94,13 @@ class Head(Table, frozen=True):
 
 
 class Classify(Table, frozen=True):
-    """How classes are read out, and after how many epochs each is measured (0: after the last one only)."""
+    """How classes are read out, and after how many chapters each is measured (0: after the last one only).
 
-    methods: Annotated[list[Literal["softmax", "goodness"]], Meta(min_length=1)] = msgspec.field(
-        default_factory=lambda: ["softmax", "goodness"]
-    )
-    softmax_every: Annotated[int, Meta(ge=0)] = 1
+    No methods: all that the rule has, softmax and goodness, or the last layer's classifier and that of all layers.
+    """
+
+    methods: list[Literal["softmax", "goodness", "last-layer", "all-layers"]] = msgspec.field(default_factory=list)
+    softmax_every: Annotated[int, Meta(ge=0)] = 1  # also for the layers' classifiers
     goodness_every: Annotated[int, Meta(ge=0)] = 0
 
 
@@ -105,10 +117,22 @@ class Train(Table, frozen=True):
 class Schedule(Table, frozen=True):
     """Who does what when; `depth` is the number of buffers at each end of a link."""
 
-    name: Literal["sequential", "pipeline"] = "pipeline"
+    name: Literal["sequential", "pipeline", "single-layer", "all-layers", "federated"] = "pipeline"
+    exchange: Literal["activations", "weights"] = "activations"  # between the ranks of single-layer
     depth: Count = 3
     threads: Count = 1  # Numba threads of each rank
     timeout: Positive = 600.0  # seconds without a message after which a waiting rank ends the job
+
+
+class Shards(Table, frozen=True):
+    """How schedule `federated` divides the training samples; chapter c learns from shard c modulo `count`.
+
+    By a seeded shuffle, or in the order of the classes; `sizes` are the shards' shares, equal ones if empty.
+    """
+
+    count: Count = 1
+    by: Literal["shuffle", "class"] = "shuffle"
+    sizes: list[Positive] = msgspec.field(default_factory=list)
 
 
 class Checkpoint(Table, frozen=True):
@@ -131,6 +155,7 @@ class Config(Table, frozen=True):
     classify: Classify = Classify()
     train: Train = Train()
     schedule: Schedule = Schedule()
+    shards: Shards = Shards()
     checkpoint: Checkpoint = Checkpoint()
 
     @property
@@ -139,11 +164,24 @@ class Config(Table, frozen=True):
         return self.train.chapters or self.train.epochs
 
     @property
+    def local(self) -> bool:
+        """Whether each layer learns by a classifier of its own."""
+        return self.rule.name == "local-softmax"
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """How classes are read out."""
+        return tuple(self.classify.methods) or RULE_METHODS[self.rule.name]
+
+    @property
     def head_layers(self) -> tuple[int, ...]:
         """The layers the head reads, by index from 0: all but the first; none without a head."""
         count = len(self.network.layers)
-        return tuple(range(min(1, count - 1), count)) if "softmax" in self.classify.methods else ()
+        return tuple(range(min(1, count - 1), count)) if "softmax" in self.methods else ()
 
+
+#: The ways to read out classes that each learning rule has.
+RULE_METHODS = {"goodness": ("softmax", "goodness"), "local-softmax": ("last-layer", "all-layers")}
 
 #: Section 4 of the design: Hinton's published code, and the paper with its first author's code.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -267,6 +305,8 @@ def _expected(kind: Any) -> str:
         if meta.min_length is not None:
             return f"a list of at least {meta.min_length} entry, each {_expected(typing.get_args(arguments[0])[0])}"
         return " ".join([_expected(arguments[0]), " and ".join(limits)])
+    if origin is list:
+        return f"a list, each entry {_expected(arguments[0])}"
     if origin is Literal:
         return "one of " + ", ".join(repr(argument) for argument in arguments)
     return {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}.get(kind, str(kind))
@@ -306,8 +346,40 @@ def _check_sense(config: Config, source: str) -> None:
     epochs, chapters = config.train.epochs, config.train.chapters
     if chapters and epochs % chapters:
         raise UserError(f"{source}: train.chapters = {chapters}: expected a divisor of train.epochs = {epochs}")
-    if len(set(config.classify.methods)) < len(config.classify.methods):
-        raise UserError(f"{source}: classify.methods = {config.classify.methods}: expected each method once")
+    methods, known = config.classify.methods, RULE_METHODS[config.rule.name]
+    if len(set(methods)) < len(methods) or not set(methods) <= set(known):
+        raise UserError(
+            f"{source}: classify.methods = {methods}: expected each method once, for rule.name = {config.rule.name!r} "
+            f"of {', '.join(known)}"
+        )
+    _check_negatives(config, source)
+    _check_shards(config, source)
+
+
+def _check_negatives(config: Config, source: str) -> None:
+    negatives = config.negatives
+    if negatives.kind != "adaptive":
+        return
+    if config.local:
+        raise UserError(f"{source}: negatives.kind = 'adaptive': rule.name = 'local-softmax' has no negatives")
+    if negatives.scores == "softmax" and not config.head_layers:
+        raise UserError(
+            f"{source}: negatives.scores = 'softmax': there is no head; expected 'goodness', or 'softmax' among "
+            f"classify.methods = {config.classify.methods}"
+        )
+    if config.shards.count > 1:
+        raise UserError(
+            f"{source}: negatives.kind = 'adaptive' with shards.count = {config.shards.count}: the choices would "
+            "have to leave their rank; expected 'fixed' or 'random'"
+        )
+
+
+def _check_shards(config: Config, source: str) -> None:
+    count, sizes = config.shards.count, config.shards.sizes
+    if count > 1 and config.schedule.name != "federated":
+        raise UserError(f"{source}: shards.count = {count}: expected schedule.name = 'federated'")
+    if sizes and len(sizes) != count:
+        raise UserError(f"{source}: shards.sizes = {sizes}: expected {count}, one for each of shards.count, or none")
 
 
 def _numbers(table: Struct, prefix: str) -> Iterator[tuple[str, float]]:

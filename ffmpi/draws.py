@@ -18,6 +18,8 @@ class Purpose(IntEnum):
     HEAD = 2
     ORDER = 3
     NEGATIVES = 4
+    CHOICE = 5
+    SHARD = 6
 
 
 def _generator(seed: int, purpose: Purpose, epoch: int, layer: int) -> np.random.Philox:
@@ -26,7 +28,7 @@ def _generator(seed: int, purpose: Purpose, epoch: int, layer: int) -> np.random
 
 
 def words(seed: int, purpose: Purpose, epoch: int, count: int) -> np.ndarray:
-    """Return `count` uint64 words, one a sample, for an epoch."""
+    """Return `count` uint64 words, one a sample, for an epoch or a chapter."""
     return _generator(seed, purpose, epoch, 0).random_raw(count)
 
 

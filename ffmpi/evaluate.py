@@ -14,13 +14,14 @@ from .checkpoint import Header
 from .config import Config
 from .data import DataSet
 from .errors import UserError
+from .holdings import Holdings
 from .metrics import METHODS, Measurements
 from .mpi import together, wait
 from .problem import Problem, work_of
 from .rundir import RunDirectory
-from .schedule import Placement, Steps
-from .schedule.pipeline import sweep
-from .schedule.steps import Batch, Report
+from .schedule import Pipeline, Steps
+from .schedule.pipeline import conclusion, sweep
+from .schedule.steps import Batch, Record, Report, Stream
 from .session import load, on_rank_0, prepare_kernels
 from .worker import Worker
 
@@ -43,18 +44,18 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool) -> None:
                 f"{settled.data.path or settled.data.name}: images of shape {problem.shape} in {problem.classes} "
                 f"classes; expected {header.shape} in {len(header.names)} as in {file}"
             )
-        placement = Placement(work_of(settled, problem, comm.size))
-        if comm.rank > 0 and comm.rank in (placement.head, placement.rank_of(placement.work.layers - 1)):
+        pipeline = Pipeline(work_of(settled, problem, comm.size))
+        if comm.rank > 0 and comm.rank in pipeline.owners[pipeline.work.layers - 1 :]:
             held_out = load(settled, "test", images=False)
-    worker = _worker(comm, file, settled, problem, placement, held_out)
-    batches = placement.work.held_out(settled.chapters - 1)
+    worker = _worker(comm, file, settled, problem, pipeline, held_out)
+    batches = pipeline.work.held_out(settled.chapters - 1)
     accuracy: dict[str, float | None] = {}
 
     def report(chapter: int, measurements: Measurements) -> None:
         accuracy.update({method: measurements.accuracy(method) for method in METHODS})
 
     worker.on_report = report
-    worker.execute(_steps(placement, comm.rank, batches))
+    worker.execute(_steps(pipeline, comm.rank, batches))
     if comm.rank > 0:
         return
     measured = {method: value for method, value in accuracy.items() if value is not None}
@@ -69,10 +70,10 @@ def predict(comm: Any, path: str, images_path: str, method: str | None, as_json:
     """Print the class and the scores of each image."""
     file = checkpoint_path(path)
     header, settled = _read_header(comm, file, [])
-    method = method or settled.classify.methods[0]
+    method = method or settled.methods[0]
     with together(comm):
-        if method not in settled.classify.methods:
-            raise UserError(f"--method {method}: {file} has no softmax head; expected goodness")
+        if method not in settled.methods:
+            raise UserError(f"--method {method}: not in {file}; expected {' or '.join(settled.methods)}")
     images, names = np.empty((0, 0), np.uint8), list[str]()
 
     def read() -> Problem:
@@ -82,13 +83,13 @@ def predict(comm: Any, path: str, images_path: str, method: str | None, as_json:
 
     problem: Problem = on_rank_0(comm, read)
     with together(comm):
-        placement = Placement(work_of(settled, problem, comm.size))
+        pipeline = Pipeline(work_of(settled, problem, comm.size))
     unlabelled = DataSet(images, np.empty(0, np.uint8), header.shape, header.names) if comm.rank == 0 else None
-    worker = _worker(comm, file, settled, problem, placement, unlabelled)
-    work = placement.work
-    count = work.softmax_batches if method == "softmax" else work.goodness_batches
-    batches = [Batch("softmax" if method == "softmax" else "goodness", index) for index in range(count)]
-    worker.execute(_steps(placement, comm.rank, batches))
+    worker = _worker(comm, file, settled, problem, pipeline, unlabelled)
+    worker.wanted = method
+    stream: Stream = STREAMS[method]
+    batches = [batch for batch in pipeline.work.held_out(settled.chapters - 1) if batch.stream == stream]
+    worker.execute(_steps(pipeline, comm.rank, batches))
     # One rank has scored each image, the others hold zeros.
     scores = np.zeros_like(worker.scores)
     wait(comm.Ireduce(worker.scores, scores), settled.schedule.timeout, "the scores")
@@ -120,17 +121,28 @@ def _read_header(comm: Any, file: Path, settings: list[str]) -> tuple[Header, Co
     return header, settled
 
 
+#: Which held-out stream each method reads.
+STREAMS: dict[str, Stream] = {
+    "softmax": "softmax",
+    "goodness": "goodness",
+    "last-layer": "local",
+    "all-layers": "local",
+}
+
+
 def _worker(
-    comm: Any, file: Path, settled: Config, problem: Problem, placement: Placement, held_out: DataSet | None
+    comm: Any, file: Path, settled: Config, problem: Problem, pipeline: Pipeline, held_out: DataSet | None
 ) -> Worker:
     prepare_kernels(comm, settled)
-    worker = Worker(comm, settled, problem, placement, None, held_out)
+    worker = Worker(comm, Holdings(settled, problem, pipeline, comm.rank, {}, held_out), pipeline)
     with together(comm), checkpoint.reading(file) as reader:
-        for name, parameters in worker.parameter_sets.items():
+        for name, parameters in worker.holdings.all_states.items():
             reader.load(name, parameters)
     return worker
 
 
-def _steps(placement: Placement, rank: int, batches: Sequence[Batch]) -> Steps:
-    yield from sweep(placement, rank, batches, 0)
+def _steps(pipeline: Pipeline, rank: int, batches: Sequence[Batch]) -> Steps:
+    yield from sweep(pipeline, rank, batches, conclusion(pipeline.work, pipeline.work.chapters - 1, None))
     yield Report(0)
+    if rank == 0:
+        yield Record(0, tuple(range(pipeline.work.ranks)))

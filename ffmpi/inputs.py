@@ -11,7 +11,13 @@ from .layer import Inputs
 
 
 class Labels:
-    """The order of the samples and their classes in each epoch: needed by the first layer and by the head."""
+    """The order of the samples, their classes and their negatives, as they are now.
+
+    Attributes
+    ----------
+    classes, order, negatives : (samples,) int64
+    choices : the adaptive negatives by chapter, (samples,) uint8
+    """
 
     def __init__(self, config: Config, classes: np.ndarray, number: int) -> None:
         """Keep `classes` (samples,) uint8, values below `number`."""
@@ -19,18 +25,50 @@ class Labels:
         self.classes = classes.astype(np.int64)
         self.order = np.arange(len(classes))
         self.negatives = self.classes
+        self.choices: dict[int, np.ndarray] = {}
+        self._now = (-1, -1)
+        self._words: tuple[int, np.ndarray] = (-1, np.empty(0, np.uint64))
 
-    def renew(self, epoch: int) -> None:
-        """Draw the order and the negatives of `epoch` (fixed negatives: those of epoch 0)."""
-        seed, kind = self.config.seed, self.config.negatives.kind
+    def renew(self, epoch: int, chapter: int) -> None:
+        """Take the order of `epoch` and the negatives of `chapter`."""
+        if self._now == (epoch, chapter):
+            return
+        self._now = (epoch, chapter)
+        seed, negatives = self.config.seed, self.config.negatives
         if self.config.train.shuffle:
             self.order = draws.order(seed, epoch, len(self.classes))
-        self.negatives = draws.wrong_classes(seed, 0 if kind == "fixed" else epoch, self.classes, self.number)
+        if chapter in self.choices:
+            self.negatives = self.choices[chapter].astype(np.int64)
+            return
+        first = chapter * self.config.train.epochs // self.config.chapters
+        drawn = 0 if negatives.kind == "fixed" else epoch if negatives.redraw == "epoch" else first
+        self.negatives = draws.wrong_classes(seed, drawn, self.classes, self.number)
 
     def batch(self, index: int) -> np.ndarray:
         """Return the samples of batch `index`, int64."""
         size = self.config.train.batch
         return self.order[index * size : (index + 1) * size]
+
+    def choose(self, chapter: int, samples: np.ndarray, scores: np.ndarray) -> None:
+        """Choose negatives for `chapter`: by scores (samples, classes), the greatest or drawn by their softmax."""
+        scores = scores.astype(np.float64)
+        scores[np.arange(len(samples)), self.classes[samples]] = -np.inf
+        chosen = self.choices.setdefault(chapter, np.zeros(len(self.classes), np.uint8))
+        if self.config.negatives.scores == "goodness":
+            chosen[samples] = scores.argmax(axis=1)
+            return
+        if self._words[0] != chapter:
+            words = draws.words(self.config.seed, draws.Purpose.CHOICE, chapter, len(self.classes))
+            self._words = chapter, words
+        upto = np.exp(scores - scores.max(axis=1, keepdims=True)).cumsum(axis=1)
+        share = (self._words[1][samples] >> np.uint64(11)).astype(np.float64) * 2.0**-53 * upto[:, -1]
+        # The first class beyond the share; a share rounded up to the whole must not lead beyond the last one.
+        chosen[samples] = (upto <= np.minimum(share, np.nextafter(upto[:, -1], 0))[:, None]).sum(axis=1)
+
+    def forget(self, chapter: int) -> None:
+        """Let go of the choices for the chapters up to `chapter`."""
+        for past in [past for past in self.choices if past <= chapter]:
+            del self.choices[past]
 
 
 class Composer:
@@ -43,28 +81,30 @@ class Composer:
         unit = 255.0 if data.images.dtype == np.uint8 else 1.0
         self.slope = np.float32(1 / (unit * config.data.std))
         self.offset = np.float32(-config.data.mean / config.data.std)
-        self.blank = 0 if config.data.label == "append" else len(data.names)
+        # With the local-softmax rule inputs have no label, so nothing is laid over the pixels.
+        self.blank = 0 if config.data.label == "append" or config.local else len(data.names)
 
-    def __call__(self, samples: np.ndarray, labels: np.ndarray, source: np.ndarray, out: Inputs) -> None:
-        """Write the images `samples`; row i of the batch shows image ``source[i]`` of them with label ``labels[i]``."""
+    def plain(self, samples: np.ndarray, out: Inputs) -> None:
+        """Write the images `samples`."""
         kernels.compose(self.images, samples, self.blank, self.slope, self.offset, out.h, out.total)
+
+    def show(self, samples: np.ndarray, labels: np.ndarray, source: np.ndarray, out: Inputs) -> None:
+        """Write the images `samples`; row i of the batch shows image ``source[i]`` of them with label ``labels[i]``."""
+        self.plain(samples, out)
         out.source, out.labels = source, labels
 
-    def training(self, labels: Labels, index: int, stream: str, head: bool, out: Inputs) -> None:
-        """Write training batch `index`: positives, negatives, neutral inputs; which of them says `stream`."""
-        samples = labels.batch(index)
-        count = len(samples)
-        first, last = {"pairs": (0, 2), "neutral": (2, 3), "train": (0, 3 if head else 2)}[stream]
-        shown = np.full((3, count), kernels.NEUTRAL)
+    def pairs(self, samples: np.ndarray, labels: Labels, neutral: bool, out: Inputs) -> None:
+        """Write the positives, the negatives and, if wanted, the neutral inputs of `samples`."""
+        count, kinds = len(samples), 3 if neutral else 2
+        shown = np.full((kinds, count), kernels.NEUTRAL)
         shown[0], shown[1] = labels.classes[samples], labels.negatives[samples]
-        source = np.broadcast_to(np.arange(count), (last - first, count)).ravel()
-        self(samples, shown[first:last].ravel(), source, out)
+        self.show(samples, shown.ravel(), np.broadcast_to(np.arange(count), (kinds, count)).ravel(), out)
 
-    def neutral(self, first: int, count: int, out: Inputs) -> None:
-        """Write the neutral inputs of images first, first + 1, ..."""
-        self(np.arange(first, first + count), np.full(count, kernels.NEUTRAL), np.arange(count), out)
+    def neutral(self, samples: np.ndarray, out: Inputs) -> None:
+        """Write the neutral inputs of `samples`."""
+        self.show(samples, np.full(len(samples), kernels.NEUTRAL), np.arange(len(samples)), out)
 
-    def candidates(self, first: int, count: int, out: Inputs) -> None:
-        """Write for each of `count` images from `first` on one row for each class it might be."""
-        labels = np.tile(np.arange(out.classes), count)
-        self(np.arange(first, first + count), labels, np.repeat(np.arange(count), out.classes), out)
+    def candidates(self, samples: np.ndarray, out: Inputs) -> None:
+        """Write for each of `samples` one row for each class it might be."""
+        count = len(samples)
+        self.show(samples, np.tile(np.arange(out.classes), count), np.repeat(np.arange(count), out.classes), out)

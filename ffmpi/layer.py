@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from typing import Any
 
 import numpy as np
@@ -23,22 +23,23 @@ class Activations:
     flat : (size,) float32, the memory itself
     h : (panels, pitch, 16) float32, activities before normalisation
     total : (pitch,) float32, sum of squared activities of each row
-    score : (pitch,) float32, goodness summed over the layers that count for classification
+    score : (pitch, width) float32, what the layers up to this one say for classification: the sum of their goodness
+        (width 1), or of their classifiers' logits (width = classes)
     """
 
-    def __init__(self, units: int, rows: int) -> None:
+    def __init__(self, units: int, rows: int, width: int = 1) -> None:
         panels, pitch = kernels.panels_of(units), kernels.padded_rows(rows)
         margin = -(-pitch // kernels.LANES) * kernels.LANES
         size = panels * pitch * kernels.LANES
         self.units = units
-        self.flat = kernels.zeros(size + 2 * margin)
+        self.flat = kernels.zeros(size + (1 + width) * margin)
         self.h = self.flat[:size].reshape(panels, pitch, kernels.LANES)
         self.total = self.flat[size : size + margin]
-        self.score = self.flat[size + margin :]
+        self.score = self.flat[size + margin :].reshape(margin, width)
 
 
 class Inputs(Activations):
-    """The first layer's input: images once each, and the rows that show them with labels.
+    """The first layer's input: images once each, and the rows that show them with labels, if there are labels.
 
     Attributes
     ----------
@@ -73,31 +74,57 @@ class Normalisation:
         return self.scale
 
 
-@dataclass
 class Parameters:
-    """Weights (panels), bias and their moments; `steps` counts the updates. Used by layers and by the head.
+    """Weights (panels), bias, their moments and the number of updates. Used by layers and by classifiers.
 
+    Everything lies in one float32 array, weights and bias first, so that a single message carries all or only these.
     SGD has no second moments: then they are the first ones again, and neither touched nor saved.
+
+    Attributes
+    ----------
+    flat : (size,) float32, the memory itself; plain : the part of it that a forward needs, w and bias
+    w : (unit panels, inputs padded, 16) float32; bias : (unit panels, 16) float32
+    moments : first and second moment of w, then of bias, shaped like them
     """
 
-    inputs: int
-    units: int
-    w: np.ndarray  # (unit panels, inputs padded, 16) float32
-    bias: np.ndarray  # (unit panels, 16) float32
-    moments: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # of w, w, bias, bias
-    steps: int = 0
+    def __init__(self, inputs: int, units: int, optimizer: Optimizer | None) -> None:
+        """Make parameters of zeros with no history; without an optimizer they have no moments and cannot learn."""
+        self.inputs, self.units, self._optimizer = inputs, units, optimizer
+        rows, lanes = kernels.panels_of(inputs) * kernels.LANES, kernels.LANES
+        shapes = [(kernels.panels_of(units), rows, lanes), (kernels.panels_of(units), lanes)]
+        sets = 1 if optimizer is None else 3 if optimizer.name == "adam" else 2
+        sizes = [math.prod(shape) for shape in shapes]
+        self.flat = kernels.zeros(sets * sum(sizes) + lanes)
+        self.plain = self.flat[: sum(sizes)]
+        parts = np.split(self.flat, np.cumsum(sizes * sets))
+        views = [part.reshape(shape) for part, shape in zip(parts[:-1], shapes * sets, strict=True)]
+        self.w, self.bias, m, mb = (views * 2)[:4]
+        v, vb = views[4:] if sets == 3 else (m, mb)
+        self.moments = (m, v, mb, vb)
+        self._steps = parts[-1].view(np.int64)
 
     @classmethod
     def new(cls, weights: np.ndarray, optimizer: Optimizer) -> Parameters:
         """Return parameters with row-major `weights` (inputs, units), no bias and no history."""
         inputs, units = weights.shape
-        columns = kernels.panels_of(inputs) * kernels.LANES
-        w = kernels.to_panels(weights, pitch=columns)
-        bias = kernels.zeros(len(w), kernels.LANES)
-        m, mb = kernels.zeros(*w.shape), kernels.zeros(*bias.shape)
-        adam = optimizer.name == "adam"
-        v, vb = (kernels.zeros(*w.shape), kernels.zeros(*bias.shape)) if adam else (m, mb)
-        return cls(inputs, units, w, bias, (m, v, mb, vb))
+        made = cls(inputs, units, optimizer)
+        made.w[:] = kernels.to_panels(weights, pitch=made.w.shape[1])
+        return made
+
+    def copy(self) -> Parameters:
+        """Return the same numbers in memory of their own."""
+        made = Parameters(self.inputs, self.units, self._optimizer)
+        made.flat[:] = self.flat
+        return made
+
+    @property
+    def steps(self) -> int:
+        """The number of updates."""
+        return int(self._steps[0])
+
+    @steps.setter
+    def steps(self, count: int) -> None:
+        self._steps[0] = count
 
     @staticmethod
     def shapes_of(inputs: int, units: int, optimizer: Optimizer) -> dict[str, tuple[int, ...]]:
@@ -131,11 +158,6 @@ class Parameters:
         else:
             panels[:] = kernels.to_panels(value, pitch=panels.shape[1])
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of weights, bias and moments."""
-        return sum({id(array): array.nbytes for array in self._panels().values()}.values())
-
     def step(
         self, optimizer: Optimizer, rate: float, a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray,
         active: np.ndarray, **options: Any,
@@ -152,8 +174,8 @@ class Parameters:
 
 
 def inputs_of(config: Config, pixels: int, classes: int) -> int:
-    """Return the number of inputs of the first layer: the label stands in the image or beside it."""
-    return pixels + classes if config.data.label == "append" else pixels
+    """Return the number of inputs of the first layer: the label, if there is one, stands in the image or beside it."""
+    return pixels + classes if config.data.label == "append" and not config.local else pixels
 
 
 def widths(config: Config, pixels: int, classes: int) -> list[int]:
@@ -161,22 +183,26 @@ def widths(config: Config, pixels: int, classes: int) -> list[int]:
     return [inputs_of(config, pixels, classes), *config.network.layers]
 
 
-class Layer:
-    """One layer of the network, on the rank that owns it; `FirstLayer` is the one that sees images and labels."""
+def drawn(config: Config, index: int, inputs: int) -> Parameters:
+    """Return the parameters that layer `index` (from 0) with `inputs` inputs begins with."""
+    draw = draws.normal if config.network.init == "normal" else draws.uniform
+    bound = 1 / float(np.sqrt(inputs))
+    weights = draw(config.seed, draws.Purpose.WEIGHTS, index, (inputs, config.network.layers[index]), bound)
+    return Parameters.new(weights, config.optimizer)
 
-    def __init__(self, config: Config, index: int, inputs: int, rows: int) -> None:
-        """Draw the weights of layer `index` (from 0), for batches of at most `rows` rows."""
-        self.config, self.index = config, index
-        self.units = config.network.layers[index]
-        draw = draws.normal if config.network.init == "normal" else draws.uniform
-        bound = 1 / float(np.sqrt(inputs))
-        weights = draw(config.seed, draws.Purpose.WEIGHTS, index, (inputs, self.units), bound)
-        self.parameters = Parameters.new(weights, config.optimizer)
+
+class Layer:
+    """One layer of the network; `LabelledLayer` is the one that sees images with labels."""
+
+    def __init__(self, config: Config, parameters: Parameters, rows: int) -> None:
+        """Make room for batches of at most `rows` rows."""
+        self.config, self.parameters, self.units = config, parameters, parameters.units
         self.threads = config.schedule.threads
         margin = -(-rows // kernels.LANES) * kernels.LANES
+        panels = kernels.panels_of(parameters.inputs)
         self._squares = kernels.zeros(kernels.panels_of(self.units), margin)
-        self._nonzeros = kernels.Nonzeros(rows, kernels.panels_of(inputs))
-        self._normalisation = Normalisation(config.network, inputs, rows)
+        self._nonzeros = kernels.Nonzeros(rows, panels)
+        self._normalisation = Normalisation(config.network, parameters.inputs, rows)
 
     def forward(self, a: Activations, out: Activations, rows: int) -> float:
         """Compute the activities and their sums of squares for the first `rows` rows of `a`; return the FLOP."""
@@ -188,23 +214,24 @@ class Layer:
         )  # fmt: skip
         return 2.0 * rows * p.inputs * p.units
 
-    def update(self, a: Activations, out: Activations, c: np.ndarray, rate: float) -> float:
-        """Learn from the rows whose coefficient is not zero: dW = (c a)^T h; c : (rows,) float32; return the FLOP.
+    def update(self, a: Activations, z: np.ndarray, c: np.ndarray, rate: float) -> float:
+        """Learn from the rows whose coefficient is not zero, dW = (c a)^T z; return the FLOP.
 
-        The layer has just computed `out` from `a`, so their normalisation is still there.
+        z : (panels, pitch, 16) float32, c : (rows,) float32. The layer has just computed its activities of `a`, so that
+        their normalisation is still there.
         """
         p = self.parameters
         scale, active = self._normalisation.scale[: len(c)], np.flatnonzero(c)
-        p.step(self.config.optimizer, rate, a.h, scale, c, out.h, active, threads=self.threads)
+        p.step(self.config.optimizer, rate, a.h, scale, c, z, active, threads=self.threads)
         return 2.0 * len(active) * p.inputs * p.units
 
 
-class FirstLayer(Layer):
-    """The layer of the images: its products with an image serve all rows that show the image with some label."""
+class LabelledLayer(Layer):
+    """The layer of images with labels: its products with an image serve all rows that show it with some label."""
 
-    def __init__(self, config: Config, inputs: int, rows: int, samples: int) -> None:
-        """Draw the weights, for batches of at most `samples` images in `rows` rows."""
-        super().__init__(config, 0, inputs, rows)
+    def __init__(self, config: Config, parameters: Parameters, rows: int, samples: int) -> None:
+        """Make room for batches of at most `samples` images in `rows` rows."""
+        super().__init__(config, parameters, rows)
         self._product = Activations(self.units, samples)
 
     def forward(self, a: Activations, out: Activations, rows: int) -> float:
@@ -219,14 +246,14 @@ class FirstLayer(Layer):
         )  # fmt: skip
         return 2.0 * samples * p.inputs * p.units
 
-    def update(self, a: Activations, out: Activations, c: np.ndarray, rate: float) -> float:
+    def update(self, a: Activations, z: np.ndarray, c: np.ndarray, rate: float) -> float:
         """See `Layer.update`; the rows are the images' positives, then their negatives."""
         assert isinstance(a, Inputs)
         p, samples = self.parameters, len(c) // 2
         scale = self._normalisation.scale[: len(c)]
         active = np.flatnonzero((c[:samples] != 0) | (c[samples:] != 0))
         shown = {"labels": a.labels[: len(c)], "place": a.place, "classes": a.classes}
-        p.step(self.config.optimizer, rate, a.h, scale, c, out.h, active, threads=self.threads, **shown)
+        p.step(self.config.optimizer, rate, a.h, scale, c, z, active, threads=self.threads, **shown)
         return 2.0 * len(active) * p.inputs * p.units
 
 

@@ -4,39 +4,42 @@ from __future__ import annotations
 
 from typing import Any
 
-from .layer import Activations
+import numpy as np
+
 from .mpi import wait
 
 
 class Link:
-    """One end of a connection: buffers that are filled and emptied in turn, each with its own request.
+    """One end of a connection: buffers that are filled and emptied in turn, each with its own requests.
 
     The receiving end posts a buffer before its message is due; the sending end computes straight into a buffer that
     the last message has left. Nothing is allocated or copied per message.
     """
 
-    def __init__(self, comm: Any, peer: int, tag: int, buffers: list[Activations], timeout: float) -> None:
-        """Connect to rank `peer` of `comm`; both ends use the same `tag`, no other link does."""
-        from mpi4py import MPI
+    def __init__(self, comm: Any, peer: int, tag: int, buffers: list[list[np.ndarray]], timeout: float) -> None:
+        """Connect to rank `peer` of `comm`; both ends use the same `tag`, no other link does.
 
+        `buffers` has for each slot the arrays that make up a message, sent one after the other.
+        """
         self._comm, self._peer, self._tag, self._timeout = comm, peer, tag, timeout
         self.buffers = buffers
-        self._requests = [MPI.REQUEST_NULL] * len(buffers)
+        self._requests: list[list[Any]] = [[] for _ in buffers]
 
     @property
     def nbytes(self) -> int:
         """Bytes of all buffers."""
-        return sum(buffer.flat.nbytes for buffer in self.buffers)
+        return sum(array.nbytes for buffer in self.buffers for array in buffer)
 
     def post(self, slot: int) -> None:
         """Let the next message come into `slot`."""
-        self._requests[slot] = self._comm.Irecv(self.buffers[slot].flat, self._peer, self._tag)
+        self._requests[slot] = [self._comm.Irecv(array, self._peer, self._tag) for array in self.buffers[slot]]
 
     def send(self, slot: int) -> None:
         """Start sending `slot`; it must not change until `wait` has returned."""
-        self._requests[slot] = self._comm.Isend(self.buffers[slot].flat, self._peer, self._tag)
+        self._requests[slot] = [self._comm.Isend(array, self._peer, self._tag) for array in self.buffers[slot]]
 
-    def wait(self, slot: int) -> Activations:
-        """Wait until the message posted to or sent from `slot`, if any, is done; return the buffer."""
-        wait(self._requests[slot], self._timeout, f"a batch between this rank and rank {self._peer}")
-        return self.buffers[slot]
+    def wait(self, slot: int) -> None:
+        """Wait until the message posted to or sent from `slot`, if any, is done."""
+        for request in self._requests[slot]:
+            wait(request, self._timeout, f"a message between this rank and rank {self._peer}")
+        self._requests[slot] = []

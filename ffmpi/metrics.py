@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-LAYER = ("loss", "positive_goodness", "negative_goodness", "rows", "active")
+LAYER = ("loss", "positive_goodness", "negative_goodness", "correct", "rows", "active")
 HEAD = ("loss", "correct", "rows")
 HELD_OUT = ("correct", "rows")
-METHODS = ("softmax", "goodness")
-TIMES = ("seconds", "computing", "waiting", "flop")
+METHODS = ("softmax", "goodness", "last-layer", "all-layers")
+TIMES = ("elapsed", "seconds", "computing", "waiting", "flop")
 RANK = (*TIMES, "peak_bytes", "owned_bytes", "weight_bytes", "link_bytes", "data_bytes")
 
 
@@ -23,10 +23,10 @@ class Measurements:
 
     Attributes
     ----------
-    layers : (layers, 5), columns LAYER, sums over pairs of rows
+    layers : (layers, 6), columns LAYER, sums over rows
     head : (3,), columns HEAD
-    held_out : (2, 2), rows METHODS, columns HELD_OUT
-    ranks : (ranks, 9), columns RANK
+    held_out : (4, 2), rows METHODS, columns HELD_OUT
+    ranks : (ranks, 10), columns RANK
     """
 
     flat: np.ndarray
@@ -61,29 +61,37 @@ class Measurements:
         correct, rows = self.held_out[METHODS.index(method)]
         return 100.0 * float(correct) / float(rows) if rows else None
 
-    def record(self, epoch: int, samples: int) -> dict[str, Any]:
-        """Return means and rates as plain numbers, for a JSON line; `samples` were trained on in the chapter."""
-        seconds = float(self.ranks[:, 0].max())
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the beginning of the job's training to the end of the chapter."""
+        return float(self.ranks[:, 0].max())
+
+    def record(self, epoch: int, samples: int, seconds: float) -> dict[str, Any]:
+        """Return means and rates as plain numbers, for a JSON line.
+
+        `samples` were trained on in the chapter, `seconds` after the chapter before.
+        """
         layers = []
-        for loss, positive, negative, rows, active in self.layers.tolist():
-            if rows:
-                layers.append(
-                    {
-                        "loss": loss / rows,
-                        "positive_goodness": 2 * positive / rows,
-                        "negative_goodness": 2 * negative / rows,
-                        "active": active / rows,
-                    }
-                )
+        for loss, positive, negative, correct, rows, active in self.layers.tolist():
+            if not rows:
+                continue
+            layer = {"loss": loss / rows, "active": active / rows}
+            if positive or negative:
+                layer |= {"positive_goodness": 2 * positive / rows, "negative_goodness": 2 * negative / rows}
+            else:
+                layer |= {"training_accuracy": 100 * correct / rows}
+            layers.append(layer)
         record: dict[str, Any] = {"epoch": epoch, "seconds": seconds, "samples_per_second": samples / seconds}
         record["layers"] = layers
         if self.head[2]:
             loss, correct, rows = self.head.tolist()
             record["head"] = {"loss": loss / rows, "training_accuracy": 100 * correct / rows}
         record["accuracy"] = {m: a for m in METHODS if (a := self.accuracy(m)) is not None}
-        record["ranks"] = [
-            dict(zip(RANK, row, strict=True))
-            | {"gflops": row[3] / row[1] / 1e9 if row[1] else 0.0, "waiting_share": row[2] / row[0] if row[0] else 0.0}
-            for row in self.ranks.tolist()
-        ]
+        record["ranks"] = [self._rank(dict(zip(RANK, row, strict=True))) for row in self.ranks.tolist()]
         return record
+
+    @staticmethod
+    def _rank(numbers: dict[str, float]) -> dict[str, float]:
+        computing, seconds = numbers["computing"], numbers["seconds"]
+        gflops = numbers["flop"] / computing / 1e9 if computing else 0.0
+        return numbers | {"gflops": gflops, "waiting_share": numbers["waiting"] / seconds if seconds else 0.0}

@@ -10,6 +10,7 @@ import numpy as np
 from .config import Config
 from .layer import widths
 from .schedule import Work
+from .schedule.steps import Adaptive, Stream
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,11 @@ class Problem:
     train: int  # samples
     test: int
     digest: int = 0  # CRC-32 of the training images and classes
+    shards: tuple[int, ...] = ()  # samples of each
+
+    def __post_init__(self) -> None:
+        if not self.shards:
+            object.__setattr__(self, "shards", (self.train,))
 
     @property
     def pixels(self) -> int:
@@ -33,38 +39,74 @@ class Problem:
         return len(self.names)
 
 
+def lesson_rows(config: Config) -> int:
+    """Return the rows of a batch that layers learn from: positives and negatives, or plain images."""
+    return config.train.batch * (1 if config.local else 2)
+
+
+def train_rows(config: Config) -> int:
+    """Return the rows of a batch of the pipeline, in which the head's neutral inputs ride along."""
+    return lesson_rows(config) + (config.train.batch if config.head_layers else 0)
+
+
 def rows_of(config: Config, classes: int) -> int:
-    """Return the rows of the largest batch: positives, negatives and neutral inputs, or one image with every class."""
-    return max(config.train.batch * (3 if config.head_layers else 2), classes)
-
-
-def work_of(config: Config, problem: Problem, ranks: int) -> Work:
-    """Return what the schedule has to know of a run."""
-    batch, head_layers = config.train.batch, config.head_layers
-    sizes = widths(config, problem.pixels, problem.classes)
-    forward_rows = batch * (3 if head_layers else 2)
-    costs = [2.0 * (forward_rows + 2 * batch) * inputs * units for inputs, units in pairwise(sizes)]
-    costs[0] = 4.0 * batch * sizes[0] * sizes[1]  # each image once forward, once in the update
-    if head_layers:
-        costs.append(4.0 * batch * problem.classes * sum(config.network.layers[layer] for layer in head_layers))
-    methods = config.classify.methods
-    return Work(
-        ranks=ranks,
-        layers=len(config.network.layers),
-        head_layers=head_layers,
-        costs=tuple(costs),
-        depth=config.schedule.depth,
-        epochs=config.train.epochs,
-        chapters=config.chapters,
-        batches=-(-problem.train // batch),
-        softmax_batches=-(-problem.test // batch) if "softmax" in methods else 0,
-        goodness_batches=-(-problem.test // images_at_once(config, problem.classes)) if "goodness" in methods else 0,
-        softmax_every=config.classify.softmax_every,
-        goodness_every=config.classify.goodness_every,
-        save_every=config.checkpoint.every,
-    )
+    """Return the rows of the largest batch; one image with every class fits into it."""
+    return max(train_rows(config) if config.schedule.name == "pipeline" else lesson_rows(config), classes)
 
 
 def images_at_once(config: Config, classes: int) -> int:
     """Return how many images are scored by goodness in one batch, each with all its candidates."""
     return rows_of(config, classes) // classes
+
+
+def work_of(config: Config, problem: Problem, ranks: int) -> Work:
+    """Return what the schedule has to know of a run."""
+    methods, batch, together = config.methods, config.train.batch, images_at_once(config, problem.classes)
+    classify, negatives = config.classify, config.negatives
+    held_out: dict[Stream, tuple[int, int]] = {}
+    if "softmax" in methods:
+        held_out["softmax"] = -(-problem.test // batch), classify.softmax_every
+    if "goodness" in methods:
+        held_out["goodness"] = -(-problem.test // together), classify.goodness_every
+    if config.local:
+        held_out["local"] = -(-problem.test // batch), classify.softmax_every
+    return Work(
+        ranks=ranks,
+        layers=len(config.network.layers),
+        head_layers=config.head_layers,
+        costs=costs_of(config, problem),
+        depth=config.schedule.depth,
+        epochs=config.train.epochs,
+        chapters=config.chapters,
+        batches=tuple(-(-count // batch) for count in problem.shards),
+        candidate_batches=tuple(-(-count // together) for count in problem.shards),
+        held_out_batches=held_out,
+        save_every=config.checkpoint.every,
+        adaptive=Adaptive(negatives.scores, negatives.lag) if negatives.kind == "adaptive" else None,
+        exchange=config.schedule.exchange,
+        redraw=negatives.redraw,
+    )
+
+
+#: Share of rows that take part in an update: measured 5 to 30 % in training with the goodness rule.
+_ACTIVE = 0.2
+
+
+def costs_of(config: Config, problem: Problem) -> tuple[float, ...]:
+    """Return the FLOP of a training batch for each stage."""
+    batch, pipeline = config.train.batch, config.schedule.name == "pipeline"
+    sizes = widths(config, problem.pixels, problem.classes)
+    lesson = lesson_rows(config)
+    rows = train_rows(config) if pipeline else 2 * lesson  # forward: once, or to learn and to be passed on
+    active = lesson if config.local else _ACTIVE * lesson
+    costs = [2.0 * (rows + active) * inputs * units for inputs, units in pairwise(sizes)]
+    if not config.local:
+        # The rows of an image share its products in the first layer.
+        costs[0] = 2.0 * ((1 if pipeline else 2) + 2 * _ACTIVE) * batch * sizes[0] * sizes[1]
+    if not pipeline:
+        costs[-1] = 2.0 * (lesson + active) * sizes[-2] * sizes[-1]  # nobody learns from the last layer
+    if config.head_layers:
+        through = 0 if pipeline else sum(inputs * units for inputs, units in pairwise(sizes))
+        read = sum(config.network.layers[layer] for layer in config.head_layers)
+        costs.append(2.0 * batch * (2 * problem.classes * read + through))
+    return tuple(costs)

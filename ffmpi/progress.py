@@ -15,7 +15,7 @@ from .config import Config
 from .mpi import launched
 from .problem import Problem
 from .rundir import RunDirectory
-from .schedule import Placement
+from .schedule import Schedule
 
 _EVERY = 0.2  # seconds between two changes of the live line
 MB = 2.0**20
@@ -27,24 +27,25 @@ class Progress:
     """The output of `train` and `resume`; with `as_json` only JSON lines."""
 
     def __init__(
-        self, config: Config, problem: Problem, placement: Placement, hosts: list[str], as_json: bool
+        self, config: Config, problem: Problem, schedule: Schedule, hosts: list[str], as_json: bool
     ) -> None:  # fmt: skip
-        self.config, self.problem, self.placement, self.hosts, self.as_json = config, problem, placement, hosts, as_json
+        self.config, self.problem, self.schedule, self.hosts, self.as_json = config, problem, schedule, hosts, as_json
         # Open MPI gives its ranks a terminal even where its own output is a file; other launchers give them a pipe.
         self.console = Console(highlight=False, force_terminal=False if launched() else None)
         self.status: Status | None = None
         self._began = self._shown = time.monotonic()
         self._first = 0
         self._last: dict[str, Any] | None = None
+        self._ranks: dict[int, dict[str, float]] = {}  # each rank's last chapter
         self._seconds = 0.0
 
     def start(self, directory: Path, first_chapter: int) -> None:
         """Say what is about to happen, and which rank does what."""
         self._began = time.monotonic()
-        self._first = first_chapter * self.placement.work.epochs_per_chapter
+        self._first = first_chapter * self.schedule.work.epochs_per_chapter
         if self.as_json:
             return
-        data, work = self.config.data, self.placement.work
+        data, work = self.config.data, self.schedule.work
         sizes = " - ".join(str(units) for units in self.config.network.layers)
         self._say(
             f"{data.name}: {self.problem.train} training and {self.problem.test} held-out samples, "
@@ -53,7 +54,7 @@ class Progress:
         for rank in range(work.ranks):
             self._say(f"rank {rank} on {self.hosts[rank]}: {self.duties(rank)}")
         if work.ranks > 1:
-            self._say(f"balance of the work: at most {self.placement.bound:.2f} times as fast as one rank")
+            self._say(f"the schedule allows: at most {self.schedule.bound:.2f} times as fast as one rank")
         where = f"epochs {self._first + 1} to {work.epochs}" if self._first else f"{work.epochs} epochs"
         if self._first == work.epochs:
             return
@@ -67,11 +68,16 @@ class Progress:
 
     def duties(self, rank: int) -> str:
         """Say which layers, counted from 1, and what else `rank` has."""
-        layers = self.placement.layers(rank)
-        numbers = ", ".join(str(layer + 1) for layer in layers)
+        stages = self.schedule.trained(rank)
+        layers = [stage + 1 for stage in stages if stage < self.schedule.work.layers]
+        numbers = ", ".join(map(str, layers))
         parts = [f"layer{'s' if len(layers) > 1 else ''} {numbers}"] if layers else []
-        if self.placement.head == rank:
+        if len(layers) < len(stages):
             parts.append("softmax head")
+        shards = self.config.shards.count
+        if shards > 1:
+            mine = [str(shard + 1) for shard in self.schedule.shards(rank)]
+            parts.append(f"shard{'s' if len(mine) > 1 else ''} {', '.join(mine)} of {shards}")
         return " + ".join(parts)
 
     def batch(self, epoch: int, index: int) -> None:
@@ -80,9 +86,7 @@ class Progress:
         if self.status is None or now - self._shown < _EVERY:
             return
         self._shown = now
-        share = f"epoch {epoch + 1}/{self.config.train.epochs}, batch {index + 1}/{self.placement.work.batches}"
-        done = epoch - self._first + (index + 1) / self.placement.work.batches
-        self.status.update(f"{share}, {_duration(self._left(done))} left")
+        self.status.update(f"epoch {epoch + 1}/{self.config.train.epochs}, batch {index + 1}")
 
     def _left(self, epochs_done: float) -> float:
         elapsed = time.monotonic() - self._began
@@ -90,6 +94,9 @@ class Progress:
 
     def chapter(self, record: dict[str, Any]) -> None:
         """Print one line about a finished chapter."""
+        for rank, numbers in enumerate(record["ranks"]):
+            if numbers["seconds"]:
+                self._ranks[rank] = numbers
         self._last = record
         self._seconds += record["seconds"]
         if self.as_json:
@@ -99,12 +106,14 @@ class Progress:
         parts = [f"epoch {epoch}/{self.config.train.epochs}"]
         layers = record["layers"]
         parts.append("loss " + " ".join(f"{layer['loss']:.3f}" for layer in layers))
-        goodness = (f"{layer['positive_goodness']:.4g}/{layer['negative_goodness']:.4g}" for layer in layers)
-        parts.append("goodness +/- " + " ".join(goodness))
+        if "positive_goodness" in layers[0]:
+            goodness = (f"{layer['positive_goodness']:.4g}/{layer['negative_goodness']:.4g}" for layer in layers)
+            parts.append("goodness +/- " + " ".join(goodness))
         parts += [f"{method} {accuracy:.2f} %" for method, accuracy in record["accuracy"].items()]
         parts.append(f"{record['samples_per_second']:.0f} samples/s")
-        parts.append("GFLOP/s " + " ".join(f"{rank['gflops']:.0f}" for rank in record["ranks"]))
-        parts.append("waiting " + " ".join(f"{100 * rank['waiting_share']:.0f} %" for rank in record["ranks"]))
+        ranks = [rank for rank in record["ranks"] if rank["seconds"]]  # those that had a part in the chapter
+        parts.append("GFLOP/s " + " ".join(f"{rank['gflops']:.0f}" for rank in ranks))
+        parts.append("waiting " + " ".join(f"{100 * rank['waiting_share']:.0f} %" for rank in ranks))
         if epoch < self.config.train.epochs:
             parts.append(f"{_duration(self._left(epoch - self._first))} left")
         self._say(", ".join(parts))
@@ -118,10 +127,10 @@ class Progress:
         if self._last is None:
             self._say(f"nothing left to do: all {self.config.train.epochs} epochs are done")
             return
-        table = Table(title="last epoch, by rank", title_justify="left", box=None, pad_edge=False)
+        table = Table(title="last chapter, by rank", title_justify="left", box=None, pad_edge=False)
         for name in ("rank", "host", "owns", "computing", "waiting", "GFLOP/s", "peak memory", "allowed"):
             table.add_column(name, justify="left" if name in ("host", "owns") else "right")
-        for rank, numbers in enumerate(self._last["ranks"]):
+        for rank, numbers in sorted(self._ranks.items()):
             table.add_row(
                 str(rank),
                 self.hosts[rank],

@@ -9,12 +9,10 @@ import numpy as np
 from . import kernels
 from .config import Rule
 
-#: A row takes no part in the update if its coefficient is less than REACH of the batch's largest: beside a product of
-#: the largest row with equal activities, its own is 2^-7 of half a unit in float32's last place. This is part of the
-#: algorithm, not a rounding identity: where the largest rows' activities are zero, the row would have left a trace.
-REACH = 2.0**-32
-#: Nor if it is less than this in itself, against float32's 2^-126: its products would be denormal.
-SMALLEST = 2.0**-100
+#: A row whose coefficient is smaller takes no part in the update, since no float32 weight that matters would change: of
+#: a gradient c a h with a h up to 1000, even if it is the first that Adam ever sees (eps 1e-8 stands below it then), a
+#: step at rate 0.01 is less than half a unit in the last place of any weight above 0.002; SGD's is far smaller still.
+SMALLEST = 2.0**-64
 
 
 @dataclass(frozen=True)
@@ -42,4 +40,4 @@ def judge(rule: Rule, total: np.ndarray, units: int, positives: int) -> Judgemen
     slope = 2.0 if rule.goodness == "sum" else 2.0 / units
     c = np.empty(len(total), np.float32)
     theta = rule.threshold * units
-    return Judgement(c, *kernels.judge(goodness(rule, total, units), positives, theta, slope, REACH, SMALLEST, c))
+    return Judgement(c, *kernels.judge(goodness(rule, total, units), positives, theta, slope, SMALLEST, c))

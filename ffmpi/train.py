@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from . import checkpoint, config, schedule
+from . import checkpoint, config
 from .config import Config
 from .errors import UserError
 from .metrics import Measurements
@@ -46,7 +46,7 @@ def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
         return header, config.change(header.config, run, settings)
 
     header, settled = on_rank_0(comm, read_header)
-    worker = training_worker(comm, settled)
+    worker = training_worker(comm, settled, header.chapter)
     with together(comm):
         found = worker.problem
         if (header.shape, header.train, header.digest) != (found.shape, found.train, found.digest):
@@ -56,8 +56,10 @@ def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
                 "the run was started with"
             )
         with checkpoint.reading(directory.checkpoint) as reader:
-            for name, parameters in worker.parameter_sets.items():
+            for name, parameters in worker.holdings.all_states.items():
                 reader.load(name, parameters)
+            for samples in worker.holdings.samples.values():
+                samples.labels.choices = reader.choices(samples.labels.classes)
     first = header.chapter
     if comm.rank == 0:
         directory.rewind(first * settled.train.epochs // settled.chapters)
@@ -69,31 +71,33 @@ def facts(comm: Any, worker: Worker) -> dict[str, Any]:
     from mpi4py import MPI
 
     library = MPI.Get_library_version().split("\n")[0].strip("\0 ")
-    return {"ranks": comm.size, "mpi": library, "balance_bound": worker.placement.bound}
+    return {"ranks": comm.size, "mpi": library, "balance_bound": worker.schedule.bound}
 
 
 def _run(
     comm: Any, settled: Config, worker: Worker, directory: RunDirectory, first_chapter: int, as_json: bool
 ) -> None:
-    work = worker.placement.work
+    work = worker.schedule.work
     hosts = comm.gather(_host())
     if comm.rank == 0:
-        progress = Progress(settled, worker.problem, worker.placement, hosts, as_json)
+        progress = Progress(settled, worker.problem, worker.schedule, hosts, as_json)
         progress.start(directory.path, first_chapter)
         problem = dataclasses.asdict(worker.problem)
 
+        before = 0.0
+
         def report(chapter: int, measurements: Measurements) -> None:
-            epoch = (chapter + 1) * work.epochs_per_chapter
-            record = measurements.record(epoch, worker.problem.train * work.epochs_per_chapter)
+            nonlocal before
+            epoch, samples = (chapter + 1) * work.epochs_per_chapter, worker.problem.shards[work.shard_of(chapter)]
+            seconds, before = max(measurements.elapsed - before, 1e-9), measurements.elapsed
+            record = measurements.record(epoch, samples * work.epochs_per_chapter, seconds)
             directory.append(record)
             progress.chapter(record)
 
         worker.on_batch = progress.batch
         worker.on_report = report
         worker.on_save = lambda chapter: checkpoint.Writer(directory.checkpoint, settled, problem, chapter + 1)
-    with together(comm):
-        steps = schedule.steps_of(settled.schedule.name, work, comm.rank, first_chapter)
-    worker.execute(steps)
+    worker.execute(worker.schedule.steps(comm.rank))
     if comm.rank == 0:
         progress.finish(directory)
 

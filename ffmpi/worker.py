@@ -2,80 +2,65 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import resource
 import time
-from collections.abc import Callable
-from itertools import pairwise
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from . import kernels
-from .checkpoint import Writer, dtype_of
-from .classify import Head
-from .config import Config
-from .data import DataSet
+from .checkpoint import Writer
 from .errors import UserError
-from .inputs import Composer, Labels
-from .layer import Activations, FirstLayer, Inputs, Layer, Parameters, rate_at, widths
+from .gather import Gather
+from .holdings import Holdings, Samples
+from .inputs import Labels
+from .layer import Activations, Parameters, rate_at
 from .link import Link
-from .metrics import METHODS, RANK, Measurements
-from .mpi import Driver, wait
-from .problem import Problem, images_at_once, rows_of
+from .metrics import METHODS, Measurements
+from .mpi import Driver
+from .problem import images_at_once
 from .rules import goodness, judge
-from .schedule import Placement, Steps
+from .schedule import Schedule, Steps
 from .schedule import steps as s
-
-_SAVE = 10_000  # the tag of saving, beyond those of the links
-_SAVED_AT_ONCE = 1 << 16  # numbers
 
 
 class Worker:
-    """The layers, links and data of one rank, and a method for each kind of step."""
+    """A method for each kind of step, and what lies between two steps on one rank."""
 
-    def __init__(
-        self, comm: Any, config: Config, problem: Problem, placement: Placement, train: DataSet | None,
-        test: DataSet | None,
-    ) -> None:  # fmt: skip
-        """Make the rank's share of the network.
-
-        `train` and `test` have images on the rank of the first layer, classes where a head or a score needs them, and
-        may be None where a rank needs neither.
-        """
-        self.comm, self.config, self.problem, self.placement = comm, config, problem, placement
-        rank, rows, classes = comm.rank, rows_of(config, problem.classes), problem.classes
-        sizes = widths(config, problem.pixels, classes)
-        samples = max(config.train.batch, images_at_once(config, classes))
-        self.layers = {i: Layer(config, i, sizes[i], rows) for i in placement.layers(rank) if i > 0}
-        self.head = Head(config, classes, config.train.batch) if placement.head == rank else None
-        # What each layer puts out just now; entries that belong to a link change with its slots.
-        self.held = {layer: Activations(sizes[layer + 1], rows) for layer in placement.layers(rank)}
-        if 0 in placement.layers(rank):
-            self.layers[0] = FirstLayer(config, sizes[0], rows, samples)
-            place = problem.pixels if config.data.label == "append" else 0
-            self.held[-1] = self.inputs = Inputs(sizes[0], samples, place, classes)
-        self.collected: dict[int, Activations] = {}
+    def __init__(self, comm: Any, holdings: Holdings, schedule: Schedule) -> None:
+        """Make buffers and links for what `schedule` lets this rank of `comm` do."""
+        self.comm, self.holdings, self.schedule = comm, holdings, schedule
+        self.config, self.problem = holdings.config, holdings.problem
+        # What each layer has put out, and where it puts out next: into its own memory, or for once into a link's.
+        self.own = {layer: holdings.activations(layer) for layer in holdings.layers}
+        self.held: dict[int, Activations] = dict(self.own)
+        if holdings.inputs:
+            self.held[-1] = holdings.inputs
+        self.reserved: dict[int, Activations] = {}
+        self.kept: dict[tuple[int, s.Batch], Activations] = {}
+        self.spare: dict[int, list[Activations]] = defaultdict(list)
+        self.remembered: dict[tuple[int, int], dict[str, Parameters]] = {}
+        # The same for the neutral rows that the head reads.
+        self.head_inputs: dict[int, Activations] = {}
+        if holdings.head:
+            batch = self.config.train.batch
+            self.head_inputs = {layer: holdings.activations(layer, batch) for layer in self.config.head_layers}
+        self.collected = dict(self.head_inputs)
+        self.slopes = {layer: holdings.activations(layer) for layer in holdings.classifiers}
+        self.contents: dict[tuple[s.LinkId, int], Any] = {}
         self.links: dict[s.LinkId, Link] = {}
-        for tag, link in enumerate(placement.links):
-            if rank in (link.source, link.target):
-                count = config.train.batch if link.neutral else rows
-                buffers = [Activations(sizes[link.layer + 1], count) for _ in range(link.depth)]
-                peer = link.target if rank == link.source else link.source
-                self.links[link] = Link(comm, peer, tag, buffers, config.schedule.timeout)
-        self.labels = None if train is None else Labels(config, train.classes, classes)
-        self.test = test
-        self.composers = {
-            split: Composer(config, data)
-            for split, data in (("train", train), ("test", test))
-            if data is not None and data.images is not None
-        }
-        self.scores = np.zeros((problem.test, classes), np.float32)
-        self.measurements = Measurements.zeros(len(config.network.layers), comm.size)
-        self.parameter_sets = self._parameter_sets()
-        self.data_bytes = sum(
-            part.nbytes for data in (train, test) if data for part in (data.images, data.classes) if part is not None
-        )
+        for tag, link in enumerate(schedule.links):
+            if comm.rank in (link.source, link.target):
+                self.links[link] = self._connect(link, tag)
+        self.samples: Samples | None = next(iter(holdings.samples.values()), None)
+        self.scores = np.zeros((self.problem.test, self.problem.classes), np.float32)
+        self.measurements = Measurements.zeros(len(self.config.network.layers), comm.size)
+        self.gather = Gather(comm, holdings, self.measurements)
+        self.wanted: str | None = None  # the method whose scores are kept; otherwise the last one's are
         self.spent: dict[type, float] = {}
         self.flop = 0.0
         self.epoch = 0
@@ -87,208 +72,317 @@ class Worker:
             s.Compose: self._compose,
             s.Post: lambda step: self.links[step.link].post(step.slot),
             s.Receive: self._receive,
+            s.Again: self._use,
             s.Reserve: self._reserve,
-            s.Send: lambda step: self.links[step.link].send(step.slot),
+            s.Send: self._send,
             s.Forward: self._forward,
             s.Update: self._update,
+            s.Keep: self._keep,
+            s.Take: self._take,
+            s.Drop: self._drop,
+            s.Remember: self._remember,
+            s.Forget: self._forget,
             s.Collect: self._collect,
             s.Learn: self._learn,
+            s.Choose: self._choose,
             s.Score: self._score,
             s.Report: self._report,
+            s.Record: lambda step: self.on_report(step.chapter, self.gather.record(step.ranks)),
             s.Save: self._save,
         }
-
-    def _parameter_sets(self) -> dict[str, Parameters]:
-        """Return what a checkpoint holds of this rank, by name: ``layers/0``, ..., ``head/1``, ..."""
-        sets = {f"layers/{index}": layer.parameters for index, layer in self.layers.items()}
-        if self.head:
-            sets |= {f"head/{layer}": block for layer, block in self.head.blocks.items()}
-        return sets
 
     def execute(self, steps: Steps) -> None:
         """Carry out `steps` to the end; messages travel meanwhile."""
         driver = Driver(self.comm)
         try:
-            before = self._began = time.perf_counter()
+            before = self._began = self._start = time.perf_counter()
             for step in steps:
                 kind = type(step)
                 self._do[kind](step)
                 now = time.perf_counter()
                 self.spent[kind] = self.spent.get(kind, 0.0) + now - before
                 before = now
+            self.gather.close()
         finally:
             driver.close()
 
     # -- Batches ------------------------------------------------------------------------------------------------------
-    def _samples(self, batch: s.Batch) -> tuple[int, int]:
-        """Return the first sample and the number of samples of a batch."""
-        held_out = batch.stream in ("softmax", "goodness")
-        size = self.config.train.batch
-        if batch.stream == "goodness":
-            size = images_at_once(self.config, self.problem.classes)
-        total = self.problem.test if held_out else self.problem.train
-        return batch.index * size, min(size, total - batch.index * size)
-
-    def _rows(self, batch: s.Batch) -> int:
-        shares = {"pairs": 2, "neutral": 1, "softmax": 1, "goodness": self.problem.classes}
-        share = shares.get(batch.stream, 3 if self.config.head_layers else 2)
-        return share * self._samples(batch)[1]
+    @property
+    def labels(self) -> Labels:
+        """The labels of the samples in use."""
+        assert self.samples is not None
+        return self.samples.labels
 
     def _renew(self, step: s.Renew) -> None:
         self.epoch = step.epoch
-        if self.labels:
-            self.labels.renew(step.epoch)
+        if step.shard in self.holdings.samples:
+            self.samples = self.holdings.samples[step.shard]
+            self.samples.labels.renew(step.epoch, step.chapter)
+
+    def _of(self, batch: s.Batch) -> np.ndarray:
+        """Return the samples of a batch, int64."""
+        size, held_out = self.config.train.batch, batch.stream in s.HELD_OUT
+        if batch.stream in ("goodness", "candidates"):
+            size = images_at_once(self.config, self.problem.classes)
+        if held_out:
+            first = batch.index * size
+            return np.arange(first, min(first + size, self.problem.test))
+        order, index = self.labels.order, batch.index
+        if batch.stream == "lesson":  # one of a later epoch's may be numbered on
+            index %= -(-len(order) // size)
+        return order[index * size : (index + 1) * size]
+
+    def _count(self, batch: s.Batch) -> int:
+        """Return the number of samples of a batch, which need not be here."""
+        if batch.stream in s.HELD_OUT or self.samples is not None:
+            return len(self._of(batch))
+        size = self.config.train.batch
+        if batch.stream == "candidates":
+            size = images_at_once(self.config, self.problem.classes)
+        first = batch.index % -(-self.problem.train // size) * size
+        return min(size, self.problem.train - first)
+
+    def _rows(self, batch: s.Batch) -> int:
+        pairs = 1 if self.config.local else 2
+        riding = 1 if self.config.head_layers else 0
+        each = {"lesson": pairs, "train": pairs + riding, "goodness": 0, "candidates": 0}.get(batch.stream, 1)
+        return (each or self.problem.classes) * self._count(batch)
 
     def _compose(self, step: s.Compose) -> None:
-        batch, out = step.batch, self.inputs
-        if batch.stream in ("softmax", "goodness"):
-            composer = self.composers["test"]
-            fill = composer.neutral if batch.stream == "softmax" else composer.candidates
-            fill(*self._samples(batch), out)
-            return
-        assert self.labels is not None
-        self.composers["train"].training(self.labels, batch.index, batch.stream, bool(self.config.head_layers), out)
-        self.on_batch(self.epoch, batch.index)
+        batch, out, held_out = step.batch, self.holdings.inputs, step.batch.stream in s.HELD_OUT
+        source = self.holdings.test if held_out else self.samples
+        assert out is not None and source is not None and source.composer is not None
+        samples = self._of(batch)
+        if self.config.local:
+            source.composer.plain(samples, out)
+        elif batch.stream in ("lesson", "train"):
+            riding = batch.stream == "train" and bool(self.config.head_layers)
+            source.composer.pairs(samples, self.labels, riding, out)
+        elif batch.stream in ("goodness", "candidates"):
+            source.composer.candidates(samples, out)
+        else:
+            source.composer.neutral(samples, out)
+        if not held_out:
+            self.on_batch(self.epoch, batch.index)
 
     # -- Links --------------------------------------------------------------------------------------------------------
+    def _connect(self, link: s.LinkId, tag: int) -> Link:
+        """Make the buffers of this rank's end: memory of their own, or the layer's weights themselves."""
+        sends, stage = link.source == self.comm.rank, link.stage
+        parts: list[list[np.ndarray]] = []
+        for slot in range(link.depth if sends else link.room):
+            content: Any = None
+            if link.cargo == "state":
+                part = [parameters.flat for parameters in self.holdings.states(stage).values()]
+            elif link.cargo == "weights":
+                content = self.holdings.states(stage) if sends else self.holdings.copies(stage)
+                part = [parameters.plain for parameters in content.values()]
+            elif link.cargo == "negatives":
+                content = np.zeros(self.problem.train, np.uint8)
+                part = [content]
+            else:
+                content = self.holdings.activations(stage, self.config.train.batch if link.cargo == "neutral" else None)
+                part = [content.flat]
+            self.contents[link, slot] = content
+            parts.append(part)
+        peer = link.target if sends else link.source
+        return Link(self.comm, peer, tag, parts, self.config.schedule.timeout)
+
     def _receive(self, step: s.Receive) -> None:
-        buffer = self.links[step.link].wait(step.slot)
-        (self.collected if step.link.neutral else self.held)[step.link.layer] = buffer
+        self.links[step.link].wait(step.slot)
+        self._use(step)
+
+    def _use(self, step: s.Receive | s.Again) -> None:
+        link, content = step.link, self.contents[step.link, step.slot]
+        if link.cargo == "neutral":
+            self.collected[link.stage] = content
+        elif link.cargo in ("activations", "lessons"):
+            self.held[link.stage] = content
+        elif link.cargo == "weights":
+            self.holdings.use(link.stage, content)
+        elif link.cargo == "negatives":
+            assert isinstance(step.item, s.Choice)
+            self.labels.choices[step.item.chapter] = content.copy()
 
     def _reserve(self, step: s.Reserve) -> None:
-        buffer = self.links[step.link].wait(step.slot)
-        (self.collected if step.link.neutral else self.held)[step.link.layer] = buffer
+        link, content = step.link, self.contents[step.link, step.slot]
+        self.links[link].wait(step.slot)
+        if link.cargo == "neutral":
+            self.collected[link.stage] = content
+        elif link.cargo in ("activations", "lessons"):
+            self.reserved[link.stage] = content
+
+    def _send(self, step: s.Send) -> None:
+        if step.link.cargo == "negatives":
+            assert isinstance(step.item, s.Choice)
+            self.contents[step.link, step.slot][:] = self.labels.choices[step.item.chapter]
+        self.links[step.link].send(step.slot)
 
     # -- Layers -------------------------------------------------------------------------------------------------------
+    @contextmanager
+    def _as_after(self, layer: int, chapter: int | None) -> Iterator[None]:
+        """Use a layer as it was after `chapter`."""
+        if chapter is None:
+            yield
+            return
+        now = self.holdings.states(layer)
+        self.holdings.use(layer, self.remembered[layer, chapter])
+        yield
+        self.holdings.use(layer, now)
+
     def _forward(self, step: s.Forward) -> None:
-        layer, rows = self.layers[step.layer], self._rows(step.batch)
-        a, out = self.held[step.layer - 1], self.held[step.layer]
-        self.flop += layer.forward(a, out, rows)
-        if step.batch.stream == "goodness":
-            out.score[:rows] = a.score[:rows] if step.layer > 0 else 0
-            if step.layer >= min(1, len(self.config.network.layers) - 1):
-                out.score[:rows] += goodness(self.config.rule, out.total[:rows], layer.units)
+        index, rows = step.layer, self._rows(step.batch)
+        a, out = self.held[index - 1], self.reserved.pop(index, None) or self.own[index]
+        self.held[index] = out
+        with self._as_after(index, step.chapter):
+            layer = self.holdings.layers[index]
+            self.flop += layer.forward(a, out, rows)
+            if step.batch.stream == "local":
+                classifier = self.holdings.classifiers[index]
+                classifier.forward({index: out}, rows)
+                out.score[:rows] = classifier.logits(rows)
+                if index > 0:
+                    out.score[:rows] += a.score[:rows]
+        if step.batch.stream in ("goodness", "candidates"):
+            out.score[:rows] = a.score[:rows] if index > 0 else 0
+            if index >= min(1, len(self.config.network.layers) - 1):
+                out.score[:rows, 0] += goodness(self.config.rule, out.total[:rows], layer.units)
 
     def _update(self, step: s.Update) -> None:
-        layer, pairs = self.layers[step.layer], self._samples(step.batch)[1]
+        layer, rate = self.holdings.layers[step.layer], rate_at(self.config, self.config.optimizer, step.epoch)
         a, out = self.held[step.layer - 1], self.held[step.layer]
+        if self.config.local:
+            self._update_local(step, rate)
+            return
+        pairs = self._count(step.batch)
         said = judge(self.config.rule, out.total[: 2 * pairs], layer.units, pairs)
         # A loss of zero may come from a goodness that has overflowed.
         if not math.isfinite(said.loss + said.positive_goodness + said.negative_goodness):
-            raise UserError(
-                f"layer {step.layer + 1}, epoch {step.epoch + 1}, batch {step.batch.index + 1}: loss {said.loss}; "
-                f"expected a finite one: lower optimizer.rate = {self.config.optimizer.rate:g}"
+            raise self._diverged(
+                f"layer {step.layer + 1}", step, said.loss, f"optimizer.rate = {self.config.optimizer.rate:g}"
             )
-        rate = rate_at(self.config, self.config.optimizer, step.epoch)
-        self.flop += layer.update(a, out, said.coefficients, rate)
-        self.measurements.add_layer(
-            step.layer, said.loss, said.positive_goodness, said.negative_goodness, 2 * pairs, said.active
+        self.flop += layer.update(a, out.h, said.coefficients, rate)
+        goodnesses = said.positive_goodness, said.negative_goodness
+        self.measurements.add_layer(step.layer, said.loss, *goodnesses, 0, 2 * pairs, said.active)
+
+    def _update_local(self, step: s.Update, rate: float) -> None:
+        """Let a layer and its classifier learn together (paper, section 4.4)."""
+        index, classifier, slopes = step.layer, self.holdings.classifiers[step.layer], self.slopes[step.layer]
+        layer, a, out = self.holdings.layers[index], self.held[index - 1], self.held[index]
+        classes = self.labels.classes[self._of(step.batch)]
+        rows = len(classes)
+        classifier.forward({index: out}, rows)
+        said = classifier.judge(classes)
+        if not math.isfinite(said.loss):
+            raise self._diverged(
+                f"layer {index + 1}", step, said.loss, f"optimizer.rate = {self.config.optimizer.rate:g}"
+            )
+        classifier.backward(index, out.h, rows, slopes.h)
+        classifier.step({index: out}, rows, rate_at(self.config, self.config.head.optimizer, step.epoch))
+        self.flop += layer.update(a, slopes.h, np.ones(rows, np.float32), rate)
+        self.measurements.add_layer(index, said.loss, 0, 0, said.correct, rows, rows)
+
+    def _diverged(self, who: str, step: s.Update | s.Learn, loss: float, setting: str) -> UserError:
+        index = step.batch.index % (-(-self.problem.train // self.config.train.batch))
+        return UserError(
+            f"{who}, epoch {step.epoch + 1}, batch {index + 1}: loss {loss}; expected a finite one: lower {setting}"
         )
+
+    def _keep(self, step: s.Keep) -> None:
+        layer = step.layer
+        self.kept[layer, step.batch] = self.held[layer]
+        spare = self.spare[self.held[layer].units]
+        self.own[layer] = spare.pop() if spare else self.holdings.activations(layer)
+
+    def _take(self, step: s.Take) -> None:
+        self.held[step.layer] = self.kept[step.layer, step.batch]
+
+    def _drop(self, step: s.Drop) -> None:
+        buffer = self.kept.pop((step.layer, step.batch))
+        self.spare[buffer.units].append(buffer)
+
+    def _remember(self, step: s.Remember) -> None:
+        states = self.holdings.states(step.stage)
+        self.remembered[step.stage, step.chapter] = {name: parameters.copy() for name, parameters in states.items()}
+
+    def _forget(self, step: s.Forget) -> None:
+        del self.remembered[step.stage, step.chapter]
 
     # -- Classifiers --------------------------------------------------------------------------------------------------
     def _collect(self, step: s.Collect) -> None:
-        count = self._samples(step.batch)[1]
+        count = self._count(step.batch)
         first = 2 * count if step.batch.stream == "train" else 0
-        if self.head:
-            self.collected[step.layer] = self.head.inputs[step.layer]
+        if self.holdings.head:
+            self.collected[step.layer] = self.head_inputs[step.layer]
         source, target = self.held[step.layer], self.collected[step.layer]
         kernels.copy_rows(source.h, source.total, first, count, target.h, target.total)
 
     def _learn(self, step: s.Learn) -> None:
-        assert self.head is not None
-        assert self.labels is not None
-        classes = self.labels.classes[self.labels.batch(step.batch.index)]
-        said = self.head.learn(self.collected, classes, rate_at(self.config, self.config.head.optimizer, step.epoch))
+        head = self.holdings.head
+        assert head is not None
+        classes = self.labels.classes[self._of(step.batch)]
+        head.forward(self.collected, len(classes))
+        said = head.judge(classes)
+        if not math.isfinite(said.loss):
+            rate = self.config.head.optimizer.rate
+            raise self._diverged("softmax head", step, said.loss, f"head.optimizer.rate = {rate:g}")
+        head.step(self.collected, len(classes), rate_at(self.config, self.config.head.optimizer, step.epoch))
         self.measurements.add_head(said.loss, said.correct, len(classes))
 
-    def _score(self, step: s.Score) -> None:
-        first, count = self._samples(step.batch)
-        if step.batch.stream == "softmax":
-            assert self.head is not None
-            scores = self.head.scores(self.collected, count)
+    def _choose(self, step: s.Choose) -> None:
+        samples = self._of(step.batch)
+        if step.batch.stream == "candidates":
+            scores = self._last_scores(len(samples) * self.problem.classes).reshape(len(samples), -1)
         else:
-            classes = self.problem.classes
-            scores = self.held[self.placement.work.layers - 1].score[: count * classes].reshape(count, classes)
-        self.scores[first : first + count] = scores
-        if self.test is not None and len(self.test.classes):  # none when images are to be classified
-            correct = np.count_nonzero(scores.argmax(axis=1) == self.test.classes[first : first + count])
-            self.measurements.held_out[METHODS.index(step.batch.stream)] += (correct, count)
+            assert self.holdings.head is not None
+            scores = self.holdings.head.logits(len(samples))
+        self.labels.choose(step.chapter, samples, scores)
+
+    def _last_scores(self, rows: int) -> np.ndarray:
+        return self.held[len(self.config.network.layers) - 1].score[:rows]
+
+    def _score(self, step: s.Score) -> None:
+        samples, last = self._of(step.batch), len(self.config.network.layers) - 1
+        count = len(samples)
+        found: dict[str, np.ndarray] = {}
+        if step.batch.stream == "softmax":
+            assert self.holdings.head is not None
+            self.holdings.head.forward(self.collected, count)
+            found["softmax"] = self.holdings.head.logits(count)
+        elif step.batch.stream == "goodness":
+            found["goodness"] = self._last_scores(count * self.problem.classes).reshape(count, -1)
+        else:
+            both = {"last-layer": self.holdings.classifiers[last].logits(count), "all-layers": self._last_scores(count)}
+            found = {method: both[method] for method in self.config.methods}
+        for method, scores in found.items():
+            if method == self.wanted or self.wanted is None:
+                self.scores[samples] = scores
+            test = self.holdings.test
+            if test is not None and len(test.labels.classes):  # none when images are to be classified
+                correct = np.count_nonzero(scores.argmax(axis=1) == test.labels.classes[samples])
+                self.measurements.held_out[METHODS.index(method)] += (correct, count)
 
     # -- Bringing together --------------------------------------------------------------------------------------------
-    def memory(self) -> dict[str, float]:
-        """Return this rank's memory in bytes: the peak so far, and what it owns."""
-        weights = sum(parameters.nbytes for parameters in self.parameter_sets.values())
-        links = sum(link.nbytes for link in self.links.values())
-        return {
-            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0,
-            "owned_bytes": float(weights + links + self.data_bytes),
-            "weight_bytes": float(weights),
-            "link_bytes": float(links),
-            "data_bytes": float(self.data_bytes),
-        }
-
     def _report(self, step: s.Report) -> None:
+        now = time.perf_counter()
         waiting = sum(self.spent.get(kind, 0.0) for kind in (s.Receive, s.Reserve))
         computing = sum(
-            self.spent.get(kind, 0.0) for kind in (s.Compose, s.Forward, s.Update, s.Collect, s.Learn, s.Score)
+            self.spent.get(kind, 0.0)
+            for kind in (s.Compose, s.Forward, s.Update, s.Keep, s.Collect, s.Learn, s.Choose, s.Score)
         )
-        seconds = time.perf_counter() - self._began
-        numbers = {"seconds": seconds, "computing": computing, "waiting": waiting, "flop": self.flop} | self.memory()
-        self.measurements.ranks[self.comm.rank] = [numbers[name] for name in RANK]
-        total = Measurements.zeros(len(self.measurements.layers), self.comm.size)
-        wait(self.comm.Ireduce(self.measurements.flat, total.flat), self.config.schedule.timeout, "the measurements")
-        if self.comm.rank == 0:
-            self.on_report(step.chapter, total)
-        self.measurements.flat[:] = 0
+        buffers = sum(link.nbytes for link in self.links.values())
+        buffers += sum(
+            part.flat.nbytes for part in [*self.kept.values(), *itertools.chain.from_iterable(self.spare.values())]
+        )
+        numbers = {"elapsed": now - self._start, "seconds": now - self._began, "computing": computing}
+        self.gather.report(numbers | {"waiting": waiting, "flop": self.flop} | self.holdings.memory(buffers))
         self.spent.clear()
         self.flop = 0.0
-        self._began = time.perf_counter()
+        self._began = now
 
     def _save(self, step: s.Save) -> None:
-        """Bring every array to rank 0, a few rows at a time, in the order of the names: rank 0 never holds a layer."""
         writer = self.on_save(step.chapter) if self.comm.rank == 0 else None
-        sets = self._all_parameter_sets()
-        if writer is not None:
-            writer.create({f"{name}/{key}": shape for name, _, shapes in sets for key, shape in shapes.items()})
-        for name, owner, shapes in sets:
-            for array_name, shape in shapes.items():
-                for part in _parts(shape):
-                    array = self._bring(name, array_name, owner, part, shape)
-                    if writer is not None and array is not None:
-                        writer.write(f"{name}/{array_name}", array, part)
-        if writer is not None:
-            writer.commit()
-
-    def _bring(self, name: str, array_name: str, owner: int, part: Any, shape: tuple[int, ...]) -> np.ndarray | None:
-        """Return a part of an array on rank 0, which its owner sends there; None on other ranks."""
-        timeout = self.config.schedule.timeout
-        if owner == self.comm.rank:
-            array = self.parameter_sets[name].array(array_name, *([part] if part else []))
-            if owner != 0:
-                wait(self.comm.Isend(array, 0, _SAVE), timeout, "rank 0 to save")
-            return array
-        if self.comm.rank != 0:
-            return None
-        array = np.empty((part.stop - part.start, shape[1]) if part else shape, dtype_of(array_name))
-        wait(self.comm.Irecv(array, owner, _SAVE), timeout, f"rank {owner} to save")
-        return array
-
-    def _all_parameter_sets(self) -> list[tuple[str, int, dict[str, tuple[int, ...]]]]:
-        """Return name, rank and arrays of all parameter sets of the network."""
-        config, sizes = self.config, widths(self.config, self.problem.pixels, self.problem.classes)
-        rank_of = self.placement.rank_of
-        sets = []
-        for layer, (inputs, units) in enumerate(pairwise(sizes)):
-            sets.append((f"layers/{layer}", rank_of(layer), Parameters.shapes_of(inputs, units, config.optimizer)))
-        for layer in config.head_layers:
-            shapes = Parameters.shapes_of(sizes[layer + 1], self.problem.classes, config.head.optimizer)
-            sets.append((f"head/{layer}", rank_of(len(sizes) - 1), shapes))
-        return sets
-
-
-def _parts(shape: tuple[int, ...]) -> list[Any]:
-    """Cut a matrix of `shape` into slices of rows; anything smaller stays whole, ()."""
-    if len(shape) < 2:
-        return [()]
-    rows = max(1, _SAVED_AT_ONCE // shape[1])
-    return [slice(start, min(start + rows, shape[0])) for start in range(0, shape[0], rows)]
+        choices = self.labels.choices if self.comm.rank == 0 and self.samples else {}
+        self.gather.save(step, writer, self.remembered, choices)
+        if self.samples:
+            self.labels.forget(step.chapter)

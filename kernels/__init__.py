@@ -5,6 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from .backward import backward
 from .compose import NEUTRAL, compose
 from .forward import forward
 from .judge import judge
@@ -23,6 +24,7 @@ __all__ = [
     "SGD",
     "Nonzeros",
     "adam_constants",
+    "backward",
     "compile_all",
     "compose",
     "copy_rows",
@@ -60,7 +62,8 @@ def compile_all(*, threads: int = 1) -> None:
     for nonzeros in (None, Nonzeros(1, 1)):  # a batch of zeros takes the sparse way if there is one
         forward(a, row, w, bias, h, row, squares, 1, nonzeros=nonzeros, threads=threads)
     forward_labelled(a, 1, first, first, 0, 2, one, w, bias, product, h, row, squares, threads=threads)
-    judge(one, 1, 1.0, 1.0, 0.0, 0.0, one)
+    judge(one, 1, 1.0, 1.0, 0.0, one)
     softmax(h, first, 2, product)
+    backward(product, 2, w, h, row, np.float32(1), np.float32(1), 1, product)
     moments = (zeros(1, LANES, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(1, LANES))
     update(SGD, a, one, one, h, first, w, bias, moments, sgd_constants(0.0, 0.0, 0.9), threads=threads)

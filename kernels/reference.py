@@ -60,6 +60,22 @@ def softmax(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
     return (np.exp(shifted) / norm - one_hot) / len(labels), (np.log(norm) - shifted)[one_hot]
 
 
+def backward(
+    error: np.ndarray, d: np.ndarray, h: np.ndarray, scale: np.ndarray, divisor: float, eps: float
+) -> np.ndarray:
+    """Return the derivative by the values before the ReLU of a loss whose derivative by (scale h) d is `error`.
+
+    d : (units, classes). scale = 1 / (r + eps) with r = sqrt(sum of h squared / divisor), or constant if divisor is 0.
+    """
+    by_a = error @ d.T
+    by_h = scale[:, None] * by_a
+    if divisor:
+        r = 1 / scale - eps
+        back = np.divide(scale**2 * (by_a * h).sum(axis=1), divisor * r, out=np.zeros_like(r), where=r > 0)
+        by_h -= back[:, None] * h
+    return np.where(h > 0, by_h, 0)
+
+
 def gradients(
     a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray, active: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -174,6 +174,11 @@ def _flush(builder: Any, x: Any) -> Any:
     return builder.select(denormal, ir.Constant(_VECTOR, [0.0] * LANES), x)
 
 
+def _where_positive(builder: Any, x: Any, y: Any) -> Any:
+    zero = ir.Constant(_VECTOR, [0.0] * LANES)
+    return builder.select(builder.fcmp_ordered("<=", x, zero), zero, y)
+
+
 add = _elementwise(2, lambda builder, x, y: builder.fadd(x, y))
 sub = _elementwise(2, lambda builder, x, y: builder.fsub(x, y))
 mul = _elementwise(2, lambda builder, x, y: builder.fmul(x, y))
@@ -182,6 +187,7 @@ fma = _elementwise(3, lambda builder, x, y, z: build_call(builder, "fma", x, y, 
 sqrt = _elementwise(1, lambda builder, x: build_call(builder, "sqrt", x))
 relu = _elementwise(1, _relu)
 flush = _elementwise(1, _flush)
+where_positive = _elementwise(2, _where_positive)  # y where x is positive or NaN, otherwise zero
 
 
 @intrinsic

@@ -2,20 +2,54 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from ..errors import UserError
-from . import pipeline, sequential
-from .placement import Placement
-from .steps import Steps, Work
+from .all_layers import AllLayers
+from .pipeline import Pipeline
+from .single_layer import SingleLayer
+from .steps import LinkId, Steps, Work
 
-__all__ = ["Placement", "Steps", "Work", "steps_of"]
+__all__ = ["NAMES", "Pipeline", "Schedule", "Steps", "Work", "schedule_of"]
+
+NAMES = ("sequential", "pipeline", "single-layer", "all-layers", "federated")
 
 
-def steps_of(name: str, work: Work, rank: int, first_chapter: int = 0) -> Steps:
-    """Return the steps of `rank` under the schedule called `name`, from `first_chapter` on."""
+class Schedule(Protocol):
+    """What every schedule answers."""
+
+    work: Work
+
+    def trained(self, rank: int) -> list[int]:
+        """Return the stages that `rank` trains."""
+
+    def computed(self, rank: int) -> list[int]:
+        """Return the layers whose activities `rank` computes; it composes inputs if the first is among them."""
+
+    def shards(self, rank: int) -> list[int]:
+        """Return the shards of the training samples that `rank` reads."""
+
+    @property
+    def links(self) -> list[LinkId]:
+        """All links between the ranks."""
+
+    @property
+    def bound(self) -> float:
+        """The speed-up over one rank that the schedule allows."""
+
+    def steps(self, rank: int) -> Steps:
+        """Yield what `rank` does to the end."""
+
+
+def schedule_of(name: str, work: Work, first: int = 0) -> Schedule:
+    """Return the schedule called `name` from chapter `first` on; UserError if it cannot use so many ranks."""
     if name == "pipeline":
-        return pipeline.steps(work, rank, first_chapter)
-    if work.ranks > 1:
+        return Pipeline(work, first)
+    if name == "single-layer":
+        return SingleLayer(work, first)
+    if name == "sequential" and work.ranks > 1:
         raise UserError(
-            f"schedule.name = 'sequential' with {work.ranks} ranks: expected one rank, or schedule.name = 'pipeline'"
+            f"schedule.name = 'sequential' with {work.ranks} ranks: expected one rank, or another schedule: "
+            "'all-layers' gives the same bits on several"
         )
-    return sequential.steps(work, rank, first_chapter)
+    return AllLayers(work, first)

@@ -6,142 +6,128 @@ and nothing flows back. While a rank computes one batch, the next is arriving an
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from . import chapter as c
 from .placement import Placement
 from .steps import (
+    FOR_HEAD,
     Batch,
+    Choice,
     Collect,
     Compose,
     Forward,
-    Learn,
     LinkId,
-    Post,
-    Receive,
+    Record,
     Renew,
     Report,
-    Reserve,
     Save,
-    Score,
-    Send,
     Steps,
     Update,
     Work,
 )
+from .traffic import Traffic
 
 
-def steps(work: Work, rank: int, first_chapter: int = 0) -> Steps:
-    """Yield what `rank` does from `first_chapter` to the end."""
-    placement = Placement(work)
-    for chapter in range(first_chapter, work.chapters):
-        epochs = range(chapter * work.epochs_per_chapter, (chapter + 1) * work.epochs_per_chapter)
-        for epoch in epochs:
-            yield Renew(epoch)
-            yield from sweep(placement, rank, [Batch("train", i) for i in range(work.batches)], epoch)
-        yield from sweep(placement, rank, work.held_out(chapter), epochs[-1])
-        yield Report(chapter)
-        if work.due(work.save_every, chapter):
-            yield Save(chapter)
+class Pipeline(Placement):
+    """Who owns what, and how batches flow."""
+
+    @property
+    def links(self) -> list[LinkId]:
+        """Return the links of the layers and of the head, and the one that brings rank 0 the negatives."""
+        adaptive = self.work.adaptive
+        if adaptive is None or self.chooser == 0:
+            return self.flow
+        return [*self.flow, LinkId(self.chooser, 0, "negatives", 0, 1, 1)]
+
+    def steps(self, rank: int) -> Steps:
+        """Yield what `rank` does to the end."""
+        work, chapters = self.work, range(self.first, self.work.chapters)
+        choices = [Choice(chosen) for chapter in chapters if (chosen := work.chosen_after(chapter)) is not None]
+        told = [link for link in self.links if link.cargo == "negatives" and rank in (link.source, link.target)]
+        traffic = Traffic(rank, {link: choices for link in told})
+        yield from traffic.open()
+        for chapter in chapters:
+            for epoch in work.epochs_of(chapter):
+                yield Renew(epoch, chapter)
+                batches = [Batch("train", index) for index in range(work.batches[0])]
+                yield from sweep(self, rank, batches, conclusion(work, chapter, epoch), epoch)
+            for learnt, batches in c.after(work, chapter):
+                if learnt is None:  # the head has learnt already
+                    yield from c.renew(work, chapter, batches)
+                    yield from sweep(self, rank, batches, conclusion(work, chapter, None))
+            if work.chosen_after(chapter) is not None:
+                for link in told:
+                    yield from traffic.carry(link)
+            yield Report(chapter)
+            if rank == 0:
+                yield Record(chapter, tuple(range(work.ranks)))
+            if work.due(work.save_every, chapter):
+                yield Save(chapter, self.owners)
+        yield from traffic.close()
 
 
-def sweep(placement: Placement, rank: int, batches: Sequence[Batch], epoch: int) -> Steps:
-    """Yield what `rank` does to pass `batches` through the network once; training batches are learnt from.
+def conclusion(work: Work, chapter: int, epoch: int | None) -> Callable[[Batch], Steps]:
+    """Return what follows when a batch of a sweep after `chapter` has passed the network."""
+    return lambda batch: c.concluding(work, chapter, batch, epoch)
 
+
+def sweep(
+    placement: Placement, rank: int, batches: Sequence[Batch], conclude: Callable[[Batch], Steps],
+    epoch: int | None = None, chapter: int | None = None,
+) -> Steps:  # fmt: skip
+    """Yield what `rank` does to pass `batches` through the network once.
+
+    Layers learn from batches of the stream `train`, at the rate of `epoch`; otherwise they may be used as they were
+    after `chapter`. `conclude` says what follows at the head or, for streams that are not for it, at the last layer.
     All buffers are idle before and after.
     """
-    traffic = _Traffic(placement, rank, batches)
+    links = [link for link in placement.flow if rank in (link.source, link.target)]
+    traffic = Traffic(
+        rank, {link: [b for b in batches if link.cargo == "activations" or b.stream in FOR_HEAD] for link in links}
+    )
     layers = placement.layers(rank)
     last = placement.work.layers - 1
-    entries = {layer: traffic.into(layer - 1, neutral=False) for layer in layers}
-    outs = {layer: traffic.out_of(layer, neutral=False) for layer in layers}
-    sides_out = {layer: traffic.out_of(layer, neutral=True) for layer in layers}
-    sides = [side for layer in placement.work.head_layers if (side := traffic.into(layer, neutral=True))]
+
+    def find(cargo: str, stage: int, end: str) -> LinkId | None:
+        return next((k for k in links if (k.cargo, k.stage, getattr(k, end)) == (cargo, stage, rank)), None)
+
+    entries = {layer: find("activations", layer - 1, "target") for layer in layers}
+    outs = {layer: find("activations", layer, "source") for layer in layers}
+    sides_out = {layer: find("neutral", layer, "source") for layer in layers}
+    sides = [side for layer in placement.work.head_layers if (side := find("neutral", layer, "target"))]
     yield from traffic.open()
     for batch in batches:
-        learning, for_head = batch.stream == "train", batch.stream != "goodness"
+        for_head = bool(placement.work.head_layers) and batch.stream in FOR_HEAD
         for layer in layers:
             entry, out = entries[layer], outs[layer]
             if layer == 0:
                 yield Compose(batch)
             elif entry:
-                yield traffic.receive(entry, batch)
+                yield traffic.receive(entry)
             if out:
                 yield traffic.reserve(out)
-            yield Forward(layer, batch)
+            yield Forward(layer, batch, chapter)
             if out:
-                yield traffic.send(out, batch)
+                yield traffic.send(out)
             if for_head and layer in placement.work.head_layers:
                 side = sides_out[layer]
                 if side:
                     yield traffic.reserve(side)
                 yield Collect(layer, batch)
                 if side:
-                    yield traffic.send(side, batch)
-            if learning:
+                    yield traffic.send(side)
+            if batch.stream == "train":
+                assert epoch is not None
                 yield Update(layer, batch, epoch)
             if entry:
                 yield from traffic.release(entry)
-            if layer == last and batch.stream == "goodness":
-                yield Score(batch)
+            if layer == last and batch.stream not in FOR_HEAD:
+                yield from conclude(batch)
         if rank == placement.head and for_head:
             for side in sides:
-                yield traffic.receive(side, batch)
-            yield Learn(batch, epoch) if learning else Score(batch)
+                yield traffic.receive(side)
+            yield from conclude(batch)
             for side in sides:
                 yield from traffic.release(side)
     yield from traffic.close()
-
-
-class _Traffic:
-    """Counts the messages on each of a rank's links, so that every step names its slot."""
-
-    def __init__(self, placement: Placement, rank: int, batches: Sequence[Batch]) -> None:
-        self.rank = rank
-        self.links = [link for link in placement.links if rank in (link.source, link.target)]
-        self.messages = {
-            link: [batch for batch in batches if not link.neutral or batch.stream != "goodness"] for link in self.links
-        }
-        self.done: dict[LinkId, int] = defaultdict(int)
-
-    def _find(self, layer: int, neutral: bool, end: str) -> LinkId | None:
-        for link in self.links:
-            if (link.layer, link.neutral, getattr(link, end)) == (layer, neutral, self.rank):
-                return link
-        return None
-
-    def into(self, layer: int, *, neutral: bool) -> LinkId | None:
-        return self._find(layer, neutral, "target")
-
-    def out_of(self, layer: int, *, neutral: bool) -> LinkId | None:
-        return self._find(layer, neutral, "source")
-
-    def open(self) -> Steps:
-        for link in self.links:
-            if link.target == self.rank:
-                for slot, batch in enumerate(self.messages[link][: link.depth]):
-                    yield Post(link, slot, batch)
-
-    def receive(self, link: LinkId, batch: Batch) -> Receive:
-        return Receive(link, self.done[link] % link.depth, batch)
-
-    def release(self, link: LinkId) -> Steps:
-        count = self.done[link]
-        self.done[link] += 1
-        coming = count + link.depth
-        if coming < len(self.messages[link]):
-            yield Post(link, count % link.depth, self.messages[link][coming])
-
-    def reserve(self, link: LinkId) -> Reserve:
-        return Reserve(link, self.done[link] % link.depth)
-
-    def send(self, link: LinkId, batch: Batch) -> Send:
-        count = self.done[link]
-        self.done[link] += 1
-        return Send(link, count % link.depth, batch)
-
-    def close(self) -> Steps:
-        for link in self.links:
-            if link.source == self.rank:
-                for slot in range(min(link.depth, len(self.messages[link]))):
-                    yield Reserve(link, slot)

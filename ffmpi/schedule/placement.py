@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from ..errors import UserError
@@ -37,23 +36,33 @@ def balance(costs: Sequence[float], parts: int) -> list[range]:
     return blocks[::-1]
 
 
-@dataclass(frozen=True)
 class Placement:
-    """Each rank's contiguous block of layers; the head, if there is one, comes after the last layer."""
+    """Each rank's contiguous block of stages; what schedules `pipeline` and `single-layer` share."""
 
-    work: Work
+    name = "pipeline"
 
-    @cached_property
-    def blocks(self) -> list[range]:
-        """Return the stages of each rank: layer numbers, and ``work.layers`` for the head."""
-        stages, ranks = len(self.work.costs), self.work.ranks
-        if ranks > stages:
-            head = " and the softmax head" if self.work.head_layers else ""
+    def __init__(self, work: Work, first: int = 0) -> None:
+        """Place the stages of `work`, which begins with chapter `first`; UserError for more ranks than stages."""
+        self.work, self.first = work, first
+        if work.ranks > work.stages:
+            head = " and the softmax head" if work.head_layers else ""
             raise UserError(
-                f"{ranks} ranks for {self.work.layers} layers{head}: schedule 'pipeline' can use at most {stages}; "
-                f"start {stages} ranks or fewer"
+                f"{work.ranks} ranks for {work.layers} layers{head}: schedule '{self.name}' can use at most "
+                f"{work.stages}; start {work.stages} ranks or fewer"
             )
-        return balance(self.work.costs, ranks)
+        self.blocks = balance(work.costs, work.ranks)
+
+    def trained(self, rank: int) -> list[int]:
+        """Return the stages that `rank` trains."""
+        return list(self.blocks[rank])
+
+    def computed(self, rank: int) -> list[int]:
+        """Return the layers whose activities `rank` computes."""
+        return self.layers(rank)
+
+    def shards(self, rank: int) -> list[int]:
+        """Return the shards that `rank` reads."""
+        return [0]
 
     def layers(self, rank: int) -> list[int]:
         """Return the layers of `rank`."""
@@ -64,9 +73,21 @@ class Placement:
         return next(rank for rank, block in enumerate(self.blocks) if stage in block)
 
     @property
+    def owners(self) -> tuple[int, ...]:
+        """Each stage's rank."""
+        return tuple(self.rank_of(stage) for stage in range(self.work.stages))
+
+    @property
     def head(self) -> int | None:
         """The rank of the head, if there is one."""
         return self.rank_of(self.work.layers) if self.work.head_layers else None
+
+    @property
+    def chooser(self) -> int:
+        """The rank that chooses adaptive negatives: the head's, or for those by goodness the last layer's."""
+        adaptive = self.work.adaptive
+        by_head = adaptive is not None and adaptive.scores == "softmax"
+        return self.rank_of(self.work.layers) if by_head else self.rank_of(self.work.layers - 1)
 
     @property
     def bound(self) -> float:
@@ -74,17 +95,24 @@ class Placement:
         costs = self.work.costs
         return sum(costs) / max(sum(costs[stage] for stage in block) for block in self.blocks)
 
-    @cached_property
+    @property
     def links(self) -> list[LinkId]:
-        """Return all links: layer to layer where a block ends, and layer to head where another rank has the head.
+        """All links."""
+        return self.flow
+
+    @cached_property
+    def flow(self) -> list[LinkId]:
+        """The links of a sweep: layer to layer where a block ends, and layer to head where another rank has the head.
 
         A link that skips ranks gets a buffer more for each, since its batch waits for the others to do theirs.
         """
         links: list[LinkId] = []
+        depth = self.work.depth
         for layer in range(self.work.layers):
             source = self.rank_of(layer)
             if layer + 1 < self.work.layers and (target := self.rank_of(layer + 1)) != source:
-                links.append(LinkId(source, target, layer, False, self.work.depth))
+                links.append(LinkId(source, target, "activations", layer, depth, depth))
             if layer in self.work.head_layers and self.head is not None and self.head != source:
-                links.append(LinkId(source, self.head, layer, True, self.work.depth + self.head - source - 1))
+                more = depth + self.head - source - 1
+                links.append(LinkId(source, self.head, "neutral", layer, more, more))
         return links

@@ -2,6 +2,8 @@
 
 A schedule knows ranks, layers, batches and chapters; it does not know MPI, NumPy or the network. The worker executes
 its steps, the tests prove things about them.
+
+A *stage* is a layer, by its index from 0, or the softmax head, which comes after the last layer.
 """
 
 from __future__ import annotations
@@ -10,9 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-#: train: the pairs of a training batch and, with a head, its neutral inputs; pairs and neutral: one of both alone;
-#: softmax: neutral inputs of held-out samples; goodness: held-out samples with every class in turn.
-Stream = Literal["train", "pairs", "neutral", "softmax", "goodness"]
+#: Of training samples. lesson: what layers learn from, the positives and negatives or the plain images; neutral: what
+#: the head learns from; train: a lesson and, with a head, the neutral inputs; candidates: samples with every class.
+#: Of held-out samples. softmax: neutral inputs for the head; goodness: samples with every class; local: plain images.
+Stream = Literal["lesson", "neutral", "train", "candidates", "softmax", "goodness", "local"]
+FOR_HEAD = ("neutral", "train", "softmax")
+HELD_OUT = ("softmax", "goodness", "local")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +29,46 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """A stage's weights (and moments) as they are after `chapter`."""
+
+    stage: int
+    chapter: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The adaptive negatives that were chosen for `chapter`."""
+
+    chapter: int
+
+
+Item = Batch | State | Choice
+
+#: What a link carries: a layer's activities; the same for lessons, with room for a whole chapter of them; only their
+#: neutral rows, for the head; a stage's whole state; a layer's weights to compute with; adaptive negatives.
+Cargo = Literal["activations", "lessons", "neutral", "state", "weights", "negatives"]
+
+
+@dataclass(frozen=True, slots=True)
 class LinkId:
-    """The directed connection that carries what `layer` puts out, or only its neutral rows, for the head."""
+    """The directed connection that carries what belongs to `stage` from one rank to another."""
 
     source: int
     target: int
-    layer: int
-    neutral: bool
-    depth: int  # buffers at each end
+    cargo: Cargo
+    stage: int
+    depth: int  # buffers at the source, used in turn
+    room: int  # and at the target
 
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """Draw the order of the samples and the negatives of an epoch."""
+    """Take the order of the samples of `epoch` and the negatives of `chapter`, of those in `shard`."""
 
     epoch: int
+    chapter: int
+    shard: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +80,34 @@ class Compose:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """Offer a buffer to an incoming link (Irecv): from now on the batch may arrive while other steps run."""
+    """Offer a buffer to an incoming link (Irecv): from now on the item may arrive while other steps run."""
 
     link: LinkId
     slot: int
-    batch: Batch
+    item: Item
 
 
 @dataclass(frozen=True, slots=True)
 class Receive:
-    """Wait until the posted batch is there; it stays in its buffer until the slot is posted again."""
+    """Wait until the posted item is there and use it; it stays in its buffer until the slot is posted again."""
 
     link: LinkId
     slot: int
-    batch: Batch
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Use a batch once more that was received and is still in its buffer."""
+
+    link: LinkId
+    slot: int
+    item: Item
 
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """Wait until what was last sent from a buffer has left, then let the link's layer write into it."""
+    """Wait until what was last sent from a buffer has left; the link's layer puts its next output there."""
 
     link: LinkId
     slot: int
@@ -80,15 +119,16 @@ class Send:
 
     link: LinkId
     slot: int
-    batch: Batch
+    item: Item
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Compute a layer's activities of a batch."""
+    """Compute a layer's activities of a batch, with its weights as they were after `chapter`, or else are now."""
 
     layer: int
     batch: Batch
+    chapter: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +138,46 @@ class Update:
     layer: int
     batch: Batch
     epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Leave what a layer has put out in memory, to be taken again as often as wanted."""
+
+    layer: int
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Take what was kept."""
+
+    layer: int
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Keep it no longer."""
+
+    layer: int
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Copy a stage's state after `chapter`, which is going to change before all is done that needs it."""
+
+    stage: int
+    chapter: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Let go of what was remembered."""
+
+    stage: int
+    chapter: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,30 +197,56 @@ class Learn:
 
 
 @dataclass(frozen=True, slots=True)
+class Choose:
+    """Choose the negatives for `chapter` of a batch's samples by the scores it has just been given."""
+
+    batch: Batch
+    chapter: int
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
-    """Read the classes of a held-out batch out of the head (softmax) or the summed goodness (goodness)."""
+    """Read the classes of a held-out batch out of the head (softmax), the goodness or the layers' classifiers."""
 
     batch: Batch
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Bring every rank's measurements of a chapter together on rank 0."""
+    """Send rank 0 this rank's measurements of a chapter."""
 
     chapter: int
 
 
 @dataclass(frozen=True, slots=True)
-class Save:
-    """Bring every layer's state together on rank 0, which writes a checkpoint: `chapter` is done."""
+class Record:
+    """Bring the measurements of a chapter from `ranks` together, on rank 0."""
 
     chapter: int
+    ranks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Bring the state after `chapter` together on rank 0, which writes a checkpoint; `owners` has each stage's rank."""
+
+    chapter: int
+    owners: tuple[int, ...]
 
 
 Step = (
-    Renew | Compose | Post | Receive | Reserve | Send | Forward | Update | Collect | Learn | Score | Report | Save
+    Renew | Compose | Post | Receive | Again | Reserve | Send | Forward | Update | Keep | Take | Drop | Remember
+    | Forget | Collect | Learn | Choose | Score | Report | Record | Save
 )  # fmt: skip
 Steps = Iterator[Step]
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """Negatives that are chosen by scores, for the chapter `lag` after the one whose network gave them."""
+
+    scores: Literal["goodness", "softmax"]
+    lag: int
 
 
 @dataclass(frozen=True)
@@ -150,21 +256,52 @@ class Work:
     ranks: int
     layers: int
     head_layers: tuple[int, ...]  # the layers the head reads; empty without a head
-    costs: tuple[float, ...]  # FLOP of a training batch for each layer, then for the head if there is one
+    costs: tuple[float, ...]  # FLOP of a training batch for each stage
     depth: int
     epochs: int
     chapters: int
-    batches: int  # of training, each epoch
-    softmax_batches: int  # held-out batches for each classifier; 0 without it
-    goodness_batches: int
-    softmax_every: int  # chapters between measurements, 0: after the last only
-    goodness_every: int
+    batches: tuple[int, ...]  # of training, each epoch, by shard
+    candidate_batches: tuple[int, ...]  # the same samples with every class, by shard
+    held_out_batches: dict[Stream, tuple[int, int]]  # how many, and every how many chapters (0: after the last only)
     save_every: int
+    adaptive: Adaptive | None = None
+    exchange: Literal["activations", "weights"] = "activations"
+    redraw: Literal["chapter", "epoch"] = "chapter"  # random negatives
+
+    @property
+    def stages(self) -> int:
+        """The layers, and the head if there is one."""
+        return self.layers + bool(self.head_layers)
 
     @property
     def epochs_per_chapter(self) -> int:
         """C, the epochs in one chapter."""
         return self.epochs // self.chapters
+
+    def epochs_of(self, chapter: int) -> range:
+        """Return the epochs of a chapter."""
+        return range(chapter * self.epochs_per_chapter, (chapter + 1) * self.epochs_per_chapter)
+
+    def training(self, chapter: int) -> list[tuple[Batch, int]]:
+        """Return the lessons of a chapter as each layer learns from them, with their epochs.
+
+        If negatives are redrawn each epoch every epoch has lessons of its own, numbered on; otherwise they come again.
+        """
+        epochs, count = self.epochs_of(chapter), self.batches[self.shard_of(chapter)]
+        own = self.redraw == "epoch"
+        return [(Batch("lesson", own * i * count + k), epoch) for i, epoch in enumerate(epochs) for k in range(count)]
+
+    def lessons(self, chapter: int) -> list[Batch]:
+        """Return the lessons of a chapter, each once."""
+        return list(dict.fromkeys(batch for batch, _ in self.training(chapter)))
+
+    def drawn(self, chapter: int, batch: Batch) -> int:
+        """Return the epoch for which the order and the negatives of a lesson were drawn."""
+        return self.epochs_of(chapter)[0] + batch.index // self.batches[self.shard_of(chapter)]
+
+    def shard_of(self, chapter: int) -> int:
+        """Return the shard a chapter is trained on."""
+        return chapter % len(self.batches)
 
     def due(self, every: int, chapter: int) -> bool:
         """Whether something done every `every` chapters is due after `chapter` (from 0)."""
@@ -172,9 +309,15 @@ class Work:
 
     def held_out(self, chapter: int) -> list[Batch]:
         """Return the held-out batches to classify after `chapter`."""
-        batches: list[Batch] = []
-        if self.due(self.softmax_every, chapter):
-            batches += [Batch("softmax", i) for i in range(self.softmax_batches)]
-        if self.due(self.goodness_every, chapter):
-            batches += [Batch("goodness", i) for i in range(self.goodness_batches)]
-        return batches
+        return [
+            Batch(stream, index)
+            for stream, (count, every) in self.held_out_batches.items()
+            if self.due(every, chapter)
+            for index in range(count)
+        ]
+
+    def chosen_after(self, chapter: int) -> int | None:
+        """Return the chapter whose negatives are chosen by the scores of the network after `chapter`."""
+        if self.adaptive is None or chapter + self.adaptive.lag >= self.chapters:
+            return None
+        return chapter + self.adaptive.lag

@@ -88,15 +88,33 @@ def test_defaults() -> None:
         ("preset = []", "preset = []: expected one of '', 'hinton', 'paper'"),
         (
             "[classify]\nmethods = ['goodness', 'softmx']",
-            "classify.methods = ['goodness', 'softmx']: expected a list of at least 1 entry, each one of "
-            "'softmax', 'goodness'; did you mean 'softmax'?",
-        ),
-        (
-            "[classify]\nmethods = []",
-            "classify.methods = []: expected a list of at least 1 entry, each one of 'softmax', 'goodness'",
+            "classify.methods = ['goodness', 'softmx']: expected a list, each entry one of 'softmax', 'goodness', "
+            "'last-layer', 'all-layers'; did you mean 'softmax'?",
         ),
         # sense
         ("[classify]\nmethods = ['softmax', 'softmax']", "['softmax', 'softmax']: expected each method once"),
+        (
+            "[rule]\nname = 'local-softmax'\n[classify]\nmethods = ['goodness']",
+            "classify.methods = ['goodness']: expected each method once, for rule.name = 'local-softmax' of last-layer, "
+            "all-layers",
+        ),
+        (
+            "[rule]\nname = 'local-softmax'\n[negatives]\nkind = 'adaptive'",
+            "negatives.kind = 'adaptive': rule.name = 'local-softmax' has no negatives",
+        ),
+        (
+            "[classify]\nmethods = ['goodness']\n[negatives]\nkind = 'adaptive'",
+            "negatives.scores = 'softmax': there is no head; expected 'goodness', or 'softmax' among classify.methods",
+        ),
+        (
+            "[schedule]\nname = 'federated'\n[shards]\ncount = 2\n[negatives]\nkind = 'adaptive'",
+            "negatives.kind = 'adaptive' with shards.count = 2: the choices would have to leave their rank",
+        ),
+        ("[shards]\ncount = 2", "shards.count = 2: expected schedule.name = 'federated'"),
+        (
+            "[schedule]\nname = 'federated'\n[shards]\ncount = 2\nsizes = [1]",
+            "shards.sizes = [1.0]: expected 2, one for each of shards.count, or none",
+        ),
         ("[train]\nepochs = 10\nchapters = 3", "train.chapters = 3: expected a divisor of train.epochs = 10"),
         ("[train]\nepochs = 2\nchapters = 4", "train.chapters = 4: expected a divisor of train.epochs = 2"),
         # the file

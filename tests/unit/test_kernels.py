@@ -211,7 +211,7 @@ def test_denormal_moments_become_zero() -> None:
 def test_judge(rows: int, positives: int) -> None:
     g = np.random.default_rng(0).uniform(0, 20, rows).astype(np.float32)
     c = np.full(rows, np.nan, np.float32)
-    loss, positive, negative, active = kernels.judge(g, positives, 10.0, 2.0, 0.0, 0.0, c)
+    loss, positive, negative, active = kernels.judge(g, positives, 10.0, 2.0, 0.0, c)
     expected_c, expected_loss = reference.judge(g, positives, 10.0, 2.0)
     np.testing.assert_allclose(c, expected_c, rtol=1e-6)
     np.testing.assert_allclose(loss, expected_loss.sum(), rtol=1e-12)
@@ -345,3 +345,24 @@ def test_copy_rows(first: int, count: int) -> None:
     np.testing.assert_array_equal(kernels.from_panels(target, count, 40), matrix[first : first + count])
     np.testing.assert_array_equal(target_total[:count], total[first : first + count])
     assert not target[:, count:].any() and not target_total[count:].any()
+
+
+@pytest.mark.parametrize("rows", [0, 1, 9])
+@pytest.mark.parametrize(("units", "classes"), [(1, 2), (17, 10), (40, 16), (33, 20)])
+@pytest.mark.parametrize("normalised", [False, True])
+def test_backward(rows: int, units: int, classes: int, normalised: bool) -> None:
+    rng = np.random.default_rng(units)
+    h = np.maximum(rng.standard_normal((rows, units)), 0).astype(np.float32)
+    h[1:2] = 0  # a row without activities has no direction
+    d, error = (rng.standard_normal(shape).astype(np.float32) for shape in ((units, classes), (rows, classes)))
+    divisor, eps = units if normalised else 0, 1e-3
+    scale = reference.row_scale((h**2).sum(axis=1), units, eps)
+    panels = kernels.to_panels(h, 16)
+    dz = np.full_like(panels, np.nan)
+    d_panels = kernels.to_panels(d, kernels.panels_of(units) * kernels.LANES)
+    kernels.backward(
+        kernels.to_panels(error, 12), classes, d_panels, panels, scale, np.float32(divisor), np.float32(eps), rows, dz
+    )
+    expected = reference.backward(error, d, h, scale, divisor, eps)
+    np.testing.assert_allclose(kernels.from_panels(dz, rows, units), expected, rtol=2e-4, atol=2e-5)
+    assert (kernels.from_panels(dz, rows, 16 * len(dz))[:, units:] == 0).all()

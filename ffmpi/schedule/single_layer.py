@@ -1,0 +1,234 @@
+"""Schedule `single-layer`: each rank owns a block of layers and trains it chapter by chapter (paper, Algorithm 1).
+
+Time is cut into slots. A chapter passes from rank to rank, one a slot, so that in a slot every rank trains a chapter of
+its own. Lessons reach a rank in one of two ways: as the activities of the layer before, streamed while that rank passes
+them on, into buffers for a whole chapter; or by computing them with the weights of all layers before, as in the paper.
+
+When the last layer has finished a chapter all ranks together pass the neutral inputs, the candidates for adaptive
+negatives and the held-out samples through the network as it was after that chapter: the ranks ahead have remembered
+their layers, so none of them waits. With `weights` only weights travel, and the last rank does all this alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from . import chapter as c
+from .pipeline import conclusion, sweep
+from .placement import Placement
+from .steps import (
+    Batch,
+    Choice,
+    Compose,
+    Drop,
+    Forget,
+    Forward,
+    Item,
+    Keep,
+    LinkId,
+    Record,
+    Remember,
+    Report,
+    Save,
+    State,
+    Steps,
+    Take,
+    Work,
+)
+from .traffic import Traffic
+
+
+class SingleLayer(Placement):
+    """Who owns what, and when each chapter begins."""
+
+    name = "single-layer"
+
+    def __init__(self, work: Work, first: int = 0) -> None:
+        super().__init__(work, first)
+        self.by_weights = work.exchange == "weights"
+        self.last = self.rank_of(work.layers - 1)  # the rank of the last layer
+        #: The slot in which each chapter begins on rank 0: its negatives must have been chosen in an earlier one.
+        self.begins: dict[int, int] = {}
+        for chapter in range(first, work.chapters):
+            begin = self.begins.get(chapter - 1, -1) + 1
+            if work.adaptive and chapter - work.adaptive.lag >= first:
+                begin = max(begin, self.begins[chapter - work.adaptive.lag] + self.last + 1)
+            self.begins[chapter] = begin
+
+    @property
+    def reader(self) -> int:
+        """The rank that reads out the network: the head's, or the last layer's."""
+        return self.last if self.head is None else self.head
+
+    @property
+    def chooser(self) -> int:
+        """The rank that chooses adaptive negatives."""
+        return self.reader if self.by_weights else super().chooser
+
+    def computed(self, rank: int) -> list[int]:
+        """Return the layers whose activities `rank` computes: with `weights` also those before its own."""
+        if not self.by_weights:
+            return self.layers(rank)
+        return list(range((self.layers(rank) or [self.work.layers - 1])[-1] + 1))
+
+    @cached_property
+    def links(self) -> list[LinkId]:
+        """The links of the sweeps, of the lessons or the weights, and of the negatives."""
+        work, links = self.work, [] if self.by_weights else list(self.flow)
+        for layer in range(work.layers):
+            source = self.rank_of(layer)
+            if self.by_weights:
+                # One is in use, and one may come for each slot that the target is behind.
+                links += [
+                    LinkId(source, to, "weights", layer, 1, to - source + 1) for to in range(source + 1, work.ranks)
+                ]
+            elif layer + 1 < work.layers and self.rank_of(layer + 1) != source:
+                room = len(work.lessons(0)) + work.depth
+                links.append(LinkId(source, self.rank_of(layer + 1), "lessons", layer, work.depth, room))
+        if work.adaptive:
+            told = range(self.last + 1) if self.by_weights else [0]
+            links += [LinkId(self.chooser, to, "negatives", 0, 1, 1) for to in told if to != self.chooser]
+        return links
+
+    def steps(self, rank: int) -> Steps:
+        """Yield what `rank` does to the end."""
+        traffic = Traffic(rank, self._items(rank))
+        starts = {begin: chapter for chapter, begin in self.begins.items()}
+        slots = max(starts, default=-self.last - 1) + self.last + 1
+        yield from traffic.open()
+        for slot in range(slots):
+            trained = starts.get(slot - rank) if rank <= self.last else None
+            ended = starts.get(slot - self.last)
+            if trained is not None:
+                yield from self._train(rank, traffic, trained)
+                if self._is_ahead(rank, trained):
+                    for layer in self.layers(rank):
+                        yield Remember(layer, trained)
+            if ended is not None:
+                yield from self._end(rank, traffic, ended)
+        yield from traffic.close()
+
+    def _is_ahead(self, rank: int, chapter: int) -> bool:
+        """Whether `rank` trains the next chapter before the last rank ends `chapter`."""
+        begin = self.begins.get(chapter + 1)
+        return begin is not None and rank <= self.last and begin + rank <= self.begins[chapter] + self.last
+
+    def _end(self, rank: int, traffic: Traffic, chapter: int) -> Steps:
+        """Yield what all ranks do when the last layer has been trained for `chapter`."""
+        work, ahead = self.work, self._is_ahead(rank, chapter)
+        copies = [link for link in traffic.items if link.cargo == "weights" and link.target == rank]
+        if self.by_weights and rank == self.reader > self.last:
+            for link in copies:
+                yield traffic.receive(link)
+        for epoch, batches in c.after(work, chapter):
+            if not self.by_weights:
+                yield from c.renew(work, chapter, batches)
+                conclude = conclusion(work, chapter, epoch)
+                yield from sweep(self, rank, batches, conclude, chapter=chapter if ahead else None)
+            elif rank == self.reader:
+                yield from c.sweep_alone(work, chapter, epoch, batches)
+        if rank == self.reader:
+            for link in copies:
+                yield from traffic.release(link)
+        for link in traffic.items:
+            if link.cargo == "negatives" and work.chosen_after(chapter) is not None:
+                yield from traffic.carry(link)
+        yield Report(chapter)
+        if rank == 0:
+            yield Record(chapter, tuple(range(work.ranks)))
+        if work.due(work.save_every, chapter):
+            yield Save(chapter, self.owners)
+        for layer in self.layers(rank) if ahead else ():
+            yield Forget(layer, chapter)
+
+    def _items(self, rank: int) -> dict[LinkId, Sequence[Item]]:
+        """Return all that will pass this rank's links but for the sweeps'."""
+        work, chapters = self.work, range(self.first, self.work.chapters)
+        items: dict[LinkId, Sequence[Item]] = {}
+        for link in self.links:
+            if rank not in (link.source, link.target):
+                continue
+            if link.cargo == "lessons":
+                items[link] = [batch for chapter in chapters for batch in work.lessons(chapter)]
+            elif link.cargo == "weights":
+                items[link] = [State(link.stage, chapter) for chapter in chapters]
+            elif link.cargo == "negatives":
+                chosen = [work.chosen_after(chapter) for chapter in chapters]
+                items[link] = [Choice(chapter) for chapter in chosen if chapter is not None]
+        return items
+
+    def _train(self, rank: int, traffic: Traffic, chapter: int) -> Steps:
+        """Yield the part of `chapter` that this rank's layers have."""
+        work, layers = self.work, self.layers(rank)
+        for link in traffic.items:
+            if link.cargo == "weights":
+                # The last weights have left before they change; those of the layers before are here.
+                yield traffic.reserve(link) if link.source == rank else traffic.receive(link)
+        lessons = _Lessons(self, rank, traffic, chapter)
+        for layer in layers:
+            yield from c.train(work, chapter, layer, lessons.bring)
+            for link in traffic.items:
+                if link.cargo == "weights" and link.source == rank and link.stage == layer:
+                    yield traffic.send(link)
+            if layer + 1 in layers or (lessons.out and not self.by_weights):
+                yield from c.pass_on(work, chapter, layer, lessons.bring_on, lessons.leave)
+            else:
+                for batch in work.lessons(chapter):
+                    yield from lessons.drop(layer, batch)
+        if rank != self.reader:
+            for link in traffic.items:
+                if link.cargo == "weights" and link.target == rank:
+                    yield from traffic.release(link)
+
+
+class _Lessons:
+    """How the lessons of a chapter come to the layers of a rank and leave them."""
+
+    def __init__(self, schedule: SingleLayer, rank: int, traffic: Traffic, chapter: int) -> None:
+        self.layers, self.traffic, self.by_weights = schedule.layers(rank), traffic, schedule.by_weights
+        self.places = {batch: place for place, batch in enumerate(schedule.work.lessons(chapter))}
+        links = [link for link in traffic.items if link.cargo == "lessons"]
+        self.into = next((link for link in links if link.target == rank), None)
+        self.out = next((link for link in links if link.source == rank), None)
+        self.met: set[Batch] = set()
+        self.released = 0
+
+    def bring(self, layer: int, batch: Batch) -> Steps:
+        """Bring a lesson to `layer`: composed, sent, computed by way of all layers before, or kept."""
+        first_time = batch not in self.met
+        if layer == 0 or layer > self.layers[0] or (self.by_weights and not first_time):
+            yield from c.kept(layer, batch)
+            return
+        self.met.add(batch)
+        if self.into:
+            move = self.traffic.receive if first_time else self.traffic.again
+            yield move(self.into, self.places[batch] - self.released)
+            return
+        yield Compose(batch)
+        for before in range(layer):
+            yield Forward(before, batch)
+        yield Keep(layer - 1, batch)
+        yield Take(layer - 1, batch)
+
+    def bring_on(self, layer: int, batch: Batch) -> Steps:
+        """Bring it once more, to be passed on."""
+        yield from self.bring(layer, batch)
+        if layer == self.layers[-1] and self.out:
+            yield self.traffic.reserve(self.out)
+
+    def leave(self, layer: int, batch: Batch) -> Steps:
+        """Keep or send what `layer` made of a lesson."""
+        if layer == self.layers[-1] and self.out:
+            yield self.traffic.send(self.out)
+        else:
+            yield Keep(layer, batch)
+        yield from self.drop(layer, batch)
+
+    def drop(self, layer: int, batch: Batch) -> Steps:
+        """Let go of what `layer` learnt from."""
+        if layer == self.layers[0] and self.into:
+            yield from self.traffic.release(self.into)
+            self.released += 1
+        elif layer > 0:
+            yield Drop(layer - 1, batch)

@@ -1,0 +1,69 @@
+"""Counts the messages on a rank's links, so that every step names its buffer."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from .steps import Again, Item, LinkId, Post, Receive, Reserve, Send, Steps
+
+
+class Traffic:
+    """One end of some links, and the items that will pass each of them, in order.
+
+    A link's buffers are used in turn: item n leaves slot n modulo depth and comes into slot n modulo room.
+    """
+
+    def __init__(self, rank: int, items: dict[LinkId, Sequence[Item]]) -> None:
+        self.rank, self.items = rank, items
+        self.done: dict[LinkId, int] = defaultdict(int)
+
+    def open(self) -> Steps:
+        """Post the first items of every incoming link."""
+        for link, items in self.items.items():
+            if link.target == self.rank:
+                for slot, item in enumerate(items[: link.room]):
+                    yield Post(link, slot, item)
+
+    def receive(self, link: LinkId, ahead: int = 0) -> Receive:
+        """Receive the next item, or one `ahead` of those that have been released."""
+        count = self.done[link] + ahead
+        return Receive(link, count % link.room, self.items[link][count])
+
+    def again(self, link: LinkId, ahead: int = 0) -> Again:
+        """Use an item that has been received and not been released."""
+        count = self.done[link] + ahead
+        return Again(link, count % link.room, self.items[link][count])
+
+    def release(self, link: LinkId) -> Steps:
+        """Offer the buffer of the oldest item received to one that is to come."""
+        count = self.done[link]
+        self.done[link] += 1
+        if count + link.room < len(self.items[link]):
+            yield Post(link, count % link.room, self.items[link][count + link.room])
+
+    def reserve(self, link: LinkId) -> Reserve:
+        """Make room for the next item to send."""
+        return Reserve(link, self.done[link] % link.depth)
+
+    def send(self, link: LinkId) -> Send:
+        """Send the next item."""
+        count = self.done[link]
+        self.done[link] += 1
+        return Send(link, count % link.depth, self.items[link][count])
+
+    def carry(self, link: LinkId) -> Steps:
+        """Send the next item, or at the other end receive it."""
+        if link.source == self.rank:
+            yield self.reserve(link)
+            yield self.send(link)
+        else:
+            yield self.receive(link)
+            yield from self.release(link)
+
+    def close(self) -> Steps:
+        """Wait until all that was sent has left."""
+        for link, items in self.items.items():
+            if link.source == self.rank:
+                for slot in range(min(link.depth, len(items))):
+                    yield Reserve(link, slot)

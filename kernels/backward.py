@@ -1,0 +1,56 @@
+"""From the error of a layer's classifier to the layer's own: the one backward step of the local-softmax rule."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .simd import LANES, fma, horizontal_sum, load, mul, splat, store, where_positive
+
+
+@njit(nogil=True, cache=True)
+def _transpose(d, classes, out):  # type: ignore[no-untyped-def]
+    """Write out[panel, k, lane] = d[class k of unit 16 panel + lane]."""
+    for panel in range(len(out)):
+        for lane in range(LANES):
+            for k in range(classes):
+                out[panel, k, lane] = d[k >> 4, panel * LANES + lane, k & 15]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def backward(error, classes, d, h, scale, divisor, eps, rows, dz):  # type: ignore[no-untyped-def]
+    """Write the derivative of the loss by the layer's values before its ReLU, see `reference.backward`.
+
+    Parameters
+    ----------
+    error : (class panels, pitch, 16) float32, the derivative by the logits, of which `classes` columns count
+    d : (class panels, units padded, 16) float32, the classifier's weights
+    h : (unit panels, pitch, 16) float32, the layer's activities
+    scale : (rows,) float32, their normalisation 1 / (r + eps) with r = sqrt(sum of squares / divisor)
+    divisor, eps : float32, see `row_scale`; a divisor of 0 says that the classifier reads h as it is
+    dz : like h, written
+    """
+    weights = np.empty((len(h), classes, LANES), np.float32)
+    _transpose(d, classes, weights)
+    pitch, out_pitch = h.shape[1], dz.shape[1]
+    for row in range(rows):
+        along = splat(np.float32(0.0))  # of the gradient, along h
+        for panel in range(len(h)):
+            gradient = splat(np.float32(0.0))
+            for k in range(classes):
+                gradient = fma(
+                    splat(error[k >> 4, row, k & 15]), load(weights, (panel * classes + k) * LANES), gradient
+                )
+            along = fma(gradient, load(h, (panel * pitch + row) * LANES), along)
+            store(dz, (panel * out_pitch + row) * LANES, gradient)
+        # a = h s: the norm's own derivative takes away what points along h.
+        s, back = scale[row], np.float32(0.0)
+        if divisor != np.float32(0.0):
+            norm = np.float32(1.0) / s - eps
+            if norm > np.float32(0.0):
+                back = -s * s * horizontal_sum(along) / (divisor * norm)
+        for panel in range(len(h)):
+            activity = load(h, (panel * pitch + row) * LANES)
+            index = (panel * out_pitch + row) * LANES
+            value = fma(activity, splat(back), mul(load(dz, index), splat(s)))
+            store(dz, index, where_positive(activity, value))

@@ -1,0 +1,107 @@
+"""The paper's chapter algorithm has one result, whichever schedule, exchange and number of ranks carry it out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import DIGITS, Run, Start, assert_same_bits
+
+pytestmark = pytest.mark.mpi
+
+ADAPTIVE = ["train.epochs=8", "train.chapters=8", "negatives.kind=adaptive"]
+CASES = {
+    "random": ["train.epochs=6", "train.chapters=3"],
+    "fixed": ["train.epochs=4", "negatives.kind=fixed", "train.shuffle=false", "optimizer.name=adam", "train.batch=37"],
+    "every epoch": ["train.epochs=6", "train.chapters=2", "negatives.redraw=epoch"],
+    "by softmax": [*ADAPTIVE, "negatives.lag=2"],
+    "by goodness": [*ADAPTIVE, "negatives.scores=goodness", "negatives.lag=3", "classify.goodness_every=3"],
+    "local softmax": ["train.epochs=6", "train.chapters=3", "rule.name=local-softmax", "optimizer.name=adam"],
+    "headless": ["train.epochs=3", 'classify.methods=["goodness"]'],
+}
+PLACES = [(2, "all-layers", ""), (3, "single-layer", "activations"), (2, "single-layer", "weights")]
+MORE = [(4, "all-layers", ""), (4, "single-layer", "activations"), (4, "single-layer", "weights")]
+
+
+def options(case: str, name: str, *more: str) -> list[str]:
+    """Return the command line of a case under schedule `name`; no layer is like another."""
+    settings = ["network.layers=[64,50,32]", *CASES[case], f"schedule.name={name}", *more]
+    return [part for setting in settings for part in ("--set", setting)]
+
+
+@pytest.fixture(scope="module")
+def references(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("references")
+
+
+@pytest.fixture
+def reference(references: Path, ffmpi: Run):
+    """Return the sequential run of a case, made once."""
+
+    def make(case: str) -> Path:
+        directory = references / case
+        if not directory.exists():
+            ffmpi(0, "train", DIGITS, "--run", directory, *options(case, "sequential"))
+        return directory
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("case", "ranks", "name", "exchange"),
+    [(case, *place) for case in CASES for place in PLACES] + [("by goodness", *place) for place in MORE],
+)
+def test_every_schedule_gives_the_sequential_bits(
+    case: str, ranks: int, name: str, exchange: str, reference, ffmpi: Run, tmp_path: Path
+) -> None:
+    more = [f"schedule.exchange={exchange}"] if exchange else []
+    if ranks == 4 and case == "by goodness":
+        more += ["schedule.depth=1"]
+    ffmpi(ranks, "train", DIGITS, "--run", tmp_path / "run", *options(case, name, *more))
+    assert_same_bits(reference(case), tmp_path / "run")
+
+
+def test_one_shard_is_all_layers(reference, ffmpi: Run, tmp_path: Path) -> None:
+    ffmpi(1, "train", DIGITS, "--run", tmp_path / "run", *options("random", "federated"))
+    assert_same_bits(reference("random"), tmp_path / "run")
+
+
+def test_shards_may_be_on_any_ranks(ffmpi: Run, tmp_path: Path) -> None:
+    shards = ["shards.count=3", "shards.by=class", "shards.sizes=[3, 1, 2]"]
+    for ranks in (1, 3):
+        ffmpi(ranks, "train", DIGITS, "--run", tmp_path / str(ranks), *options("random", "federated", *shards))
+    assert_same_bits(tmp_path / "1", tmp_path / "3")
+
+
+@pytest.mark.parametrize(
+    ("case", "before", "after"),
+    [
+        ("by softmax", (2, "all-layers"), 3),
+        ("by goodness", (3, "single-layer"), 2),
+        ("local softmax", (2, "single-layer"), 3),
+        ("random", (2, "federated"), 1),
+    ],
+)
+def test_same_bits_after_kill_and_resume(
+    case: str, before: tuple[int, str], after: int, start: Start, ffmpi: Run, tmp_path: Path
+) -> None:
+    ranks, name = before
+    more = ["train.epochs=24", "train.chapters=12", "network.layers=[128,100,64]"]
+    if name == "federated":
+        more += ["shards.count=2"]
+    ffmpi(1, "train", DIGITS, "--run", tmp_path / "whole", *options(case, name, *more))
+    directory = tmp_path / "run"
+    job = start(ranks, "-m", "ffmpi", "train", DIGITS, "--run", directory, *options(case, name, *more))
+    deadline = time.monotonic() + 60
+    while not (directory / "checkpoint.h5").exists():
+        assert time.monotonic() < deadline and job.process.poll() is None
+        time.sleep(0.002)
+    os.kill(job.rank_pid(ranks - 1), signal.SIGKILL)
+    assert job.wait().returncode != 0
+    ffmpi(after, "resume", directory)
+    assert_same_bits(tmp_path / "whole", directory)
+    assert len((directory / "metrics.jsonl").read_text().splitlines()) == 12
