@@ -88,6 +88,17 @@ def info(path: str | None, as_json: bool) -> None:
 
 
 @app.command()
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print a Markdown table.")
+@as_json
+def table(runs: tuple[str, ...], as_markdown: bool, as_json: bool) -> None:
+    """Put the finished runs in the directories RUNS beside the results of the paper's tables."""
+    from . import table as command
+
+    command.table(list(runs), as_json, as_markdown)
+
+
+@app.command()
 @click.argument("name", required=False)
 @click.argument("path", required=False)
 @click.option("--download", is_flag=True, help="Fetch the public files into PATH first.")

@@ -141,7 +141,9 @@ class Progress:
                 f"{numbers['peak_bytes'] / MB:.0f} MB",
                 f"{(numbers['owned_bytes'] + ALLOWANCE) / MB:.0f} MB",
             )
-        self.console.print(table, width=None if self.console.is_terminal else 120)
+        if not self.console.is_terminal:
+            self.console.width = 120
+        self.console.print(table)
         accuracy = ", ".join(f"{value:.2f} % by {method}" for method, value in self._last["accuracy"].items())
         self._say(f"held-out accuracy {accuracy}; {self._seconds:.1f} s of training; {directory.checkpoint}")
 

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from importlib.metadata import version
@@ -23,6 +24,7 @@ def environment() -> dict[str, Any]:
     names = ("SLURM_JOB_ID", "SLURM_JOB_NODELIST", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
     return {
         "ffmpi": __version__,
+        "commit": _commit(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
         "host": platform.node(),
@@ -32,6 +34,18 @@ def environment() -> dict[str, Any]:
         "command": sys.argv,
         "variables": {name: os.environ[name] for name in names if name in os.environ},
     }
+
+
+def _commit() -> str | None:
+    """Return the commit this code is at, if it runs from a Git working copy."""
+    here = Path(__file__).resolve().parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    inside = (here.parent / ".git").exists() and done.returncode == 0
+    return done.stdout.strip() if inside else None
 
 
 def _processor() -> str:

@@ -25,10 +25,11 @@ class AllLayers:
         self.work, self.first = work, first
         self.stages = range(work.stages)
         useful = min(work.stages, work.chapters)
+        more = "" if work.stages <= work.chapters else ", or raise train.chapters"
         if work.ranks > useful:
             raise UserError(
                 f"{work.ranks} ranks for {work.chapters} chapters of {work.stages} layers and classifiers: schedule "
-                f"'all-layers' can use at most {useful}; start {useful} ranks or fewer, or raise train.chapters"
+                f"'all-layers' can use at most {useful}; start {useful} ranks or fewer{more}"
             )
         if len(work.batches) > 1 and len(work.batches) % work.ranks:
             raise UserError(
@@ -51,10 +52,8 @@ class AllLayers:
     @property
     def bound(self) -> float:
         """The speed-up over one rank that chapters and stages allow."""
-        costs, ranks = self.work.costs, self.work.ranks
-        rounds = -(-self.work.chapters // ranks)
-        # Rank 0 does its rounds without waiting if no stage is longer than a round's share.
-        return min(ranks, sum(costs) / max(costs)) * self.work.chapters / (rounds * ranks)
+        costs, rounds = self.work.costs, -(-self.work.chapters // self.work.ranks)
+        return min(self.work.chapters / rounds, sum(costs) / max(costs))
 
     def rank_of(self, chapter: int) -> int:
         """Return the rank that trains `chapter`."""
@@ -87,7 +86,7 @@ class AllLayers:
                 # Rank 0 saves its own chapters: nobody has to wait, but up to `ranks` chapters lie between.
                 if chapter + 1 < self.work.chapters and any(
                     self.work.due(self.work.save_every, done)
-                    for done in range(chapter - self.work.ranks + 1, chapter + 1)
+                    for done in range(max(self.first, chapter - self.work.ranks + 1), chapter + 1)
                 ):
                     yield from choices.hear(chapter)
                     yield Save(chapter, (0,) * self.work.stages)

@@ -102,9 +102,10 @@ class SingleLayer(Placement):
             ended = starts.get(slot - self.last)
             if trained is not None:
                 yield from self._train(rank, traffic, trained)
-                if self._is_ahead(rank, trained):
-                    for layer in self.layers(rank):
-                        yield Remember(layer, trained)
+                for layer in self._remembered(rank, trained):
+                    yield Remember(layer, trained)
+                if rank < self.last:
+                    yield Report(trained)
             if ended is not None:
                 yield from self._end(rank, traffic, ended)
         yield from traffic.close()
@@ -113,6 +114,11 @@ class SingleLayer(Placement):
         """Whether `rank` trains the next chapter before the last rank ends `chapter`."""
         begin = self.begins.get(chapter + 1)
         return begin is not None and rank <= self.last and begin + rank <= self.begins[chapter] + self.last
+
+    def _remembered(self, rank: int, chapter: int) -> list[int]:
+        """Return the layers of `rank` that are needed as they were after `chapter` when they have changed."""
+        needed = not self.by_weights or self.work.due(self.work.save_every, chapter)
+        return self.layers(rank) if needed and self._is_ahead(rank, chapter) else []
 
     def _end(self, rank: int, traffic: Traffic, chapter: int) -> Steps:
         """Yield what all ranks do when the last layer has been trained for `chapter`."""
@@ -134,12 +140,13 @@ class SingleLayer(Placement):
         for link in traffic.items:
             if link.cargo == "negatives" and work.chosen_after(chapter) is not None:
                 yield from traffic.carry(link)
-        yield Report(chapter)
+        if rank >= self.last:
+            yield Report(chapter)
         if rank == 0:
             yield Record(chapter, tuple(range(work.ranks)))
         if work.due(work.save_every, chapter):
             yield Save(chapter, self.owners)
-        for layer in self.layers(rank) if ahead else ():
+        for layer in self._remembered(rank, chapter):
             yield Forget(layer, chapter)
 
     def _items(self, rank: int) -> dict[LinkId, Sequence[Item]]:

@@ -1,266 +1,427 @@
 """Runs the steps of all ranks without MPI, under the strictest semantics that MPI allows.
 
-A Send completes only when its message has met a posted buffer; the messages of a link meet its buffers in order; Report
-and Save wait for every rank. Waiting is all that couples ranks, and what a rank waits for never goes away, so the order
-in which the ranks are run here does not matter: if one order ends, all do.
+A Send completes only when its message has met a posted buffer; the messages of a link meet its buffers in order; Save
+waits for every rank that takes part. Waiting is all that couples ranks, and what a rank waits for never goes away, so
+the order in which the ranks are run here does not matter: if one order ends, all do.
 
-Every buffer remembers what is in it: which layer's output, for which batch, computed with which versions of the
-weights. A posted buffer holds nothing, since the message may arrive at any moment. Whatever a rank reads must be what
-its step names; whatever it writes must not be under way.
+Every buffer remembers what is in it: which layer's output, for which batch, drawn when, computed with which versions of
+the weights. A posted buffer holds nothing, since the message may arrive at any moment. Whatever a rank reads must be
+what its step names; whatever it writes must not be under way.
+
+A stage's version is the number of its updates. That says which state it is: every update is recorded with the version
+it began from, and a test expects each of them once.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from ffmpi import config
-from ffmpi.schedule import Placement, Work, steps_of
+from ffmpi.schedule import Schedule, Work
 from ffmpi.schedule import steps as s
+
+Programs = list[list[s.Step]]
 
 
 class Fault(AssertionError):
     """What must not happen, happened."""
 
 
-def ensure(condition: object, step: s.Step, reason: str) -> None:
+def ensure(condition: object, step: s.Step, reason: str, *found: object) -> None:
     if not condition:
-        raise Fault(f"{step}: {reason}")
+        raise Fault(f"{step}: {reason}" + "".join(f" {thing}" for thing in found))
 
 
-@dataclass(frozen=True)
+def version_after(work: Work, chapter: int) -> int:
+    """Return how many updates every stage has had after `chapter`."""
+    return work.epochs_per_chapter * sum(work.batches[c % len(work.batches)] for c in range(chapter + 1))
+
+
+@dataclass(frozen=True, slots=True)
 class Content:
-    """What a layer (-1: the input) put out for a batch.
+    """What a layer (-1: the input) put out for a batch, with the versions that each layer up to this one had.
 
-    With the epoch of its order and labels, and the updates that each layer up to this one had seen.
+    Training samples come in the order, with the labels and with the negatives of the Renew they were composed under.
     """
 
     layer: int
     batch: s.Batch
-    renewed: int
+    drawn: s.Renew | None
     versions: tuple[int, ...] = ()
 
 
-@dataclass
+@dataclass(slots=True)
 class Buffer:
-    content: Content | None = None
+    content: Any = None  # a Content, or the version of a state
+    item: s.Item | None = None  # what has arrived
     state: str = "idle"  # or posted, arrived, sending, sent
 
-    def write(self, content: Content, step: s.Step) -> None:
-        ensure(self.state == "idle", step, f"writes a buffer that is {self.state}")
-        self.content = content
-
     def read(self, layer: int, batch: s.Batch, step: s.Step) -> Content:
-        ensure(self.state in ("idle", "sending", "sent"), step, f"reads a buffer that is {self.state}")
-        found = self.content
-        ensure(found and (found.layer, found.batch) == (layer, batch), step, f"layer {layer}: finds {found}")
+        ensure(self.state in ("idle", "sending", "sent"), step, "reads a buffer that is", self.state)
+        found: Content | None = self.content
+        ensure(found and (found.layer, found.batch) == (layer, batch), step, "finds", found)
         assert found is not None
         return found
 
 
+class Outputs:
+    """Where each layer's output is to be read, and where its next one goes: its own buffer, or for once a link's."""
+
+    def __init__(self, layers: list[int]) -> None:
+        self.own = {layer: Buffer() for layer in layers}
+        self.current = dict(self.own)
+        self.reserved: dict[int, Buffer] = {}
+
+    def write(self, content: Content, step: s.Step) -> None:
+        buffer = self.reserved.pop(content.layer, None) or self.own.get(content.layer)
+        ensure(buffer, step, "has nowhere to write")
+        assert buffer is not None
+        ensure(buffer.state == "idle", step, "writes a buffer that is", buffer.state)
+        buffer.content = content
+        self.current[content.layer] = buffer
+
+    def read(self, layer: int, batch: s.Batch, step: s.Step) -> Content:
+        ensure(layer in self.current, step, "this rank has no outputs of layer", layer)
+        return self.current[layer].read(layer, batch, step)
+
+
 @dataclass
 class Outcome:
-    """What happened, in order: each layer's updates, what the head learnt and scored, and where all ranks met.
+    """What happened. Updates and what the head learnt in order; choices and scores, made on many ranks, counted.
 
-    updates, layer by layer : (batch, epoch, epoch of the order, versions read)
-    learnt : (batch, epoch, epoch of the order, versions read of each layer)
-    scored : (batch, versions read, the head's version)
+    updates, layer by layer : (batch, epoch, drawn, versions read)
+    learnt : (batch, epoch, drawn, versions read of each layer, the head's version)
+    chosen : (for chapter, batch, drawn, versions read of each layer, the head's version or -1)
+    scored : (chapter, batch, versions read of each layer, the head's version or -1)
     """
 
     updates: dict[int, list[Any]] = field(default_factory=lambda: defaultdict(list))
     learnt: list[Any] = field(default_factory=list)
-    scored: list[Any] = field(default_factory=list)
-    met: list[s.Step] = field(default_factory=list)
-    messages: int = 0
+    chosen: Counter[Any] = field(default_factory=Counter)
+    scored: Counter[Any] = field(default_factory=Counter)
+    recorded: list[int] = field(default_factory=list)
+    saved: list[int] = field(default_factory=list)
+    messages: Counter[s.Cargo] = field(default_factory=Counter, compare=False)
 
 
-class Link:
-    """Messages and posted buffers of one link that have not met."""
+class World:
+    """What the ranks share: messages and posted buffers that have not met, reports, and who waits at a Save."""
 
-    def __init__(self) -> None:
-        self.sent: deque[tuple[s.Send, Buffer]] = deque()
-        self.posted: deque[tuple[s.Post, Buffer]] = deque()
+    def __init__(self, schedule: Schedule, first: int) -> None:
+        self.schedule, self.first, self.work, self.outcome = schedule, first, schedule.work, Outcome()
+        self.sent: dict[s.LinkId, deque[Any]] = {link: deque() for link in schedule.links}
+        self.posted: dict[s.LinkId, deque[Any]] = {link: deque() for link in schedule.links}
+        self.reports: dict[int, deque[int]] = defaultdict(deque)  # each rank's, by chapter
+        self.saving: dict[s.Save, set[int]] = defaultdict(set)
 
-    def match(self) -> int:
-        count = 0
-        while self.sent and self.posted:
-            (send, source), (post, target) = self.sent.popleft(), self.posted.popleft()
-            ensure(send.batch == post.batch, send, f"meets {post}")
-            target.content, target.state, source.state = source.content, "arrived", "sent"
-            count += 1
-        return count
+    def meet(self, link: s.LinkId) -> None:
+        sent, posted = self.sent[link], self.posted[link]
+        while sent and posted:
+            (send, source), (post, target) = sent.popleft(), posted.popleft()
+            ensure(send.item == post.item, send, "meets", post)
+            target.content, target.item, target.state, source.state = source.content, send.item, "arrived", "sent"
+            self.outcome.messages[link.cargo] += 1
 
 
 class Rank:
-    """One rank: its steps, its buffers, and how often its layers were updated."""
+    """One rank: its steps, buffers and states. The method for a kind of step returns False while it has to wait."""
 
-    def __init__(self, placement: Placement, rank: int, steps: Iterable[s.Step], links: Any, outcome: Outcome) -> None:
-        work = placement.work
-        self.work, self.rank, self.links, self.outcome = work, rank, links, outcome
-        self.steps = deque(steps)
-        self.held = {layer: Buffer() for layer in placement.layers(rank)}
-        if 0 in self.held:
-            self.held[-1] = Buffer()
-        self.collected: dict[int, Buffer] = {}
-        if placement.head == rank:
-            self.collected = {layer: Buffer() for layer in work.head_layers if layer in self.held}
-        self.slots: dict[tuple[s.LinkId, int], Buffer] = defaultdict(Buffer)
-        self.versions: dict[int, int] = {layer: 0 for layer in placement.layers(rank)}
-        self.head = 0
-        self.renewed = -1
-
-    def slot(self, step: Any, end: str) -> Buffer:
-        link = step.link
-        ensure(getattr(link, end) == self.rank, step, f"on rank {self.rank}")
-        ensure(0 <= step.slot < link.depth, step, "no such slot")
-        return self.slots[link, step.slot]
+    def __init__(self, world: World, rank: int, steps: list[s.Step]) -> None:
+        self.schedule, self.work, self.world, self.outcome = world.schedule, world.work, world, world.outcome
+        self.rank, self.steps, self.head = rank, deque(steps), self.work.layers
+        layers, stages = self.schedule.computed(rank), self.schedule.trained(rank)
+        self.outputs = Outputs([-1, *layers] if 0 in layers else layers)
+        self.neutral = Outputs([k for k in layers if k in self.work.head_layers] if self.head in stages else [])
+        #: Versions of the stages that it trains, None while one may be coming; of others what they sent.
+        self.live: dict[int, int | None] = dict.fromkeys(stages, version_after(self.work, world.first - 1))
+        self.copies: dict[int, Buffer] = {layer: Buffer() for layer in layers if layer not in stages}
+        self.buffers = {
+            link: [Buffer() for _ in range(link.depth if link.source == rank else link.room)]
+            for link in self.schedule.links
+            if rank in (link.source, link.target)
+        }
+        self.kept: dict[tuple[int, s.Batch], Buffer] = {}
+        self.remembered: dict[tuple[int, int], int] = {}
+        self.renewed: s.Renew | None = None
+        self.learnt: s.Batch | None = None  # what the head has the scores of
+        self.measured: set[int] = set()  # chapters
+        lag = self.work.adaptive.lag if self.work.adaptive else 0
+        self.known = set(range(lag, world.first + lag))  # chapters whose negatives are, at first from a checkpoint
+        self.choosing: dict[int, set[s.Batch]] = defaultdict(set)
 
     def run(self) -> bool:
         """Go on until a step has to wait; return whether anything was done."""
         before = len(self.steps)
-        while self.steps and getattr(self, type(self.steps[0]).__name__.lower())(self.steps[0]):
+        while self.steps and getattr(self, type(self.steps[0]).__name__.lower())(self.steps[0]) is not False:
             self.steps.popleft()
         return len(self.steps) < before
 
-    def renew(self, step: s.Renew) -> bool:
-        self.renewed = step.epoch
-        return True
+    def end(self) -> None:
+        """Make sure that nothing is left."""
+        busy = {link: buffers for link, buffers in self.buffers.items() if any(b.state != "idle" for b in buffers)}
+        for left in (busy, self.kept, self.remembered, self.measured):
+            if left:
+                raise Fault(f"rank {self.rank} ends with {left}")
 
-    def compose(self, step: s.Compose) -> bool:
-        self.held[-1].write(Content(-1, step.batch, self.renewed), step)
-        return True
+    # -- Batches ------------------------------------------------------------------------------------------------------
+    def renew(self, step: s.Renew) -> None:
+        ensure(step.shard in self.schedule.shards(self.rank), step, "not a shard of rank", self.rank)
+        self.renewed = step
 
-    def post(self, step: s.Post) -> bool:
-        buffer = self.slot(step, "target")
-        ensure(buffer.state == "idle", step, f"posts a buffer that is {buffer.state}")
+    def compose(self, step: s.Compose) -> None:
+        drawn, adaptive = None if step.batch.stream in s.HELD_OUT else self.renewed, self.work.adaptive
+        if adaptive and step.batch.stream in ("lesson", "train"):
+            assert drawn is not None
+            chosen_after = drawn.chapter - adaptive.lag
+            if chosen_after >= 0:
+                ensure(drawn.chapter in self.known, step, "not known are the negatives of chapter", drawn.chapter)
+                same = self.work.shard_of(chosen_after) == drawn.shard
+                ensure(same, step, "the negatives were chosen for the samples of another shard")
+        self.outputs.write(Content(-1, step.batch, drawn), step)
+
+    def labelled(self, contents: list[Content], step: s.Step) -> tuple[tuple[int, ...], ...]:
+        """Return the versions in `contents`, which must come in the order that the rank has the labels of."""
+        for content in contents:
+            ensure(content.drawn == self.renewed is not None, step, "has the labels of", self.renewed, content)
+        return tuple(content.versions for content in contents)
+
+    def keep(self, step: s.Keep) -> None:
+        ensure((step.layer, step.batch) not in self.kept, step, "is kept already")
+        self.outputs.read(step.layer, step.batch, step)
+        buffer = self.outputs.current[step.layer]
+        ensure(buffer is self.outputs.own[step.layer], step, "keeps what lies in a link's buffer")
+        self.kept[step.layer, step.batch] = buffer
+        self.outputs.own[step.layer] = self.outputs.current[step.layer] = Buffer()
+
+    def take(self, step: s.Take) -> None:
+        ensure((step.layer, step.batch) in self.kept, step, "is not kept")
+        self.outputs.current[step.layer] = self.kept[step.layer, step.batch]
+
+    def drop(self, step: s.Drop) -> None:
+        ensure((step.layer, step.batch) in self.kept, step, "is not kept")
+        self.kept.pop((step.layer, step.batch)).content = None
+
+    # -- Links --------------------------------------------------------------------------------------------------------
+    def buffer(self, step: s.Post | s.Receive | s.Again | s.Reserve | s.Send) -> Buffer:
+        end = step.link.source if isinstance(step, s.Reserve | s.Send) else step.link.target
+        ensure(step.link in self.buffers and end == self.rank, step, "no such link on rank", self.rank)
+        ensure(0 <= step.slot < len(self.buffers[step.link]), step, "no such slot")
+        return self.buffers[step.link][step.slot]
+
+    def post(self, step: s.Post) -> None:
+        buffer = self.buffer(step)
+        ensure(buffer.state == "idle", step, "posts a buffer that is", buffer.state)
+        if step.link.cargo == "state":
+            self.change(step.link.stage, None, step)
         buffer.state, buffer.content = "posted", None
-        self.links[step.link].posted.append((step, buffer))
-        self.outcome.messages += self.links[step.link].match()
-        return True
+        self.world.posted[step.link].append((step, buffer))
+        self.world.meet(step.link)
 
     def receive(self, step: s.Receive) -> bool:
-        buffer = self.slot(step, "target")
-        ensure(buffer.state in ("posted", "arrived"), step, f"waits for a buffer that is {buffer.state}")
+        buffer = self.buffer(step)
+        ensure(buffer.state in ("posted", "arrived"), step, "waits for a buffer that is", buffer.state)
         if buffer.state == "posted":
             return False
         buffer.state = "idle"
-        buffer.read(step.link.layer, step.batch, step)
-        (self.collected if step.link.neutral else self.held)[step.link.layer] = buffer
+        self.again(step)
         return True
 
+    def again(self, step: s.Receive | s.Again) -> None:
+        buffer, link = self.buffer(step), step.link
+        ensure(buffer.state == "idle" and buffer.item == step.item, step, "finds", buffer)
+        if isinstance(step.item, s.Batch):
+            buffer.read(link.stage, step.item, step)
+            (self.neutral if link.cargo == "neutral" else self.outputs).current[link.stage] = buffer
+        elif isinstance(step.item, s.Choice):
+            self.known.add(step.item.chapter)
+        elif link.cargo == "state":
+            self.live[link.stage] = buffer.content
+        else:
+            self.copies[link.stage] = buffer
+
     def reserve(self, step: s.Reserve) -> bool:
-        buffer = self.slot(step, "source")
+        buffer, cargo = self.buffer(step), step.link.cargo
         if buffer.state == "sending":
             return False
         buffer.state = "idle"
-        (self.collected if step.link.neutral else self.held)[step.link.layer] = buffer
+        if cargo in ("activations", "lessons", "neutral"):
+            (self.neutral if cargo == "neutral" else self.outputs).reserved[step.link.stage] = buffer
         return True
 
-    def send(self, step: s.Send) -> bool:
-        buffer = self.slot(step, "source")
-        ensure(buffer.state == "idle", step, f"sends a buffer that is {buffer.state}")
-        buffer.read(step.link.layer, step.batch, step)
-        buffer.state = "sending"
-        self.links[step.link].sent.append((step, buffer))
-        self.outcome.messages += self.links[step.link].match()
-        return True
-
-    def forward(self, step: s.Forward) -> bool:
-        ensure(step.layer in self.versions, step, f"is not of rank {self.rank}")
-        a = self.held[step.layer - 1].read(step.layer - 1, step.batch, step)
-        versions = (*a.versions, self.versions[step.layer])
-        self.held[step.layer].write(Content(step.layer, step.batch, a.renewed, versions), step)
-        return True
-
-    def update(self, step: s.Update) -> bool:
-        a = self.held[step.layer - 1].read(step.layer - 1, step.batch, step)
-        out = self.held[step.layer].read(step.layer, step.batch, step)
-        ensure(out.versions == (*a.versions, self.versions[step.layer]), step, "learns from older activities")
-        self.versions[step.layer] += 1
-        self.outcome.updates[step.layer].append((step.batch, step.epoch, out.renewed, out.versions))
-        return True
-
-    def collect(self, step: s.Collect) -> bool:
-        content = self.held[step.layer].read(step.layer, step.batch, step)
-        self.collected[step.layer].write(content, step)
-        return True
-
-    def inputs_of_head(self, step: s.Learn | s.Score) -> list[Content]:
-        return [self.collected[layer].read(layer, step.batch, step) for layer in self.work.head_layers]
-
-    def learn(self, step: s.Learn) -> bool:
-        found = self.inputs_of_head(step)
-        ensure({content.renewed for content in found} == {self.renewed}, step, "has the labels of another epoch")
-        self.head += 1
-        versions = tuple(content.versions for content in found)
-        self.outcome.learnt.append((step.batch, step.epoch, self.renewed, versions))
-        return True
-
-    def score(self, step: s.Score) -> bool:
-        if step.batch.stream == "softmax":
-            versions = tuple(content.versions for content in self.inputs_of_head(step))
-            self.outcome.scored.append((step.batch, versions, self.head))
+    def send(self, step: s.Send) -> None:
+        buffer, stage = self.buffer(step), step.link.stage
+        ensure(buffer.state == "idle", step, "sends a buffer that is", buffer.state)
+        if isinstance(step.item, s.Batch):
+            buffer.read(stage, step.item, step)
+        elif isinstance(step.item, s.State):
+            ensure(step.item.stage == stage, step, "is of another stage")
+            buffer.content = self.state_after(step.item.chapter, stage, step)
         else:
-            last = self.work.layers - 1
-            self.outcome.scored.append((step.batch, (self.held[last].read(last, step.batch, step).versions,), None))
+            ensure(step.item.chapter in self.known, step, "not all of it is known")
+        buffer.state = "sending"
+        self.world.sent[step.link].append((step, buffer))
+        self.world.meet(step.link)
+
+    # -- States -------------------------------------------------------------------------------------------------------
+    def state(self, stage: int, step: s.Step, chapter: int | None = None) -> int:
+        """Return the version of a stage that is to be used, as it is now or was after `chapter`."""
+        if chapter is not None:
+            version = self.remembered.get((stage, chapter))
+        else:
+            version = self.copies[stage].content if stage in self.copies else self.live.get(stage)
+        ensure(version is not None, step, "has no such state on rank", self.rank)
+        return version  # type: ignore[return-value]
+
+    def state_after(self, chapter: int, stage: int, step: s.Step, remembered: bool = False) -> int:
+        """Return the version of a stage, now or as it is remembered, which must be the one after `chapter`."""
+        version = self.state(stage, step, chapter if remembered else None)
+        ensure(version == version_after(self.work, chapter), step, "number of updates so far:", version)
+        return version
+
+    def change(self, stage: int, version: int | None, step: s.Step) -> None:
+        ensure(stage in self.live, step, "does not train stage", stage)
+        for link, buffers in self.buffers.items():
+            if link.cargo in ("state", "weights") and (link.source, link.stage) == (self.rank, stage):
+                ensure(all(buffer.state == "idle" for buffer in buffers), step, "changes what leaves by", link)
+        self.live[stage] = version
+
+    def remember(self, step: s.Remember) -> None:
+        ensure((step.stage, step.chapter) not in self.remembered, step, "is remembered already")
+        self.remembered[step.stage, step.chapter] = self.state_after(step.chapter, step.stage, step)
+
+    def forget(self, step: s.Forget) -> None:
+        ensure((step.stage, step.chapter) in self.remembered, step, "is not remembered")
+        del self.remembered[step.stage, step.chapter]
+
+    # -- Layers and head ----------------------------------------------------------------------------------------------
+    def forward(self, step: s.Forward) -> None:
+        a = self.outputs.read(step.layer - 1, step.batch, step)
+        versions = (*a.versions, self.state(step.layer, step, step.chapter))
+        self.outputs.write(Content(step.layer, step.batch, a.drawn, versions), step)
+
+    def update(self, step: s.Update) -> None:
+        a = self.outputs.read(step.layer - 1, step.batch, step)
+        out = self.outputs.read(step.layer, step.batch, step)
+        version = self.state(step.layer, step)
+        ensure(out == Content(step.layer, a.batch, a.drawn, (*a.versions, version)), step, "learns from", out)
+        self.labelled([out], step)
+        assert out.drawn is not None
+        self.change(step.layer, version + 1, step)
+        self.outcome.updates[step.layer].append((step.batch, step.epoch, out.drawn, out.versions))
+        self.measured.add(out.drawn.chapter)
+
+    def collect(self, step: s.Collect) -> None:
+        self.neutral.write(self.outputs.read(step.layer, step.batch, step), step)
+
+    def read_out(self, step: s.Learn | s.Score | s.Choose, by_head: bool) -> tuple[list[Content], int]:
+        """Return what the head reads, and its version; or what the last layer put out."""
+        if by_head:
+            found = [self.neutral.read(layer, step.batch, step) for layer in self.work.head_layers]
+            return found, self.state(self.head, step)
+        return [self.outputs.read(self.work.layers - 1, step.batch, step)], -1
+
+    def learn(self, step: s.Learn) -> None:
+        found, version = self.read_out(step, by_head=True)
+        versions = self.labelled(found, step)
+        assert self.renewed is not None
+        self.change(self.head, version + 1, step)
+        self.outcome.learnt.append((step.batch, step.epoch, self.renewed, versions, version))
+        self.learnt = step.batch
+        self.measured.add(self.renewed.chapter)
+
+    def choose(self, step: s.Choose) -> None:
+        adaptive, drawn = self.work.adaptive, self.renewed
+        assert adaptive is not None and drawn is not None
+        by_head = adaptive.scores == "softmax"
+        ensure(not by_head or self.learnt == step.batch, step, "the head has the scores of", self.learnt)
+        found, version = self.read_out(step, by_head)
+        self.outcome.chosen[step.chapter, step.batch, drawn, self.labelled(found, step), version] += 1
+        self.choosing[step.chapter].add(step.batch)
+        of_shard = self.work.batches if by_head else self.work.candidate_batches
+        if len(self.choosing[step.chapter]) == of_shard[drawn.shard]:
+            self.known.add(step.chapter)
+
+    def score(self, step: s.Score) -> None:
+        assert self.renewed is not None  # it says of which chapter this is a measurement
+        found, version = self.read_out(step, step.batch.stream == "softmax")
+        versions = tuple(content.versions for content in found)
+        self.outcome.scored[self.renewed.chapter, step.batch, versions, version] += 1
+        self.learnt = None
+        self.measured.add(self.renewed.chapter)
+
+    # -- Bringing together --------------------------------------------------------------------------------------------
+    def report(self, step: s.Report) -> None:
+        ensure(not self.kept, step, "still kept are", *self.kept)
+        ensure(self.measured <= {step.chapter}, step, "measured were chapters", self.measured)
+        self.world.reports[self.rank].append(step.chapter)
+        self.measured.clear()
+
+    def record(self, step: s.Record) -> bool:
+        recorded, reports = self.outcome.recorded, [self.world.reports[rank] for rank in step.ranks]
+        ensure(self.rank == 0 and step.chapter == self.world.first + len(recorded), step, "recorded are", recorded)
+        if not all(reports):
+            return False
+        found = [report.popleft() for report in reports]
+        ensure(set(found) == {step.chapter}, step, "finds the reports of", found)
+        recorded.append(step.chapter)
         return True
 
-    def report(self, step: s.Report | s.Save) -> bool:
-        busy = {slot: buffer.state for slot, buffer in self.slots.items() if buffer.state != "idle"}
-        ensure(not busy, step, f"while slots are not idle: {busy}")
-        return False  # goes on when all ranks are here
+    def save(self, step: s.Save) -> bool:
+        """Wait for all owners; a checkpoint has their states and what a resumed run cannot choose again."""
+        ranks, here = {0, *step.owners}, self.world.saving[step]
+        ensure(self.rank in ranks and len(step.owners) == self.work.stages, step, "on rank", self.rank)
+        ensure(not self.kept, step, "still kept are", *self.kept)
+        for stage, owner in enumerate(step.owners):
+            if owner == self.rank:
+                self.state_after(step.chapter, stage, step, remembered=(stage, step.chapter) in self.remembered)
+        if self.rank == 0 and self.rank not in here:
+            ensure(self.outcome.recorded[-1:] == [step.chapter], step, "recorded are", self.outcome.recorded)
+            lag = self.work.adaptive.lag if self.work.adaptive else 0
+            needed = set(range(max(lag, step.chapter + 1), min(step.chapter + lag + 1, self.work.chapters)))
+            ensure(needed <= self.known, step, "rank 0 does not know the negatives of", needed - self.known)
+            self.outcome.saved.append(step.chapter)
+        here.add(self.rank)
+        return here == ranks
 
-    save = report
 
-
-def simulate(work: Work, programs: list[list[s.Step]]) -> Outcome:
-    """Run the steps of all ranks to the end; raise Fault for a deadlock or for anything else that is wrong."""
-    placement, outcome = Placement(work), Outcome()
-    links: dict[s.LinkId, Link] = defaultdict(Link)
-    ranks = [Rank(placement, rank, steps, links, outcome) for rank, steps in enumerate(programs)]
+def simulate(schedule: Schedule, programs: Programs, first: int = 0) -> Outcome:
+    """Run the steps of all ranks, from chapter `first` to the end; Fault for a deadlock or for anything else wrong."""
+    world = World(schedule, first)
+    ranks = [Rank(world, rank, steps) for rank, steps in enumerate(programs)]
     while any(rank.steps for rank in ranks):
-        if any([rank.run() for rank in ranks]):
-            continue
-        waiting = [rank.steps[0] if rank.steps else None for rank in ranks]
-        first = waiting[0]
-        if not isinstance(first, s.Report | s.Save) or any(step != first for step in waiting):
-            raise Fault(f"deadlock: the ranks wait at {waiting}")
-        outcome.met.append(first)
-        for rank in ranks:
-            rank.steps.popleft()
-    left = [link for link, ends in links.items() if ends.sent or ends.posted]
-    if left:
-        raise Fault(f"messages that were never received, or buffers never filled: {left}")
-    return outcome
+        if not any([rank.run() for rank in ranks]):
+            raise Fault(f"deadlock: the ranks wait at {[rank.steps[0] if rank.steps else None for rank in ranks]}")
+    for rank in ranks:
+        rank.end()
+    left = [link for link in world.sent if world.sent[link] or world.posted[link]]
+    if left or any(world.reports.values()):
+        raise Fault(f"never received: {left}, {world.reports}")
+    return world.outcome
+
+
+def programs_of(schedule: Schedule) -> Programs:
+    """Return the steps of every rank."""
+    return [list(schedule.steps(rank)) for rank in range(schedule.work.ranks)]
 
 
 def work_of(
-    layers: int, *, head: bool = True, ranks: int = 1, depth: int = 2, batches: int = 3,
-    held_out: tuple[int, int] = (2, 1), epochs: int = 2, chapters: int = 2, every: tuple[int, int, int] = (1, 1, 1),
-    costs: list[float] | None = None,
+    layers: int, *, head: bool = True, ranks: int = 1, depth: int = 2, batches: tuple[int, ...] = (3,),
+    held_out: dict[s.Stream, tuple[int, int]] | None = None, per_chapter: int = 1, chapters: int = 2,
+    save_every: int = 1, costs: list[float] | None = None, **rest: Any,
 ) -> Work:  # fmt: skip
-    """Return a small run: `held_out` batches for softmax and goodness, `every` chapters for both and for saving."""
-    methods = "['softmax', 'goodness']" if head else "['goodness']"
-    settings = [f"network.layers={[5] * layers}", f"classify.methods={methods}"]
+    """Return a small run of `per_chapter` epochs a chapter; a head reads all layers but the first of several."""
     return Work(
         ranks=ranks,
         layers=layers,
-        head_layers=config.parse("", "test", settings).head_layers,
+        head_layers=tuple(range(min(1, layers - 1), layers)) if head else (),
         costs=tuple(costs or [1.0] * (layers + head)),
         depth=depth,
-        epochs=epochs,
+        epochs=per_chapter * chapters,
         chapters=chapters,
         batches=batches,
-        softmax_batches=held_out[0] if head else 0,
-        goodness_batches=held_out[1],
-        softmax_every=every[0],
-        goodness_every=every[1],
-        save_every=every[2],
+        candidate_batches=tuple(2 * count - 1 for count in batches),
+        held_out_batches={key: value for key, value in (held_out or {}).items() if head or key != "softmax"},
+        save_every=save_every,
+        **rest,
     )
-
-
-def programs_of(name: str, work: Work) -> list[list[s.Step]]:
-    """Return the steps of every rank."""
-    return [list(steps_of(name, work, rank)) for rank in range(work.ranks)]

@@ -2,210 +2,292 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
-from collections.abc import Iterator
 
 import pytest
-from simulate import Outcome, programs_of, simulate, work_of
+from simulate import Fault, Outcome, Programs, programs_of, simulate, version_after, work_of
 
-from ffmpi.errors import UserError
-from ffmpi.schedule import Placement, Work, steps_of
+from ffmpi.schedule import Schedule, Work, schedule_of
 from ffmpi.schedule import steps as s
-from ffmpi.schedule.placement import balance
+
+NAMES = ["pipeline", "sequential", "single-layer", "single-layer by weights", "all-layers", "federated"]
 
 
-def expected_scores(work: Work, chapter: int) -> Iterator[tuple[object, ...]]:
-    """All held-out batches, with the weights as they are after `chapter`."""
-    done = (chapter + 1) * work.epochs_per_chapter * work.batches
-    for batch in work.held_out(chapter):
-        if batch.stream == "softmax":
-            yield batch, tuple((done,) * (layer + 1) for layer in work.head_layers), done
-        else:
-            yield batch, ((done,) * work.layers,), None
+def schedule(name: str, work: Work, first: int = 0) -> Schedule:
+    return schedule_of(name.removesuffix(" by weights"), work, first)
 
 
-def expected_meetings(work: Work, chapter: int) -> list[s.Step]:
-    return [s.Report(chapter), *([s.Save(chapter)] if work.due(work.save_every, chapter) else [])]
+# What has to come out -------------------------------------------------------------------------------------------------
 
 
-def expect(work: Work, found: Outcome, updates: dict[int, list[object]], learnt: list[object]) -> None:
-    """Every update, every lesson of the head and every score happened once, in order, with the weights it should."""
-    assert found.updates == updates
-    assert found.learnt == learnt
-    scored: list[object] = []
-    met: list[s.Step] = []
-    for chapter in range(work.chapters):
-        scored += expected_scores(work, chapter)
-        met += expected_meetings(work, chapter)
-    # The two streams may be scored on different ranks: each is in order.
-    for stream in ("softmax", "goodness"):
-        assert [x for x in found.scored if x[0].stream == stream] == [x for x in scored if x[0].stream == stream]  # type: ignore[index]
-    assert len(found.scored) == len(scored) and found.met == met
+def expected_of(name: str, work: Work, first: int) -> Outcome:
+    """Return what comes of the chapters from `first` on, on any number of ranks."""
+    out = Outcome()
+    for chapter in range(first, work.chapters):
+        for nth, epoch in enumerate(work.epochs_of(chapter)):
+            for index in range(work.batches[work.shard_of(chapter)]):
+                (of_pipeline if name == "pipeline" else of_chapter_algorithm)(out, work, chapter, nth, epoch, index)
+        of_whole_network(out, work, chapter)
+        out.recorded.append(chapter)
+    out.saved = saved_chapters(work, first, in_turn=name in ("all-layers", "federated"))
+    return out
 
 
-def prove_pipeline(work: Work) -> Outcome:
+def of_pipeline(out: Outcome, work: Work, chapter: int, nth: int, epoch: int, index: int) -> None:
     """Batch i of epoch e meets every layer, and the head, after e * batches + i updates: as on one rank."""
-    found = simulate(work, programs_of("pipeline", work))
-    sweeps = [
-        (s.Batch("train", i), epoch, epoch * work.batches + i)
-        for epoch in range(work.epochs)
-        for i in range(work.batches)
-    ]  # fmt: skip
-    expect(
-        work,
-        found,
-        {
-            layer: [(batch, epoch, epoch, (done,) * (layer + 1)) for batch, epoch, done in sweeps]
-            for layer in range(work.layers)
-        },
-        [
-            (batch, epoch, epoch, tuple((done,) * (layer + 1) for layer in work.head_layers))
-            for batch, epoch, done in sweeps
-            if work.head_layers
-        ],
-    )
+    batch, drawn, seen = s.Batch("train", index), s.Renew(epoch, chapter), epoch * work.batches[0] + index
+    for layer in range(work.layers):
+        out.updates[layer].append((batch, epoch, drawn, (seen,) * (layer + 1)))
+    of_head(out, work, batch, epoch, drawn, seen, seen)
+
+
+def of_chapter_algorithm(out: Outcome, work: Work, chapter: int, nth: int, epoch: int, index: int) -> None:
+    """A layer, and the head after all of them, learns when the layers before it have finished the chapter."""
+    shard = work.shard_of(chapter)
+    count, before, finished = work.batches[shard], version_after(work, chapter - 1), version_after(work, chapter)
+    again = nth if work.redraw == "epoch" else 0  # otherwise the first epoch's lessons come again
+    lesson, drawn = s.Batch("lesson", again * count + index), s.Renew(epoch - nth + again, chapter, shard)
+    own = before + nth * count + index
+    for layer in range(work.layers):
+        out.updates[layer].append((lesson, epoch, drawn, (finished,) * layer + (own,)))
+    of_head(out, work, s.Batch("neutral", index), epoch, s.Renew(epoch - nth, chapter, shard), finished, own)
+
+
+def of_head(out: Outcome, work: Work, batch: s.Batch, epoch: int, drawn: s.Renew, seen: int, own: int) -> None:
+    """The head learns, and says in the last epoch of a chapter what negatives to show."""
+    versions = tuple((seen,) * (layer + 1) for layer in work.head_layers)
+    if versions:
+        out.learnt.append((batch, epoch, drawn, versions, own))
+    adaptive, last = work.adaptive, epoch == work.epochs_of(drawn.chapter)[-1]
+    if adaptive and adaptive.scores == "softmax" and last and drawn.chapter + adaptive.lag < work.chapters:
+        out.chosen[drawn.chapter + adaptive.lag, batch, drawn, versions, own + 1] += 1
+
+
+def of_whole_network(out: Outcome, work: Work, chapter: int) -> None:
+    """Candidates for negatives and held-out samples see all layers, and the head, as they are after the chapter."""
+    finished, shard, adaptive = version_after(work, chapter), work.shard_of(chapter), work.adaptive
+    last, head = ((finished,) * work.layers,), tuple((finished,) * (layer + 1) for layer in work.head_layers)
+    if adaptive and adaptive.scores == "goodness" and chapter + adaptive.lag < work.chapters:
+        drawn = s.Renew(chapter * work.epochs_per_chapter, chapter, shard)
+        for index in range(work.candidate_batches[shard]):
+            out.chosen[chapter + adaptive.lag, s.Batch("candidates", index), drawn, last, -1] += 1
+    for stream, (count, every) in work.held_out_batches.items():
+        if is_due(work, every, chapter):
+            for index in range(count):
+                read = (head, finished) if stream == "softmax" else (last, -1)
+                out.scored[chapter, s.Batch(stream, index), *read] += 1
+
+
+def is_due(work: Work, every: int, chapter: int) -> bool:
+    return chapter == work.chapters - 1 or (every > 0 and (chapter + 1) % every == 0)
+
+
+def saved_chapters(work: Work, first: int, in_turn: bool) -> list[int]:
+    """Return the chapters that are saved; where ranks take them in turn, rank 0's next, and the last."""
+    saved: list[int] = []
+    due = False
+    for chapter in range(first, work.chapters):
+        due |= is_due(work, work.save_every, chapter)
+        of_rank_0 = (chapter - first) % work.ranks == 0
+        if due and (not in_turn or of_rank_0 or chapter == work.chapters - 1):
+            saved.append(chapter)
+            due = False
+    return saved
+
+
+def prove(name: str, work: Work, first: int = 0) -> Outcome:
+    """Every update, lesson of the head, choice, score, record and checkpoint is there once, made of what it should."""
+    try:
+        plan = schedule(name, work, first)
+        found = simulate(plan, programs_of(plan), first)
+        assert found == expected_of(name, work, first)
+    except AssertionError as error:
+        error.add_note(f"{name} from chapter {first}: {work}")
+        raise
     return found
 
 
-# pipeline -------------------------------------------------------------------------------------------------------------
+# All schedules --------------------------------------------------------------------------------------------------------
 
-SCENARIOS = {
-    "one batch, nothing held out": {"batches": 1, "held_out": (0, 0)},
-    "fewer batches than buffers": {"batches": 2, "held_out": (1, 3)},
-    "many batches": {"batches": 7, "held_out": (5, 2), "epochs": 3, "chapters": 3, "every": (0, 2, 2)},
-    "two epochs a chapter": {"batches": 3, "held_out": (0, 4), "epochs": 4, "chapters": 2, "every": (1, 0, 0)},
+
+def draw(generator: random.Random, name: str, layers: int, head: bool, chapters: int, ranks: int) -> Work:
+    """Return a run of a schedule that is as it may be in all else."""
+    g, federated = generator, name == "federated"
+    adaptive = [None, s.Adaptive("goodness", g.randint(1, 4)), s.Adaptive("softmax", g.randint(1, 4))][: 2 + head]
+    return work_of(
+        layers,
+        head=head,
+        ranks=ranks,
+        depth=g.randint(1, 3),
+        batches=tuple(g.randint(1, 4) for _ in range(ranks * g.randint(1, 2) if federated else 1)),
+        held_out={stream: (g.randint(0, 3), g.randint(0, 2)) for stream in s.HELD_OUT if g.random() < 0.7},
+        per_chapter=g.randint(1, 3),
+        chapters=chapters,
+        save_every=g.randint(0, 3),
+        costs=[float(g.randint(1, 9) ** 2) for _ in range(layers + head)] if g.random() < 0.5 else None,
+        adaptive=None if federated else g.choice(adaptive),
+        exchange="weights" if name.endswith("by weights") else "activations",
+        redraw=g.choice(["chapter", "epoch"]),
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("head", [False, True])
+@pytest.mark.parametrize("layers", range(1, 5))
+def test_schedule(layers: int, head: bool, name: str) -> None:
+    """On all numbers of ranks and chapters, from the beginning and resumed; all else is drawn."""
+    generator = random.Random(f"{name} {layers} {head}")
+    for chapters in range(1, 6):
+        most = {"sequential": 1, "all-layers": chapters, "federated": chapters}.get(name, layers + head)
+        for ranks in range(1, min(most, layers + head) + 1):
+            for first in (0, generator.randint(0, chapters)):
+                prove(name, draw(generator, name, layers, head, chapters, ranks), first)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_resuming_from_every_chapter(name: str) -> None:
+    adaptive = None if name == "federated" else s.Adaptive("softmax", 2)
+    ranks = 1 if name == "sequential" else 3
+    work = work_of(
+        3, ranks=ranks, chapters=5, save_every=2, adaptive=adaptive, held_out={"softmax": (2, 1)},
+        exchange="weights" if name.endswith("by weights") else "activations",
+    )  # fmt: skip
+    for first in range(work.chapters):
+        prove(name, work, first)
+    assert prove(name, work, work.chapters) == Outcome()
+
+
+def test_links_of_a_run_of_shards() -> None:
+    """Samples and what is made of them never leave their rank."""
+    for ranks, shards in [(1, 4), (2, 4), (3, 3), (4, 4)]:
+        work = work_of(3, ranks=ranks, chapters=8, batches=tuple(range(1, shards + 1)), held_out={"goodness": (1, 1)})
+        assert set(prove("federated", work).messages) == ({"state"} if ranks > 1 else set())
+        plan = schedule("federated", work)
+        assert {link.cargo for link in plan.links} == ({"state"} if ranks > 1 else set())
+        assert sorted(shard for rank in range(ranks) for shard in plan.shards(rank)) == list(range(shards))
+
+
+def test_only_what_is_needed_is_sent() -> None:
+    """Lessons go to the next block once a chapter, goodness batches never to the head; states to the next rank only."""
+    scores, chapters, epochs, batches = {"softmax": (3, 1), "goodness": (2, 1)}, 3, 2, 5
+    found = {}
+    for name in NAMES:
+        work = work_of(
+            4,
+            ranks=1 if name == "sequential" else 3,
+            batches=(batches,),
+            held_out=scores,
+            per_chapter=epochs,
+            chapters=chapters,
+            costs=[1, 1, 1, 1, 3],
+            adaptive=None if name == "federated" else s.Adaptive("softmax", 1),
+            exchange="weights" if name.endswith("by weights") else "activations",
+        )
+        found[name] = dict(prove(name, work).messages)
+    through, to_head = chapters * (epochs * batches + 3 + 2), chapters * (epochs * batches + 3)
+    choices = chapters - 1
+    assert found == {
+        "pipeline": {"activations": through, "neutral": 3 * to_head, "negatives": choices},
+        "sequential": {},
+        # Lessons are the same in each epoch.
+        "single-layer": {
+            "lessons": chapters * batches, "activations": through, "neutral": 3 * to_head, "negatives": choices
+        },
+        # Layers 0 and 1 for two ranks, 2 and 3 for one; choices for both ranks that compose lessons.
+        "single-layer by weights": {"weights": chapters * (2 * 2 + 2), "negatives": 2 * choices},
+        "all-layers": {"state": 5 * (chapters - 1), "negatives": 2 * choices},
+        "federated": {"state": 5 * (chapters - 1)},
+    }  # fmt: skip
+
+
+# What simulate.py proves is worth something only if wrong steps fail --------------------------------------------------
+
+MUTATED = {
+    "pipeline": work_of(
+        4, ranks=3, costs=[1, 1, 1, 1, 3], held_out={"softmax": (3, 1)}, adaptive=s.Adaptive("softmax", 1)
+    ),
+    "single-layer": work_of(3, head=False, ranks=3, chapters=4, held_out={"goodness": (2, 1)}, save_every=2),
+    "single-layer by weights": work_of(3, ranks=2, chapters=3, exchange="weights", adaptive=s.Adaptive("goodness", 1)),
+    "all-layers": work_of(3, ranks=3, chapters=6, adaptive=s.Adaptive("softmax", 2)),
 }
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("head", [False, True])
-@pytest.mark.parametrize("layers", range(1, 7))
-def test_pipeline(layers: int, head: bool, scenario: str) -> None:
-    for ranks, depth in itertools.product(range(1, layers + head + 1), range(1, 5)):
-        found = prove_pipeline(work_of(layers, head=head, ranks=ranks, depth=depth, **SCENARIOS[scenario]))  # type: ignore[arg-type]
-        assert (found.messages > 0) == (ranks > 1)
+def series(programs: Programs, *kinds: type) -> dict[object, list[tuple[int, int]]]:
+    """Return where the steps of each kind are that have the same rank, link and layer."""
+    found: dict[object, list[tuple[int, int]]] = {}
+    for rank, steps in enumerate(programs):
+        for index, step in enumerate(steps):
+            if isinstance(step, kinds):
+                key = type(step), rank, getattr(step, "link", None), getattr(step, "layer", None)
+                found.setdefault(key, []).append((rank, index))
+    return found
 
 
-def test_pipeline_of_uneven_blocks() -> None:
-    generator = random.Random(1)
-    for _ in range(40):
-        layers, head = generator.randint(1, 8), generator.random() < 0.7
-        prove_pipeline(
-            work_of(
-                layers,
-                head=head,
-                ranks=generator.randint(1, layers + head),
-                depth=generator.randint(1, 5),
-                batches=generator.randint(1, 9),
-                held_out=(generator.randint(0, 6), generator.randint(0, 6)),
-                costs=[generator.randint(1, 9) ** 2 for _ in range(layers + head)],
-            )
-        )
+def does_nothing(steps: list[s.Step], index: int) -> bool:
+    """Whether a step renews what is in force, or waits for what never left or another step waits for too."""
+    step, before, after = steps[index], steps[:index], steps[index + 1 :]
+    if isinstance(step, s.Renew):
+        return [x for x in before if isinstance(x, s.Renew)][-1:] == [step]
+    if not isinstance(step, s.Reserve):
+        return False
+    last, following = (
+        [x for x in part if isinstance(x, s.Reserve | s.Send) and (x.link, x.slot) == (step.link, step.slot)]
+        for part in (before, after)
+    )
+    if not last:
+        return step.link.cargo in ("state", "weights", "negatives")  # others' outputs have to be directed there
+    return any(isinstance(x, s.Reserve) for x in last[-1:] + following[:1])
 
 
-def test_pipeline_sends_only_what_is_needed() -> None:
-    """One message a batch for each link; goodness batches never go to the head."""
-    work = work_of(4, ranks=3, batches=5, held_out=(3, 2), epochs=1, chapters=1, costs=[1, 1, 1, 1, 3])
-    placement = Placement(work)
-    assert placement.blocks == [range(0, 2), range(2, 4), range(4, 5)]
-    links = [(link.source, link.target, link.layer, link.neutral, link.depth) for link in placement.links]
-    # The input of layer 2, and the head's of layers 1 to 3; layer 1's skips a rank and gets a buffer more.
-    assert links == [(0, 1, 1, False, 2), (0, 2, 1, True, 3), (1, 2, 2, True, 2), (1, 2, 3, True, 2)]
-    assert prove_pipeline(work).messages == (5 + 3 + 2) + 3 * (5 + 3)
+@pytest.mark.parametrize("name", MUTATED)
+def test_a_missing_step_is_caught(name: str) -> None:
+    generator, plan = random.Random(3), schedule(name, MUTATED[name])
+    programs = programs_of(plan)
+    right = simulate(plan, programs)
+    for places in series(programs, object).values():
+        for rank, index in generator.sample(places, min(2, len(places))):
+            if not does_nothing(programs[rank], index):
+                changed = [list(steps) for steps in programs]
+                changed[rank].pop(index)
+                with pytest.raises(AssertionError):
+                    assert simulate(plan, changed) == right, programs[rank][index]
 
 
-@pytest.mark.parametrize("first", range(4))
-@pytest.mark.parametrize(("name", "ranks"), [("pipeline", 1), ("pipeline", 3), ("sequential", 1)])
-def test_resuming_yields_the_rest(name: str, ranks: int, first: int) -> None:
-    work = work_of(3, ranks=ranks, epochs=8, chapters=4, every=(2, 0, 3))
-    for rank, program in enumerate(programs_of(name, work)):
-        rest = list(steps_of(name, work, rank, first))
-        assert rest == program[len(program) - len(rest) :]
-        before = program[: len(program) - len(rest)]
-        assert [step.chapter for step in before if isinstance(step, s.Report)] == list(range(first))
-        assert not before or before[-1] in (s.Report(first - 1), s.Save(first - 1))
-    assert list(steps_of(name, work, 0, work.chapters)) == []
+@pytest.mark.parametrize("name", MUTATED)
+def test_swapped_steps_are_caught(name: str) -> None:
+    """Each step in the place of the next one of its kind on the same link or layer; choices may come in any order."""
+    generator, plan = random.Random(4), schedule(name, MUTATED[name])
+    programs = programs_of(plan)
+    for places in series(programs, s.Post, s.Receive, s.Send, s.Forward, s.Update, s.Learn, s.Keep).values():
+        pairs = list(itertools.pairwise(places))
+        for (rank, i), (_, j) in generator.sample(pairs, min(4, len(pairs))):
+            changed = [list(steps) for steps in programs]
+            steps = changed[rank]
+            if steps[i] != steps[j] and not isinstance(getattr(steps[i], "item", None), s.Choice):
+                steps[i], steps[j] = steps[j], steps[i]
+                with pytest.raises(Fault):
+                    simulate(plan, changed)
 
 
-# sequential -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("head", [False, True])
-@pytest.mark.parametrize("layers", range(1, 7))
-def test_sequential(layers: int, head: bool, scenario: str) -> None:
-    """A layer, and the head after all of them, learns a chapter when the layers below have finished theirs."""
-    work = work_of(layers, head=head, **SCENARIOS[scenario])  # type: ignore[arg-type]
-    found = simulate(work, programs_of("sequential", work))
-    per_chapter = work.epochs_per_chapter
-    sweeps = [
-        (index, epoch, epoch // per_chapter * per_chapter, (epoch // per_chapter + 1) * per_chapter * work.batches)
-        for epoch in range(work.epochs)
-        for index in range(work.batches)
-    ]
-    expect(
-        work,
-        found,
-        {
-            layer: [
-                (s.Batch("pairs", i), epoch, drawn, (finished,) * layer + (epoch * work.batches + i,))
-                for i, epoch, drawn, finished in sweeps
-            ]
-            for layer in range(layers)
-        },
+def test_a_forgotten_state_is_caught() -> None:
+    """Held-out samples see layers as they were after the chapter, though these have learnt from the next."""
+    plan = schedule("single-layer", MUTATED["single-layer"])
+    programs = [
         [
-            (s.Batch("neutral", i), epoch, drawn, tuple((finished,) * (layer + 1) for layer in work.head_layers))
-            for i, epoch, drawn, finished in sweeps
-            if head
-        ],
-    )
+            dataclasses.replace(step, chapter=None) if isinstance(step, s.Forward) else step
+            for step in steps
+            if not isinstance(step, s.Remember | s.Forget | s.Save)
+        ]
+        for steps in programs_of(plan)
+    ]
+    assert simulate(plan, programs).scored != expected_of("single-layer", plan.work, 0).scored
 
 
-def test_sequential_is_for_one_rank() -> None:
-    with pytest.raises(UserError, match=r"'sequential' with 2 ranks: expected one rank, or schedule.name = 'pipeline'"):
-        steps_of("sequential", work_of(3, ranks=2), 0)
-
-
-# placement ------------------------------------------------------------------------------------------------------------
-
-
-def test_balance_is_the_best_there_is() -> None:
-    generator = random.Random(2)
-    for _ in range(300):
-        count = generator.randint(1, 8)
-        costs = [generator.randint(0, 9) for _ in range(count)]
-        parts = generator.randint(1, count)
-        blocks = balance(costs, parts)
-        assert len(blocks) == parts and all(blocks)
-        assert [item for block in blocks for item in block] == list(range(count))
-        best = min(
-            max(sum(costs[a:b]) for a, b in itertools.pairwise((0, *cuts, count)))
-            for cuts in itertools.combinations(range(1, count), parts - 1)
-        )
-        assert max(sum(costs[i] for i in block) for block in blocks) == best
-
-
-def test_balance_of_equal_costs() -> None:
-    assert balance([1.0] * 5, 2) == [range(0, 3), range(3, 5)]
-    assert balance([1.0] * 4, 4) == [range(i, i + 1) for i in range(4)]
-
-
-@pytest.mark.parametrize(("head", "stages", "named"), [(True, 4, " and the softmax head"), (False, 3, "")])
-def test_too_many_ranks(head: bool, stages: int, named: str) -> None:
-    expected = (
-        f"5 ranks for 3 layers{named}: schedule 'pipeline' can use at most {stages}; start {stages} ranks or fewer"
-    )
-    with pytest.raises(UserError) as caught:
-        list(steps_of("pipeline", work_of(3, head=head, ranks=5), 4))
-    assert str(caught.value) == expected
-    assert len(Placement(work_of(3, head=head, ranks=stages)).blocks) == stages
-
-
-def test_placement() -> None:
-    placement = Placement(work_of(3, ranks=2, costs=[4, 1, 1, 2]))
-    assert placement.blocks == [range(0, 1), range(1, 4)]
-    assert [placement.layers(rank) for rank in range(2)] == [[0], [1, 2]]
-    assert [placement.rank_of(stage) for stage in range(4)] == [0, 1, 1, 1] and placement.head == 1
-    assert placement.bound == 2.0
-    assert Placement(work_of(3, head=False)).head is None and Placement(work_of(3)).links == []
+def test_a_deadlock_is_caught() -> None:
+    plan = schedule("pipeline", MUTATED["pipeline"])
+    programs = programs_of(plan)
+    programs[1] = [step for step in programs[1] if not isinstance(step, s.Report)]
+    with pytest.raises(Fault, match="deadlock"):
+        simulate(plan, programs)

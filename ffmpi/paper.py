@@ -1,0 +1,111 @@
+"""The paper's Tables 1 to 5 (arXiv 2404.08573v2): training seconds on four nodes and test accuracy in percent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .config import PRESETS, Config, change
+
+
+@dataclass(frozen=True)
+class Row:
+    """A result of the paper; seconds is None where it gives none."""
+
+    data: str
+    model: str
+    implementation: str
+    seconds: float | None
+    accuracy: float
+
+
+def _rows(data: str, model: str, *results: tuple[str, float | None, float]) -> list[Row]:
+    return [Row(data, model, *result) for result in results]
+
+
+ROWS = [
+    *_rows("mnist", "Hinton's MATLAB", ("Sequential", None, 98.53)),
+    *_rows("mnist", "DFF", ("DFF", None, 93.15)),
+    *_rows(
+        "mnist", "AdaptiveNEG-Goodness",
+        ("Sequential", 11190.72, 98.52), ("Single-Layer", 5254.87, 98.43), ("All-Layers", 2980.76, 98.51),
+    ),
+    *_rows(
+        "mnist", "RandomNEG-Goodness",
+        ("Sequential", 7178.71, 98.33), ("Single-Layer", 1974.10, 98.26), ("All-Layers", 2008.25, 98.17),
+    ),
+    *_rows(
+        "mnist", "FixedNEG-Goodness",
+        ("Sequential", 7143.28, 97.95), ("Single-Layer", 1920.80, 97.94), ("All-Layers", 1978.21, 97.89),
+    ),
+    *_rows(
+        "mnist", "AdaptiveNEG-Softmax",
+        ("Sequential", 8365.96, 98.38), ("Single-Layer", 2471.27, 98.31), ("All-Layers", 1886.42, 98.30),
+    ),
+    *_rows(
+        "mnist", "RandomNEG-Softmax",
+        ("Sequential", 8104.96, 98.48), ("Single-Layer", 1891.86, 98.31), ("All-Layers", 1786.30, 98.33),
+    ),
+    *_rows("mnist", "Performance-Optimized, last layer", ("Sequential", 4219.97, 98.30)),
+    *_rows("mnist", "Performance-Optimized, all layers", ("Sequential", 4219.97, 98.38)),
+    *_rows("cifar10", "Performance-Optimized, all layers", ("Sequential", 4920.97, 53.50)),
+    *_rows("cifar10", "Performance-Optimized, last layer", ("Sequential", 4920.97, 53.11)),
+    *_rows("cifar10", "FixedNEG-Softmax", ("Sequential", 8021.15, 50.89)),
+    *_rows("cifar10", "RandomNEG-Softmax", ("Sequential", 7636.99, 52.18)),
+    *_rows("cifar10", "AdaptiveNEG-Goodness", ("Sequential", 10148.23, 11.10)),
+]  # fmt: skip
+
+_IMPLEMENTATIONS = {
+    "sequential": "Sequential", "single-layer": "Single-Layer", "all-layers": "All-Layers", "federated": "Federated",
+    "pipeline": "Pipeline",
+}  # fmt: skip
+_LOCAL = {"last-layer": "last layer", "all-layers": "all layers"}
+
+
+def implementation_of(config: Config) -> str:
+    """Return the paper's word for the schedule."""
+    whole_chapter = config.chapters == 1 and config.schedule.name == "single-layer"
+    return "DFF" if whole_chapter else _IMPLEMENTATIONS[config.schedule.name]
+
+
+def model_of(config: Config, method: str) -> str:
+    """Return the paper's word for a network that learns after `config` and is read out by `method`.
+
+    AdaptiveNEG-Softmax also chooses its negatives by softmax, AdaptiveNEG-Goodness by goodness.
+    """
+    if config.local:
+        return f"Performance-Optimized, {_LOCAL[method]}"
+    if implementation_of(config) == "DFF":
+        return "DFF"
+    negatives, how = config.negatives, method.capitalize()
+    model = f"{negatives.kind.capitalize()}NEG"
+    if negatives.kind == "adaptive" and negatives.scores != method:
+        return f"{model} by {negatives.scores}-{how}"
+    return f"{model}-{how}"
+
+
+def faithful(config: Config) -> bool:
+    """Whether the algorithm is the paper's: its preset, but for what its tables vary and for the number of epochs."""
+    if config.preset != "paper":
+        return False
+    varied = [f"{name}.{key}" for name, keys in _VARIED.items() for key in keys]
+    plain = change(Config(), "paper", ["preset=paper"])
+    return all(_value(config, key) == _value(plain, key) for key in _keys() if key not in varied)
+
+
+_VARIED = {
+    "data": ("name", "path", "mean", "std", "label"),
+    "rule": ("name",),
+    "negatives": ("kind", "scores", "lag", "redraw"),
+    "classify": ("methods", "softmax_every", "goodness_every"),
+    "train": ("epochs", "chapters"),
+}
+
+
+def _keys() -> list[str]:
+    """Return the settings that make up the algorithm."""
+    return [f"{table}.{key}" for table, keys in PRESETS["paper"].items() for key in keys]
+
+
+def _value(config: Config, key: str) -> object:
+    table, _, name = key.partition(".")
+    return getattr(getattr(config, table), name)

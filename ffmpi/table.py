@@ -1,0 +1,95 @@
+"""The command `table`: finished runs beside the paper's results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from . import paper
+from .config import Config, read
+from .errors import UserError
+from .rundir import RunDirectory
+
+COLUMNS = (
+    "data", "model", "implementation", "epochs", "seed", "accuracy", "paper", "difference", "seconds", "paper seconds",
+    "ranks", "machine", "commit",
+)  # fmt: skip
+
+
+def table(runs: list[str], as_json: bool, as_markdown: bool) -> None:
+    """Print the runs in the order of the paper's rows, those without a row of the paper after them."""
+    found = [row for run in runs for row in rows_of(Path(run))]
+    order = {(row.data, row.model, row.implementation): place for place, row in enumerate(paper.ROWS)}
+    found.sort(key=lambda row: (order.get(_key(row), len(order)), _key(row), row["epochs"], row["seed"]))
+    if as_json:
+        print(json.dumps(found))
+        return
+    cells = [[_text(row[column]) for column in COLUMNS] for row in found]
+    if as_markdown:
+        for line in (COLUMNS, ["---"] * len(COLUMNS), *cells):
+            print("| " + " | ".join(line) + " |")
+        return
+    shown = Table(box=None, pad_edge=False)
+    for column in COLUMNS:
+        shown.add_column(column)
+    for row in cells:
+        shown.add_row(*row)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 250
+    console.print(shown)
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["data"], row["model"], row["implementation"]
+
+
+def _text(value: object) -> str:
+    return "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """Return one row for each way in which the run at `path` is read out; UserError if it is not a finished run."""
+    run = RunDirectory(path)
+    if not (path / "config.toml").exists():
+        raise UserError(f"{path}: no such run directory")
+    config, records = read(str(path / "config.toml")), run.records()
+    if not records or records[-1]["epoch"] < config.train.epochs:
+        done = records[-1]["epoch"] if records else 0
+        raise UserError(
+            f"{path}: {done} of {config.train.epochs} epochs are done; finish it with 'ffmpi resume {path}'"
+        )
+    environment = json.loads((path / "environment.json").read_text(encoding="utf-8"))
+    seconds = sum(record["seconds"] for record in records)
+    by_name = {(row.data, row.model, row.implementation): row for row in paper.ROWS}
+    rows = []
+    for method, accuracy in records[-1]["accuracy"].items():
+        model, implementation = _name(config, method, path), paper.implementation_of(config)
+        theirs = by_name.get((config.data.name, model, implementation))
+        rows.append(
+            {
+                "data": config.data.name,
+                "model": model,
+                "implementation": implementation,
+                "epochs": config.train.epochs,
+                "seed": config.seed,
+                "accuracy": accuracy,
+                "paper": theirs and theirs.accuracy,
+                "difference": theirs and accuracy - theirs.accuracy,
+                "seconds": seconds,
+                "paper seconds": theirs and theirs.seconds,
+                "ranks": environment["ranks"],
+                "machine": f"{environment['processor']}, {environment['cores']} cores",
+                "commit": environment.get("commit"),
+            }
+        )
+    return rows
+
+
+def _name(config: Config, method: str, path: Path) -> str:
+    """Return the paper's name for a run that follows it, and otherwise the run's own."""
+    return paper.model_of(config, method) if paper.faithful(config) else f"{path.name}, {method}"

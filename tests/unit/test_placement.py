@@ -1,0 +1,145 @@
+"""Which rank gets which layers, chapters and shards, and the number of ranks that a schedule can use."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+from simulate import work_of
+
+from ffmpi.errors import UserError
+from ffmpi.schedule import Work, schedule_of
+from ffmpi.schedule.all_layers import AllLayers
+from ffmpi.schedule.placement import Placement, balance
+from ffmpi.schedule.single_layer import SingleLayer
+
+
+def test_balance_is_the_best_there_is() -> None:
+    generator = random.Random(2)
+    for _ in range(300):
+        count = generator.randint(1, 8)
+        costs = [generator.randint(0, 9) for _ in range(count)]
+        parts = generator.randint(1, count)
+        blocks = balance(costs, parts)
+        assert len(blocks) == parts and all(blocks)
+        assert [item for block in blocks for item in block] == list(range(count))
+        best = min(
+            max(sum(costs[a:b]) for a, b in itertools.pairwise((0, *cuts, count)))
+            for cuts in itertools.combinations(range(1, count), parts - 1)
+        )
+        assert max(sum(costs[i] for i in block) for block in blocks) == best
+
+
+def test_balance_of_equal_costs() -> None:
+    assert balance([1.0] * 5, 2) == [range(0, 3), range(3, 5)]
+    assert balance([1.0] * 4, 4) == [range(i, i + 1) for i in range(4)]
+
+
+def test_placement() -> None:
+    placement = Placement(work_of(3, ranks=2, costs=[4, 1, 1, 2]))
+    assert placement.blocks == [range(0, 1), range(1, 4)]
+    assert [placement.layers(rank) for rank in range(2)] == [[0], [1, 2]]
+    assert [placement.trained(rank) for rank in range(2)] == [[0], [1, 2, 3]]
+    assert placement.owners == (0, 1, 1, 1) and placement.head == 1
+    assert placement.bound == 2.0
+    assert Placement(work_of(3, head=False)).head is None and Placement(work_of(3)).links == []
+
+
+def test_links_of_the_head() -> None:
+    """The head gets what it reads from every rank; a link that skips ranks has a buffer more for each."""
+    placement = Placement(work_of(4, ranks=3, costs=[1, 1, 1, 1, 3]))
+    assert placement.blocks == [range(0, 2), range(2, 4), range(4, 5)]
+    links = [(link.source, link.target, link.cargo, link.stage, link.depth, link.room) for link in placement.links]
+    assert links == [
+        (0, 1, "activations", 1, 2, 2),
+        (0, 2, "neutral", 1, 3, 3),
+        (1, 2, "neutral", 2, 2, 2),
+        (1, 2, "neutral", 3, 2, 2),
+    ]
+
+
+def test_layers_that_are_computed() -> None:
+    """With weights a rank computes what its lessons go through, and the rank of the head all that the head reads."""
+    by_weights = SingleLayer(work_of(4, ranks=3, costs=[1, 1, 1, 1, 3], exchange="weights"))
+    assert [by_weights.computed(rank) for rank in range(3)] == [[0, 1], [0, 1, 2, 3], [0, 1, 2, 3]]
+    assert [by_weights.trained(rank) for rank in range(3)] == [[0, 1], [2, 3], [4]]
+    by_activations = SingleLayer(work_of(4, ranks=3, costs=[1, 1, 1, 1, 3]))
+    assert [by_activations.computed(rank) for rank in range(3)] == [[0, 1], [2, 3], []]
+    in_turn = AllLayers(work_of(2, ranks=2))
+    assert [(in_turn.computed(rank), in_turn.trained(rank)) for rank in range(2)] == [([0, 1], [0, 1, 2])] * 2
+
+
+@pytest.mark.parametrize("first", range(5))
+def test_shards(first: int) -> None:
+    """The rank of a chapter has the chapter's shard; nobody else has it."""
+    for ranks, shards in [(1, 3), (2, 4), (4, 4), (3, 1)]:
+        work = work_of(3, ranks=ranks, chapters=9, batches=(2,) * shards)
+        plan = schedule_of("federated", work, first)
+        assert isinstance(plan, AllLayers)
+        holders = {shard: [rank for rank in range(ranks) if shard in plan.shards(rank)] for shard in range(shards)}
+        for chapter in range(first, work.chapters):
+            holding = holders[work.shard_of(chapter)]
+            assert plan.rank_of(chapter) in holding and len(holding) == (1 if shards > 1 else ranks)
+
+
+@pytest.mark.parametrize(("head", "stages", "named"), [(True, 4, " and the softmax head"), (False, 3, "")])
+@pytest.mark.parametrize("name", ["pipeline", "single-layer"])
+def test_more_ranks_than_stages(name: str, head: bool, stages: int, named: str) -> None:
+    expected = f"5 ranks for 3 layers{named}: schedule '{name}' can use at most {stages}; start {stages} ranks or fewer"
+    with pytest.raises(UserError) as caught:
+        schedule_of(name, work_of(3, head=head, ranks=5))
+    assert str(caught.value) == expected
+    plan = schedule_of(name, work_of(3, head=head, ranks=stages))
+    assert [plan.trained(rank) for rank in range(stages)] == [[stage] for stage in range(stages)]
+
+
+@pytest.mark.parametrize(
+    ("name", "work", "expected"),
+    [
+        (
+            "sequential",
+            work_of(3, ranks=2),
+            "schedule.name = 'sequential' with 2 ranks: expected one rank, or another schedule: 'all-layers' gives the "
+            "same bits on several",
+        ),
+        (
+            "all-layers",
+            work_of(3, ranks=5, chapters=8),
+            "5 ranks for 8 chapters of 4 layers and classifiers: schedule 'all-layers' can use at most 4; "
+            "start 4 ranks or fewer",
+        ),
+        (
+            "all-layers",
+            work_of(3, ranks=3, chapters=2),
+            "3 ranks for 2 chapters of 4 layers and classifiers: schedule 'all-layers' can use at most 2; "
+            "start 2 ranks or fewer, or raise train.chapters",
+        ),
+        (
+            "federated",
+            work_of(3, ranks=2, chapters=6, batches=(1, 1, 1)),
+            "2 ranks for 3 shards: expected as many, or a number that divides them",
+        ),
+    ],
+)
+def test_ranks_that_a_schedule_cannot_use(name: str, work: Work, expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        schedule_of(name, work)
+    assert str(caught.value) == expected
+
+
+def test_bound_of_all_layers() -> None:
+    """No run is faster than its bound: a stage waits for the one before, for its state, and for its rank."""
+    generator = random.Random(5)
+    for _ in range(200):
+        stages, chapters = generator.randint(1, 6), generator.randint(1, 9)
+        ranks = generator.randint(1, min(stages, chapters))
+        costs = [float(generator.randint(1, 20)) for _ in range(stages)]
+        ends = [[0.0] * stages for _ in range(chapters)]
+        for chapter, stage in itertools.product(range(chapters), range(stages)):
+            waits = [ends[chapter][stage - 1] if stage else 0.0]
+            waits += [ends[chapter - 1][stage]] if chapter and ranks > 1 else []
+            waits += [ends[chapter - ranks][-1]] if chapter >= ranks else []
+            ends[chapter][stage] = max(waits) + costs[stage]
+        work = work_of(stages, head=False, ranks=ranks, chapters=chapters, costs=costs)
+        assert chapters * sum(costs) / ends[-1][-1] <= AllLayers(work).bound * (1 + 1e-9)
