@@ -88,6 +88,8 @@ def faithful(config: Config) -> bool:
     if config.preset != "paper":
         return False
     varied = [f"{name}.{key}" for name, keys in _VARIED.items() for key in keys]
+    if implementation_of(config) == "DFF":
+        varied.append("train.batch")
     plain = change(Config(), "paper", ["preset=paper"])
     return all(_value(config, key) == _value(plain, key) for key in _keys() if key not in varied)
 

@@ -95,8 +95,8 @@ def test_defaults() -> None:
         ("[classify]\nmethods = ['softmax', 'softmax']", "['softmax', 'softmax']: expected each method once"),
         (
             "[rule]\nname = 'local-softmax'\n[classify]\nmethods = ['goodness']",
-            "classify.methods = ['goodness']: expected each method once, for rule.name = 'local-softmax' of last-layer, "
-            "all-layers",
+            "classify.methods = ['goodness']: expected each method once, for rule.name = 'local-softmax' of "
+            "last-layer, all-layers",
         ),
         (
             "[rule]\nname = 'local-softmax'\n[negatives]\nkind = 'adaptive'",
