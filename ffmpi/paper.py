@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .config import PRESETS, Config, change
+from .config import PRESETS, Config, parse
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def faithful(config: Config) -> bool:
     varied = [f"{name}.{key}" for name, keys in _VARIED.items() for key in keys]
     if implementation_of(config) == "DFF":
         varied.append("train.batch")
-    plain = change(Config(), "paper", ["preset=paper"])
+    plain = parse("preset = 'paper'", "paper", [])
     return all(_value(config, key) == _value(plain, key) for key in _keys() if key not in varied)
 
 
