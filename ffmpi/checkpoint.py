@@ -194,7 +194,7 @@ class Reader:
         """Return the adaptive negatives of samples of `classes` by chapter, (samples,) uint8."""
         header, negatives = self.header, self.header.config.negatives
         found: dict[int, np.ndarray] = {}
-        if negatives.kind != "adaptive":
+        if negatives.kind != "adaptive" or negatives.redraw == "batch":
             return found
         last = min(header.chapter + negatives.lag, header.config.chapters)
         for chapter in range(max(header.chapter, negatives.lag), last):

@@ -63,11 +63,11 @@ class Negatives(Table, frozen=True):
     """Wrong classes, one a sample: drawn once for the run, drawn anew, or chosen by what the network says.
 
     Adaptive ones are the class of the greatest goodness, or drawn by the head's softmax; random ones until there are
-    scores. They are for the chapter `lag` after the one whose network gave the scores.
+    scores. They are for the chapter, or the batch, that is `lag` after the one for which the network gave the scores.
     """
 
     kind: Literal["fixed", "random", "adaptive"] = "random"
-    redraw: Literal["chapter", "epoch"] = "chapter"  # random ones; with each epoch every batch has its own
+    redraw: Literal["chapter", "batch"] = "chapter"  # for each chapter, or whenever a batch is learnt
     scores: Literal["softmax", "goodness"] = "softmax"
     lag: Count = 1
 
@@ -366,6 +366,11 @@ def _check_negatives(config: Config, source: str) -> None:
         raise UserError(
             f"{source}: negatives.scores = 'softmax': there is no head; expected 'goodness', or 'softmax' among "
             f"classify.methods = {config.classify.methods}"
+        )
+    if negatives.redraw == "batch" and (config.schedule.name, negatives.scores) != ("pipeline", "softmax"):
+        raise UserError(
+            f"{source}: negatives.redraw = 'batch' with negatives.kind = 'adaptive': expected schedule.name = "
+            "'pipeline' and negatives.scores = 'softmax'"
         )
     if config.shards.count > 1:
         raise UserError(

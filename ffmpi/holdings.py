@@ -9,7 +9,7 @@ from .config import Config
 from .data import DataSet
 from .inputs import Composer, Labels
 from .layer import Activations, Inputs, LabelledLayer, Layer, Parameters, drawn, widths
-from .problem import Problem, images_at_once, rows_of
+from .problem import Problem, images_composed, rows_of
 from .schedule import Schedule
 
 
@@ -46,7 +46,7 @@ class Holdings:
         self.layers: dict[int, Layer] = {}
         self.inputs: Inputs | None = None
         trained = schedule.trained(rank)
-        at_once = max(config.train.batch, images_at_once(config, classes))
+        at_once = images_composed(config, classes)
         for layer in schedule.computed(rank):
             inputs, units = sizes[layer], sizes[layer + 1]
             # A layer that others train gets its weights from them.

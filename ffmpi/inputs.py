@@ -41,7 +41,7 @@ class Labels:
             self.negatives = self.choices[chapter].astype(np.int64)
             return
         first = chapter * self.config.train.epochs // self.config.chapters
-        drawn = 0 if negatives.kind == "fixed" else epoch if negatives.redraw == "epoch" else first
+        drawn = 0 if negatives.kind == "fixed" else epoch if negatives.redraw == "batch" else first
         self.negatives = draws.wrong_classes(seed, drawn, self.classes, self.number)
 
     def batch(self, index: int) -> np.ndarray:
@@ -50,20 +50,27 @@ class Labels:
         return self.order[index * size : (index + 1) * size]
 
     def choose(self, chapter: int, samples: np.ndarray, scores: np.ndarray) -> None:
-        """Choose negatives for `chapter`: by scores (samples, classes), the greatest or drawn by their softmax."""
+        """Choose negatives for `chapter` by scores (samples, classes)."""
+        chosen = self.choices.setdefault(chapter, np.zeros(len(self.classes), np.uint8))
+        chosen[samples] = self._chosen(chapter, samples, scores)
+
+    def choose_now(self, samples: np.ndarray, scores: np.ndarray) -> None:
+        """Choose negatives for the running epoch by scores (samples, classes)."""
+        self.negatives[samples] = self._chosen(self._now[0], samples, scores)
+
+    def _chosen(self, key: int, samples: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Return for each sample the wrong class of the greatest score, or one drawn by their softmax."""
         scores = scores.astype(np.float64)
         scores[np.arange(len(samples)), self.classes[samples]] = -np.inf
-        chosen = self.choices.setdefault(chapter, np.zeros(len(self.classes), np.uint8))
         if self.config.negatives.scores == "goodness":
-            chosen[samples] = scores.argmax(axis=1)
-            return
-        if self._words[0] != chapter:
-            words = draws.words(self.config.seed, draws.Purpose.CHOICE, chapter, len(self.classes))
-            self._words = chapter, words
+            return scores.argmax(axis=1)
+        if self._words[0] != key:
+            self._words = key, draws.words(self.config.seed, draws.Purpose.CHOICE, key, len(self.classes))
         upto = np.exp(scores - scores.max(axis=1, keepdims=True)).cumsum(axis=1)
         share = (self._words[1][samples] >> np.uint64(11)).astype(np.float64) * 2.0**-53 * upto[:, -1]
         # The first class beyond the share; a share rounded up to the whole must not lead beyond the last one.
-        chosen[samples] = (upto <= np.minimum(share, np.nextafter(upto[:, -1], 0))[:, None]).sum(axis=1)
+        chosen: np.ndarray = (upto <= np.minimum(share, np.nextafter(upto[:, -1], 0))[:, None]).sum(axis=1)
+        return chosen
 
     def forget(self, chapter: int) -> None:
         """Let go of the choices for the chapters up to `chapter`."""
@@ -93,12 +100,16 @@ class Composer:
         self.plain(samples, out)
         out.source, out.labels = source, labels
 
-    def pairs(self, samples: np.ndarray, labels: Labels, neutral: bool, out: Inputs) -> None:
-        """Write the positives, the negatives and, if wanted, the neutral inputs of `samples`."""
-        count, kinds = len(samples), 3 if neutral else 2
-        shown = np.full((kinds, count), kernels.NEUTRAL)
-        shown[0], shown[1] = labels.classes[samples], labels.negatives[samples]
-        self.show(samples, shown.ravel(), np.broadcast_to(np.arange(count), (kinds, count)).ravel(), out)
+    def pairs(self, samples: np.ndarray, labels: Labels, neutral: np.ndarray, out: Inputs) -> None:
+        """Write the positives and the negatives of `samples`, and the neutral inputs of samples `neutral`."""
+        count = len(samples)
+        own = np.arange(count)
+        # The neutral rows mostly show the same images, which are then there already.
+        same = len(neutral) == 0 or neutral is samples
+        images = samples if same else np.concatenate([samples, neutral])
+        riding = own[: len(neutral)] if same else np.arange(count, len(images))
+        shown = [labels.classes[samples], labels.negatives[samples], np.full(len(neutral), kernels.NEUTRAL)]
+        self.show(images, np.concatenate(shown), np.concatenate([own, own, riding]), out)
 
     def neutral(self, samples: np.ndarray, out: Inputs) -> None:
         """Write the neutral inputs of `samples`."""

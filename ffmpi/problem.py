@@ -54,6 +54,12 @@ def rows_of(config: Config, classes: int) -> int:
     return max(train_rows(config) if config.schedule.name == "pipeline" else lesson_rows(config), classes)
 
 
+def images_composed(config: Config, classes: int) -> int:
+    """Return the most images that a batch shows: its own, and perhaps those of another's neutral inputs."""
+    riding = config.negatives.kind == "adaptive" and config.negatives.redraw == "batch"
+    return max(config.train.batch * (2 if riding else 1), images_at_once(config, classes))
+
+
 def images_at_once(config: Config, classes: int) -> int:
     """Return how many images are scored by goodness in one batch, each with all its candidates."""
     return rows_of(config, classes) // classes
@@ -82,7 +88,11 @@ def work_of(config: Config, problem: Problem, ranks: int) -> Work:
         candidate_batches=tuple(-(-count // together) for count in problem.shards),
         held_out_batches=held_out,
         save_every=config.checkpoint.every,
-        adaptive=Adaptive(negatives.scores, negatives.lag) if negatives.kind == "adaptive" else None,
+        adaptive=(
+            Adaptive(negatives.scores, negatives.lag, negatives.redraw == "batch")
+            if negatives.kind == "adaptive"
+            else None
+        ),
         exchange=config.schedule.exchange,
         redraw=negatives.redraw,
     )

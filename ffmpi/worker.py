@@ -132,6 +132,18 @@ class Worker:
             index %= -(-len(order) // size)
         return order[index * size : (index + 1) * size]
 
+    def _neutral_of(self, batch: s.Batch, samples: np.ndarray) -> np.ndarray:
+        """Return the samples whose neutral inputs come with a training batch: its own `samples`, or later ones."""
+        work = self.schedule.work
+        if not work.for_head(batch):
+            return samples[:0]
+        return self._of(s.Batch("neutral", batch.index + work.ahead)) if work.ahead else samples
+
+    def _riders(self, batch: s.Batch) -> int:
+        """Return how many neutral inputs come with a batch of lessons."""
+        work = self.schedule.work
+        return self._count(s.Batch("neutral", batch.index + work.ahead)) if work.for_head(batch) else 0
+
     def _count(self, batch: s.Batch) -> int:
         """Return the number of samples of a batch, which need not be here."""
         if batch.stream in s.HELD_OUT or self.samples is not None:
@@ -143,10 +155,10 @@ class Worker:
         return min(size, self.problem.train - first)
 
     def _rows(self, batch: s.Batch) -> int:
-        pairs = 1 if self.config.local else 2
-        riding = 1 if self.config.head_layers else 0
-        each = {"lesson": pairs, "train": pairs + riding, "goodness": 0, "candidates": 0}.get(batch.stream, 1)
-        return (each or self.problem.classes) * self._count(batch)
+        count = self._count(batch)
+        if batch.stream in ("lesson", "train"):
+            return count * (1 if self.config.local else 2) + (self._riders(batch) if batch.stream == "train" else 0)
+        return count * (self.problem.classes if batch.stream in ("goodness", "candidates") else 1)
 
     def _compose(self, step: s.Compose) -> None:
         batch, out, held_out = step.batch, self.holdings.inputs, step.batch.stream in s.HELD_OUT
@@ -156,8 +168,7 @@ class Worker:
         if self.config.local:
             source.composer.plain(samples, out)
         elif batch.stream in ("lesson", "train"):
-            riding = batch.stream == "train" and bool(self.config.head_layers)
-            source.composer.pairs(samples, self.labels, riding, out)
+            source.composer.pairs(samples, self.labels, self._neutral_of(batch, samples), out)
         elif batch.stream in ("goodness", "candidates"):
             source.composer.candidates(samples, out)
         else:
@@ -178,7 +189,8 @@ class Worker:
                 content = self.holdings.states(stage) if sends else self.holdings.copies(stage)
                 part = [parameters.plain for parameters in content.values()]
             elif link.cargo == "negatives":
-                content = np.zeros(self.problem.train, np.uint8)
+                each_batch = self.schedule.work.ahead > 0
+                content = np.zeros(self.config.train.batch if each_batch else self.problem.train, np.uint8)
                 part = [content]
             else:
                 content = self.holdings.activations(stage, self.config.train.batch if link.cargo == "neutral" else None)
@@ -202,7 +214,11 @@ class Worker:
             self.holdings.use(link.stage, content)
         elif link.cargo == "negatives":
             assert isinstance(step.item, s.Choice)
-            self.labels.choices[step.item.chapter] = content.copy()
+            if step.item.batch is None:
+                self.labels.choices[step.item.chapter] = content.copy()
+            else:
+                samples = self.labels.batch(step.item.batch)
+                self.labels.negatives[samples] = content[: len(samples)]
 
     def _reserve(self, step: s.Reserve) -> None:
         link, content = step.link, self.contents[step.link, step.slot]
@@ -215,7 +231,12 @@ class Worker:
     def _send(self, step: s.Send) -> None:
         if step.link.cargo == "negatives":
             assert isinstance(step.item, s.Choice)
-            self.contents[step.link, step.slot][:] = self.labels.choices[step.item.chapter]
+            content = self.contents[step.link, step.slot]
+            if step.item.batch is None:
+                content[:] = self.labels.choices[step.item.chapter]
+            else:
+                samples = self.labels.batch(step.item.batch)
+                content[: len(samples)] = self.labels.negatives[samples]
         self.links[step.link].send(step.slot)
 
     # -- Layers -------------------------------------------------------------------------------------------------------
@@ -310,8 +331,9 @@ class Worker:
 
     # -- Classifiers --------------------------------------------------------------------------------------------------
     def _collect(self, step: s.Collect) -> None:
-        count = self._count(step.batch)
-        first = 2 * count if step.batch.stream == "train" else 0
+        riding = step.batch.stream == "train"
+        count = self._riders(step.batch) if riding else self._count(step.batch)
+        first = 2 * self._count(step.batch) if riding else 0
         if self.holdings.head:
             self.collected[step.layer] = self.head_inputs[step.layer]
         source, target = self.held[step.layer], self.collected[step.layer]
@@ -320,7 +342,10 @@ class Worker:
     def _learn(self, step: s.Learn) -> None:
         head = self.holdings.head
         assert head is not None
-        classes = self.labels.classes[self._of(step.batch)]
+        samples = self._of(step.batch)
+        if step.batch.stream == "train":
+            samples = self._neutral_of(step.batch, samples)
+        classes = self.labels.classes[samples]
         head.forward(self.collected, len(classes))
         said = head.judge(classes)
         if not math.isfinite(said.loss):
@@ -330,13 +355,16 @@ class Worker:
         self.measurements.add_head(said.loss, said.correct, len(classes))
 
     def _choose(self, step: s.Choose) -> None:
-        samples = self._of(step.batch)
+        samples = self._of(step.batch) if step.index is None else self.labels.batch(step.index)
         if step.batch.stream == "candidates":
             scores = self._last_scores(len(samples) * self.problem.classes).reshape(len(samples), -1)
         else:
             assert self.holdings.head is not None
             scores = self.holdings.head.logits(len(samples))
-        self.labels.choose(step.chapter, samples, scores)
+        if step.index is None:
+            self.labels.choose(step.chapter, samples, scores)
+        else:
+            self.labels.choose_now(samples, scores)
 
     def _last_scores(self, rows: int) -> np.ndarray:
         return self.held[len(self.config.network.layers) - 1].score[:rows]

@@ -14,6 +14,7 @@ from .steps import (
     FOR_HEAD,
     Batch,
     Choice,
+    Choose,
     Collect,
     Compose,
     Forward,
@@ -38,20 +39,20 @@ class Pipeline(Placement):
         adaptive = self.work.adaptive
         if adaptive is None or self.chooser == 0:
             return self.flow
-        return [*self.flow, LinkId(self.chooser, 0, "negatives", 0, 1, 1)]
+        room = self.work.ahead + 1
+        return [*self.flow, LinkId(self.chooser, 0, "negatives", 0, room, room)]
 
     def steps(self, rank: int) -> Steps:
         """Yield what `rank` does to the end."""
         work, chapters = self.work, range(self.first, self.work.chapters)
-        choices = [Choice(chosen) for chapter in chapters if (chosen := work.chosen_after(chapter)) is not None]
         told = [link for link in self.links if link.cargo == "negatives" and rank in (link.source, link.target)]
+        choices = [choice for chapter in chapters for choice in self._choices(chapter)]
         traffic = Traffic(rank, {link: choices for link in told})
         yield from traffic.open()
         for chapter in chapters:
             for epoch in work.epochs_of(chapter):
                 yield Renew(epoch, chapter)
-                batches = [Batch("train", index) for index in range(work.batches[0])]
-                yield from sweep(self, rank, batches, conclusion(work, chapter, epoch), epoch)
+                yield from self._train(rank, chapter, epoch, traffic)
             for learnt, batches in c.after(work, chapter):
                 if learnt is None:  # the head has learnt already
                     yield from c.renew(work, chapter, batches)
@@ -66,6 +67,35 @@ class Pipeline(Placement):
                 yield Save(chapter, self.owners)
         yield from traffic.close()
 
+    def _choices(self, chapter: int) -> list[Choice]:
+        """Return the choices made in and after a chapter."""
+        if self.work.ahead:
+            return [
+                Choice(chapter, index) for _ in self.work.epochs_of(chapter) for index in range(self.work.batches[0])
+            ]
+        chosen = self.work.chosen_after(chapter)
+        return [] if chosen is None else [Choice(chosen)]
+
+    def _train(self, rank: int, chapter: int, epoch: int, traffic: Traffic) -> Steps:
+        """Yield an epoch; if every batch's negatives are chosen, its neutral inputs run ahead of it."""
+        work, ahead = self.work, self.work.ahead
+        count = work.batches[0]
+        batches = [Batch("neutral", index) for index in range(min(ahead, count))]
+        batches += [Batch("train", index) for index in range(count)]
+
+        def conclude(batch: Batch) -> Steps:
+            yield from c.concluding(work, chapter, batch, epoch)
+            if ahead:
+                yield Choose(batch, chapter, batch.index + (ahead if batch.stream == "train" else 0))
+                for link in traffic.items:
+                    yield from traffic.carry(link)
+
+        def prepare(batch: Batch) -> Steps:
+            for link in traffic.items if ahead and batch.stream == "train" else ():
+                yield from traffic.carry(link)
+
+        yield from sweep(self, rank, batches, conclude, epoch, prepare=prepare)
+
 
 def conclusion(work: Work, chapter: int, epoch: int | None) -> Callable[[Batch], Steps]:
     """Return what follows when a batch of a sweep after `chapter` has passed the network."""
@@ -74,20 +104,20 @@ def conclusion(work: Work, chapter: int, epoch: int | None) -> Callable[[Batch],
 
 def sweep(
     placement: Placement, rank: int, batches: Sequence[Batch], conclude: Callable[[Batch], Steps],
-    epoch: int | None = None, chapter: int | None = None,
+    epoch: int | None = None, chapter: int | None = None, prepare: Callable[[Batch], Steps] = lambda batch: iter(()),
 ) -> Steps:  # fmt: skip
     """Yield what `rank` does to pass `batches` through the network once.
 
     Layers learn from batches of the stream `train`, at the rate of `epoch`; otherwise they may be used as they were
-    after `chapter`. `conclude` says what follows at the head or, for streams that are not for it, at the last layer.
-    All buffers are idle before and after.
+    after `chapter`. `prepare` comes before a batch is composed; `conclude` says what follows at the head or, for
+    streams that are not for it, at the last layer. All buffers are idle before and after.
     """
+    work = placement.work
     links = [link for link in placement.flow if rank in (link.source, link.target)]
     traffic = Traffic(
-        rank, {link: [b for b in batches if link.cargo == "activations" or b.stream in FOR_HEAD] for link in links}
+        rank, {link: [b for b in batches if link.cargo == "activations" or work.for_head(b)] for link in links}
     )
-    layers = placement.layers(rank)
-    last = placement.work.layers - 1
+    layers, last = placement.layers(rank), work.layers - 1
 
     def find(cargo: str, stage: int, end: str) -> LinkId | None:
         return next((k for k in links if (k.cargo, k.stage, getattr(k, end)) == (cargo, stage, rank)), None)
@@ -95,13 +125,14 @@ def sweep(
     entries = {layer: find("activations", layer - 1, "target") for layer in layers}
     outs = {layer: find("activations", layer, "source") for layer in layers}
     sides_out = {layer: find("neutral", layer, "source") for layer in layers}
-    sides = [side for layer in placement.work.head_layers if (side := find("neutral", layer, "target"))]
+    sides = [side for layer in work.head_layers if (side := find("neutral", layer, "target"))]
     yield from traffic.open()
     for batch in batches:
-        for_head = bool(placement.work.head_layers) and batch.stream in FOR_HEAD
+        for_head = work.for_head(batch)
         for layer in layers:
             entry, out = entries[layer], outs[layer]
             if layer == 0:
+                yield from prepare(batch)
                 yield Compose(batch)
             elif entry:
                 yield traffic.receive(entry)
@@ -110,7 +141,7 @@ def sweep(
             yield Forward(layer, batch, chapter)
             if out:
                 yield traffic.send(out)
-            if for_head and layer in placement.work.head_layers:
+            if for_head and layer in work.head_layers:
                 side = sides_out[layer]
                 if side:
                     yield traffic.reserve(side)

@@ -38,9 +38,10 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The adaptive negatives that were chosen for `chapter`."""
+    """The adaptive negatives that were chosen for `chapter`, or for one batch of the running epoch."""
 
     chapter: int
+    batch: int | None = None
 
 
 Item = Batch | State | Choice
@@ -198,10 +199,14 @@ class Learn:
 
 @dataclass(frozen=True, slots=True)
 class Choose:
-    """Choose the negatives for `chapter` of a batch's samples by the scores it has just been given."""
+    """Choose the negatives for `chapter` of a batch's samples by the scores it has just been given.
+
+    With `index` only for that batch of the running epoch, whose neutral inputs came with this one.
+    """
 
     batch: Batch
     chapter: int
+    index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,10 +248,15 @@ Steps = Iterator[Step]
 
 @dataclass(frozen=True)
 class Adaptive:
-    """Negatives that are chosen by scores, for the chapter `lag` after the one whose network gave them."""
+    """Negatives that are chosen by scores.
+
+    They are for the chapter `lag` after the one whose network gave the scores; or, with `each_batch`, for the batch
+    after `lag` others: its neutral inputs go so far ahead, with the lesson of the batch that is then learnt.
+    """
 
     scores: Literal["goodness", "softmax"]
     lag: int
+    each_batch: bool = False
 
 
 @dataclass(frozen=True)
@@ -266,7 +276,7 @@ class Work:
     save_every: int
     adaptive: Adaptive | None = None
     exchange: Literal["activations", "weights"] = "activations"
-    redraw: Literal["chapter", "epoch"] = "chapter"  # random negatives
+    redraw: Literal["chapter", "batch"] = "chapter"  # the negatives
 
     @property
     def stages(self) -> int:
@@ -285,10 +295,10 @@ class Work:
     def training(self, chapter: int) -> list[tuple[Batch, int]]:
         """Return the lessons of a chapter as each layer learns from them, with their epochs.
 
-        If negatives are redrawn each epoch every epoch has lessons of its own, numbered on; otherwise they come again.
+        If each batch has its own negatives every epoch has lessons of its own, numbered on; otherwise they come again.
         """
         epochs, count = self.epochs_of(chapter), self.batches[self.shard_of(chapter)]
-        own = self.redraw == "epoch"
+        own = self.redraw == "batch"
         return [(Batch("lesson", own * i * count + k), epoch) for i, epoch in enumerate(epochs) for k in range(count)]
 
     def lessons(self, chapter: int) -> list[Batch]:
@@ -318,6 +328,16 @@ class Work:
 
     def chosen_after(self, chapter: int) -> int | None:
         """Return the chapter whose negatives are chosen by the scores of the network after `chapter`."""
-        if self.adaptive is None or chapter + self.adaptive.lag >= self.chapters:
+        if self.adaptive is None or self.adaptive.each_batch or chapter + self.adaptive.lag >= self.chapters:
             return None
         return chapter + self.adaptive.lag
+
+    @property
+    def ahead(self) -> int:
+        """How many batches before its lesson the neutral inputs of a batch come."""
+        return self.adaptive.lag if self.adaptive and self.adaptive.each_batch else 0
+
+    def for_head(self, batch: Batch) -> bool:
+        """Whether a batch has rows that the head reads."""
+        late = batch.stream == "train" and batch.index + self.ahead >= self.batches[0]
+        return bool(self.head_layers) and batch.stream in FOR_HEAD and not late

@@ -17,7 +17,7 @@ ADAPTIVE = ["train.epochs=8", "train.chapters=8", "negatives.kind=adaptive"]
 CASES = {
     "random": ["train.epochs=6", "train.chapters=3"],
     "fixed": ["train.epochs=4", "negatives.kind=fixed", "train.shuffle=false", "optimizer.name=adam", "train.batch=37"],
-    "every epoch": ["train.epochs=6", "train.chapters=2", "negatives.redraw=epoch"],
+    "every batch": ["train.epochs=6", "train.chapters=2", "negatives.redraw=batch"],
     "by softmax": [*ADAPTIVE, "negatives.lag=2"],
     "by goodness": [*ADAPTIVE, "negatives.scores=goodness", "negatives.lag=3", "classify.goodness_every=3"],
     "local softmax": ["train.epochs=6", "train.chapters=3", "rule.name=local-softmax", "optimizer.name=adam"],
@@ -105,3 +105,13 @@ def test_same_bits_after_kill_and_resume(
     ffmpi(after, "resume", directory)
     assert_same_bits(tmp_path / "whole", directory)
     assert len((directory / "metrics.jsonl").read_text().splitlines()) == 12
+
+
+def test_negatives_chosen_for_each_batch_of_the_pipeline(ffmpi: Run, tmp_path: Path) -> None:
+    """The neutral inputs run ahead of their lessons by `lag` batches, on however many ranks."""
+    each = ["negatives.kind=adaptive", "negatives.redraw=batch", "negatives.lag=3", "train.epochs=3", "train.batch=70"]
+    for ranks in (1, 2, 4):
+        settings = [part for setting in each for part in ("--set", setting)]
+        ffmpi(ranks, "train", DIGITS, "--run", tmp_path / str(ranks), *settings)
+    assert_same_bits(tmp_path / "1", tmp_path / "2")
+    assert_same_bits(tmp_path / "1", tmp_path / "4")

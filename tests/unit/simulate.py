@@ -148,6 +148,7 @@ class Rank:
         self.measured: set[int] = set()  # chapters
         lag = self.work.adaptive.lag if self.work.adaptive else 0
         self.known = set(range(lag, world.first + lag))  # chapters whose negatives are, at first from a checkpoint
+        self.known_now: set[int] = set()  # batches of the running epoch whose negatives are
         self.choosing: dict[int, set[s.Batch]] = defaultdict(set)
 
     def run(self) -> bool:
@@ -168,10 +169,13 @@ class Rank:
     def renew(self, step: s.Renew) -> None:
         ensure(step.shard in self.schedule.shards(self.rank), step, "not a shard of rank", self.rank)
         self.renewed = step
+        self.known_now.clear()
 
     def compose(self, step: s.Compose) -> None:
         drawn, adaptive = None if step.batch.stream in s.HELD_OUT else self.renewed, self.work.adaptive
-        if adaptive and step.batch.stream in ("lesson", "train"):
+        if self.work.ahead and step.batch.stream == "train":
+            ensure(step.batch.index in self.known_now, step, "the batch's negatives are not known")
+        elif adaptive and step.batch.stream in ("lesson", "train"):
             assert drawn is not None
             chosen_after = drawn.chapter - adaptive.lag
             if chosen_after >= 0:
@@ -234,11 +238,17 @@ class Rank:
             buffer.read(link.stage, step.item, step)
             (self.neutral if link.cargo == "neutral" else self.outputs).current[link.stage] = buffer
         elif isinstance(step.item, s.Choice):
-            self.known.add(step.item.chapter)
+            self.learn_of(step.item)
         elif link.cargo == "state":
             self.live[link.stage] = buffer.content
         else:
             self.copies[link.stage] = buffer
+
+    def learn_of(self, choice: s.Choice) -> None:
+        if choice.batch is None:
+            self.known.add(choice.chapter)
+        else:
+            self.known_now.add(choice.batch)
 
     def reserve(self, step: s.Reserve) -> bool:
         buffer, cargo = self.buffer(step), step.link.cargo
@@ -257,8 +267,10 @@ class Rank:
         elif isinstance(step.item, s.State):
             ensure(step.item.stage == stage, step, "is of another stage")
             buffer.content = self.state_after(step.item.chapter, stage, step)
-        else:
+        elif step.item.batch is None:
             ensure(step.item.chapter in self.known, step, "not all of it is known")
+        else:
+            ensure(step.item.batch in self.known_now, step, "it is not known")
         buffer.state = "sending"
         self.world.sent[step.link].append((step, buffer))
         self.world.meet(step.link)
@@ -337,6 +349,11 @@ class Rank:
         ensure(not by_head or self.learnt == step.batch, step, "the head has the scores of", self.learnt)
         found, version = self.read_out(step, by_head)
         self.outcome.chosen[step.chapter, step.batch, drawn, self.labelled(found, step), version] += 1
+        if step.index is not None:
+            riding = step.batch.index + (self.work.ahead if step.batch.stream == "train" else 0)
+            ensure(step.index == riding, step, "whose neutral inputs are of batch", riding)
+            self.learn_of(s.Choice(step.chapter, step.index))
+            return
         self.choosing[step.chapter].add(step.batch)
         of_shard = self.work.batches if by_head else self.work.candidate_batches
         if len(self.choosing[step.chapter]) == of_shard[drawn.shard]:
@@ -377,7 +394,7 @@ class Rank:
                 self.state_after(step.chapter, stage, step, remembered=(stage, step.chapter) in self.remembered)
         if self.rank == 0 and self.rank not in here:
             ensure(self.outcome.recorded[-1:] == [step.chapter], step, "recorded are", self.outcome.recorded)
-            lag = self.work.adaptive.lag if self.work.adaptive else 0
+            lag = self.work.adaptive.lag if self.work.adaptive and not self.work.ahead else 0
             needed = set(range(max(lag, step.chapter + 1), min(step.chapter + lag + 1, self.work.chapters)))
             ensure(needed <= self.known, step, "rank 0 does not know the negatives of", needed - self.known)
             self.outcome.saved.append(step.chapter)

@@ -244,7 +244,7 @@ def test_negatives_drawn_by_softmax() -> None:
 
 
 def test_redrawing() -> None:
-    """Negatives and order change with the chapter or with the epoch, as configured; fixed ones never."""
+    """Negatives and order change with the chapter or each time, as configured; fixed ones never."""
     classes = (np.arange(500) % 7).astype(np.uint8)
 
     def seen(*settings: str) -> list[bytes]:
@@ -258,8 +258,8 @@ def test_redrawing() -> None:
 
     a, b, c, d = seen("negatives.redraw=chapter")
     assert a == b != c == d
-    assert len(set(seen("negatives.redraw=epoch"))) == 4
-    assert len(set(seen("negatives.kind=fixed", "negatives.redraw=epoch"))) == 1
+    assert len(set(seen("negatives.redraw=batch"))) == 4
+    assert len(set(seen("negatives.kind=fixed", "negatives.redraw=batch"))) == 1
 
 
 @pytest.mark.parametrize("by", ["shuffle", "class"])

@@ -40,14 +40,25 @@ def of_pipeline(out: Outcome, work: Work, chapter: int, nth: int, epoch: int, in
     batch, drawn, seen = s.Batch("train", index), s.Renew(epoch, chapter), epoch * work.batches[0] + index
     for layer in range(work.layers):
         out.updates[layer].append((batch, epoch, drawn, (seen,) * (layer + 1)))
-    of_head(out, work, batch, epoch, drawn, seen, seen)
+    if not work.ahead:
+        of_head(out, work, batch, epoch, drawn, seen, seen)
+        return
+    # The neutral inputs run ahead: the first ones alone, the others with the lessons of earlier batches.
+    count, start = work.batches[0], epoch * work.batches[0]
+    alone = [s.Batch("neutral", i) for i in range(min(work.ahead, count))] if index == 0 else []
+    own = start + (work.ahead + index if index else 0)
+    for riding in [*alone, *([batch] if index + work.ahead < count else [])]:
+        versions = tuple((seen,) * (layer + 1) for layer in work.head_layers)
+        out.learnt.append((riding, epoch, drawn, versions, own))
+        out.chosen[chapter, riding, drawn, versions, own + 1] += 1
+        own += 1
 
 
 def of_chapter_algorithm(out: Outcome, work: Work, chapter: int, nth: int, epoch: int, index: int) -> None:
     """A layer, and the head after all of them, learns when the layers before it have finished the chapter."""
     shard = work.shard_of(chapter)
     count, before, finished = work.batches[shard], version_after(work, chapter - 1), version_after(work, chapter)
-    again = nth if work.redraw == "epoch" else 0  # otherwise the first epoch's lessons come again
+    again = nth if work.redraw == "batch" else 0  # otherwise the first epoch's lessons come again
     lesson, drawn = s.Batch("lesson", again * count + index), s.Renew(epoch - nth + again, chapter, shard)
     own = before + nth * count + index
     for layer in range(work.layers):
@@ -116,6 +127,8 @@ def draw(generator: random.Random, name: str, layers: int, head: bool, chapters:
     """Return a run of a schedule that is as it may be in all else."""
     g, federated = generator, name == "federated"
     adaptive = [None, s.Adaptive("goodness", g.randint(1, 4)), s.Adaptive("softmax", g.randint(1, 4))][: 2 + head]
+    if head and name == "pipeline":
+        adaptive.append(s.Adaptive("softmax", g.randint(1, 4), each_batch=True))
     return work_of(
         layers,
         head=head,
@@ -129,7 +142,7 @@ def draw(generator: random.Random, name: str, layers: int, head: bool, chapters:
         costs=[float(g.randint(1, 9) ** 2) for _ in range(layers + head)] if g.random() < 0.5 else None,
         adaptive=None if federated else g.choice(adaptive),
         exchange="weights" if name.endswith("by weights") else "activations",
-        redraw=g.choice(["chapter", "epoch"]),
+        redraw=g.choice(["chapter", "batch"]),
     )
 
 
