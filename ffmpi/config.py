@@ -124,15 +124,21 @@ class Schedule(Table, frozen=True):
     timeout: Positive = 600.0  # seconds without a message after which a waiting rank ends the job
 
 
+#: What stands in data.path for the number of a shard.
+SHARD = "{shard}"
+
+
 class Shards(Table, frozen=True):
     """How schedule `federated` divides the training samples; chapter c learns from shard c modulo `count`.
 
-    By a seeded shuffle, or in the order of the classes; `sizes` are the shards' shares, equal ones if empty.
+    By a seeded shuffle or in the order of the classes; then `sizes` are the shards' shares, equal ones if empty. Or by
+    file: data.path has {shard} for the shard's number, from 1, and `held_out` is the path of the samples to test with.
     """
 
     count: Count = 1
-    by: Literal["shuffle", "class"] = "shuffle"
+    by: Literal["shuffle", "class", "file"] = "shuffle"
     sizes: list[Positive] = msgspec.field(default_factory=list)
+    held_out: str = ""
 
 
 class Checkpoint(Table, frozen=True):
@@ -385,6 +391,14 @@ def _check_shards(config: Config, source: str) -> None:
         raise UserError(f"{source}: shards.count = {count}: expected schedule.name = 'federated'")
     if sizes and len(sizes) != count:
         raise UserError(f"{source}: shards.sizes = {sizes}: expected {count}, one for each of shards.count, or none")
+    by_file = config.shards.by == "file"
+    if by_file and (SHARD not in config.data.path or not config.shards.held_out or sizes):
+        raise UserError(
+            f"{source}: shards.by = 'file': expected {SHARD} in data.path = {config.data.path!r}, the path "
+            "shards.held_out of samples to test with, and no shards.sizes"
+        )
+    if by_file and config.schedule.name != "federated":
+        raise UserError(f"{source}: shards.by = 'file': expected schedule.name = 'federated'")
 
 
 def _numbers(table: Struct, prefix: str) -> Iterator[tuple[str, float]]:

@@ -22,7 +22,8 @@ from .rundir import RunDirectory
 from .schedule import Pipeline, Steps
 from .schedule.pipeline import conclusion, sweep
 from .schedule.steps import Batch, Record, Report, Stream
-from .session import load, on_rank_0, prepare_kernels
+from .session import on_rank_0, prepare_kernels
+from .shards import load
 from .worker import Worker
 
 
@@ -34,7 +35,7 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool) -> None:
 
     def read() -> Problem:
         nonlocal held_out
-        held_out = load(settled, "test", images=True)
+        held_out = load(settled, "test", images=True, path=settled.shards.held_out)
         return Problem(held_out.shape, held_out.names, header.train, len(held_out.classes))
 
     problem: Problem = on_rank_0(comm, read)
@@ -46,7 +47,7 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool) -> None:
             )
         pipeline = Pipeline(work_of(settled, problem, comm.size))
         if comm.rank > 0 and comm.rank in pipeline.owners[pipeline.work.layers - 1 :]:
-            held_out = load(settled, "test", images=False)
+            held_out = load(settled, "test", images=False, path=settled.shards.held_out)
     worker = _worker(comm, file, settled, problem, pipeline, held_out)
     batches = pipeline.work.held_out(settled.chapters - 1)
     accuracy: dict[str, float | None] = {}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 from pathlib import Path
 
+import h5py
 import pytest
 
+from ffmpi import config, data
+from ffmpi.shards import divide
 from tests.conftest import DIGITS, Run, Start, assert_same_bits
 
 pytestmark = pytest.mark.mpi
@@ -68,6 +72,32 @@ def test_every_schedule_gives_the_sequential_bits(
 def test_one_shard_is_all_layers(reference, ffmpi: Run, tmp_path: Path) -> None:
     ffmpi(1, "train", DIGITS, "--run", tmp_path / "run", *options("random", "federated"))
     assert_same_bits(reference("random"), tmp_path / "run")
+
+
+def test_shards_by_file(ffmpi: Run, tmp_path: Path) -> None:
+    """Each shard from a file that only its rank opens gives the bits of the same shards cut out of one set."""
+    train, test = (data.load("digits", None, split) for split in ("train", "test"))
+    cut = ["schedule.name=federated", "shards.count=2", "shards.by=class", "shards.sizes=[2,1]"]
+    parts = divide(config.read(str(DIGITS), cut), train.classes)
+    for name, split, samples in [("1", train, parts[0]), ("2", train, parts[1]), ("held-out", test, slice(None))]:
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file.attrs["classes"] = 10
+            group = file.create_group("test" if split is test else "train")
+            group["images"], group["labels"] = split.images[samples].reshape(-1, 8, 8), split.classes[samples]
+    files = [
+        "schedule.name=federated", "data.name=hdf5", f"data.path={tmp_path}/{{shard}}.h5", "shards.count=2",
+        "shards.by=file", f"shards.held_out={tmp_path}/held-out.h5",
+    ]  # fmt: skip
+    more = ["train.epochs=3"]
+    ffmpi(1, "train", DIGITS, "--run", tmp_path / "cut", *options("random", "federated", *cut, *more))
+    ffmpi(2, "train", DIGITS, "--run", tmp_path / "files", *options("random", "federated", *files, *more))
+    assert_same_bits(tmp_path / "cut", tmp_path / "files")
+    one, other = (
+        json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1]) for name in ("cut", "files")
+    )
+    assert one["accuracy"] == other["accuracy"]
+    done = ffmpi(2, "evaluate", tmp_path / "files", "--json")
+    assert json.loads(done.stdout)["accuracy"] == one["accuracy"]
 
 
 def test_shards_may_be_on_any_ranks(ffmpi: Run, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from ffmpi.inputs import Labels
 from ffmpi.layer import Activations, rate_at
 from ffmpi.metrics import HEAD, LAYER, METHODS, RANK, Measurements
 from ffmpi.rules import SMALLEST, goodness, judge
-from ffmpi.session import shards_of
+from ffmpi.shards import divide
 
 POSITIVES, NEGATIVES, INPUTS, UNITS = 3, 4, 5, 6
 ROWS = POSITIVES + NEGATIVES
@@ -267,7 +267,7 @@ def test_redrawing() -> None:
 def test_shards(by: str, sizes: str) -> None:
     classes = np.random.default_rng(0).integers(0, 5, 801)
     c = settled("schedule.name=federated", "shards.count=3", f"shards.by={by}", f"shards.sizes={sizes}")
-    parts = shards_of(c, classes)
+    parts = divide(c, classes)
     assert_array_equal(np.sort(np.concatenate(parts)), np.arange(801))
     shares = np.array([1, 5, 2]) / 8 if sizes != "[]" else np.full(3, 1 / 3)
     assert_allclose([len(part) for part in parts], 801 * shares, atol=1)
@@ -275,4 +275,4 @@ def test_shards(by: str, sizes: str) -> None:
     held = [set(classes[part]) for part in parts]
     assert all(len(kinds) == 5 for kinds in held) if by == "shuffle" else max(held[0]) <= min(held[1] | held[2])
     with pytest.raises(UserError, match=r"shards.sizes = \[1.0, 1e-09, 1.0\]: 801 samples leave one empty"):
-        shards_of(config.change(c, "test", ["shards.sizes=[1, 1e-9, 1]"]), classes)
+        divide(config.change(c, "test", ["shards.sizes=[1, 1e-9, 1]"]), classes)

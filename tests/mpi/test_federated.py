@@ -1,0 +1,69 @@
+"""What a federated run puts on the wire: layers, measurements and checkpoints, never anything made of samples."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import DIGITS, Run
+
+pytestmark = pytest.mark.mpi
+
+#: Runs the command line with every array that leaves a rank noted down.
+WATCH = """
+import json, sys
+import numpy as np
+from mpi4py import MPI
+from ffmpi import cli, mpi
+
+class Watched(MPI.Intracomm):
+    def Isend(self, array, *args):
+        sent.append((args[1], str(array.dtype), array.size, array.tobytes()))
+        return super().Isend(array, *args)
+
+sent = []
+begin = mpi.start
+mpi.start = lambda: Watched(begin())
+rank = MPI.COMM_WORLD.rank
+try:
+    cli.app(sys.argv[2:], standalone_mode=False)
+finally:
+    from ffmpi import data
+    images = data.load("digits", None, "train").images
+    rows = {image.tobytes() for image in images}
+    rows |= {(image / np.float32(255)).astype(np.float32).tobytes() for image in images}
+    found = sum(row in message for *_, message in sent for row in rows)
+    notes = {"tags": [[tag, dtype, size] for tag, dtype, size, _ in sent], "images": found}
+    open(f"{sys.argv[1]}.{rank}", "w").write(json.dumps(notes))
+"""
+
+
+def test_only_layers_travel(ffmpi: Run, run: Run, tmp_path: Path) -> None:
+    script = tmp_path / "watch.py"
+    script.write_text(WATCH)
+    settings = [
+        "schedule.name=federated", "shards.count=2", "shards.by=class", "train.epochs=6", "network.layers=[32,40]",
+    ]  # fmt: skip
+    options = [part for setting in settings for part in ("--set", setting)]
+    command = [script, tmp_path / "notes", "train", DIGITS, "--run", tmp_path / "run", *options]
+    done = run(2, *command)
+    assert done.returncode == 0, done.stderr
+    inputs, classes = 64 + 10, 10
+    padded = {inputs: 80, 32: 32, 40: 48, classes: 16}
+
+    def state(rows: int, units: int) -> int:
+        """Weights, bias and one moment of each, and the number of updates; all padded to 16."""
+        return 2 * (padded[rows] + 1) * padded[units] + 16
+
+    allowed = {state(inputs, 32), state(32, 40), state(40, classes)}
+    for rank in range(2):
+        notes = json.loads((tmp_path / f"notes.{rank}").read_text())
+        assert notes["images"] == 0 and notes["tags"]
+        layers = [size for tag, dtype, size in notes["tags"] if tag < 10_000 and dtype == "float32"]
+        others = [(tag, dtype) for tag, dtype, size in notes["tags"] if tag >= 10_000]
+        assert set(layers) == allowed
+        assert len(layers) + len(others) == len(notes["tags"])
+        # Beyond the layers: one array of sums a chapter, and on the rank of the last one its checkpoint.
+        assert all(rank == 1 for tag, dtype in others)

@@ -1,0 +1,89 @@
+"""Runs beside the paper's tables: which row a recipe belongs to, and what a run directory says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ffmpi import config, paper
+from ffmpi.errors import UserError
+from ffmpi.table import rows_of, table
+
+RECIPES = sorted((Path(__file__).parents[2] / "runs" / "paper").glob("*.toml"))
+
+
+def test_every_row_of_the_paper_has_a_recipe() -> None:
+    found = set()
+    for recipe in RECIPES:
+        settled = config.read(str(recipe))
+        assert paper.faithful(settled), recipe
+        assert settled.train.epochs == (1000 if "dff" in recipe.name else 100)
+        words = (paper.model_of(settled, method) for method in settled.methods)
+        found |= {(settled.data.name, model, paper.implementation_of(settled)) for model in words}
+    rows = {(row.data, row.model, row.implementation) for row in paper.ROWS}
+    assert found == rows - {("mnist", "Hinton's MATLAB", "Sequential")}  # not the paper's own
+
+
+@pytest.mark.parametrize(
+    ("settings", "faithful"),
+    [
+        ([], True),
+        (["train.epochs=10", "train.chapters=10", "data.mean=0.5", "schedule.threads=2"], True),
+        (["train.batch=128"], False),
+        (["optimizer.rate=0.001"], False),
+        (["head.optimizer.name=sgd"], False),
+        (["preset=hinton"], False),
+    ],
+)
+def test_faithful(settings: list[str], faithful: bool) -> None:
+    assert paper.faithful(config.parse("", "test", ["preset=paper", *settings])) == faithful
+
+
+def test_models() -> None:
+    def model(method: str, *settings: str) -> str:
+        return paper.model_of(config.parse("", "test", ["preset=paper", *settings]), method)
+
+    assert model("goodness") == "RandomNEG-Goodness"
+    assert model("softmax", "negatives.kind=adaptive") == "AdaptiveNEG-Softmax"
+    assert model("goodness", "negatives.kind=adaptive") == "AdaptiveNEG by softmax-Goodness"
+    assert model("last-layer", "rule.name=local-softmax") == "Performance-Optimized, last layer"
+
+
+def make(directory: Path, epochs: int, *settings: str) -> Path:
+    """Return a run directory with `epochs` epochs done."""
+    directory.mkdir()
+    settled = config.parse("", "test", ["data.name=mnist", *settings])
+    (directory / "config.toml").write_text(config.dump(settled))
+    facts = {"processor": "Cray-1", "cores": 1, "ranks": 2, "commit": "abc"}
+    (directory / "environment.json").write_text(json.dumps(facts))
+    records = [{"epoch": e + 1, "seconds": 2.0, "accuracy": {"softmax": 90.0 + e}} for e in range(epochs)]
+    (directory / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return directory
+
+
+def test_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = ["train.epochs=3"]
+    faithful = make(tmp_path / "a", 3, "preset=paper", "train.chapters=3", "schedule.name=all-layers", *short)
+    own = make(tmp_path / "mine", 3, "preset=hinton", *short)
+    (row,) = rows_of(faithful)
+    assert row["model"] == "RandomNEG-Softmax" and row["paper"] == 98.33 and row["seconds"] == 6.0
+    assert row["difference"] == pytest.approx(92 - 98.33) and row["machine"] == "Cray-1, 1 cores"
+    (row,) = rows_of(own)
+    assert row["model"] == "mine, softmax" and row["paper"] is None and row["difference"] is None
+    table([str(own), str(faithful)], as_json=True, as_markdown=False)
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    assert [row["model"] for row in found] == ["RandomNEG-Softmax", "mine, softmax"]  # the paper's rows first
+    table([str(own)], as_json=False, as_markdown=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("| --- |") and "| mine, softmax | Pipeline | 3 | 0 | 92.00 |" in lines[2]
+
+
+def test_runs_that_are_not_finished(tmp_path: Path) -> None:
+    directory = make(tmp_path / "run", 2, "train.epochs=5")
+    with pytest.raises(UserError, match="2 of 5 epochs are done; finish it with 'ffmpi resume"):
+        rows_of(directory)
+    with pytest.raises(UserError, match="no such run directory"):
+        rows_of(tmp_path / "none")
