@@ -72,6 +72,19 @@ class Labels:
         chosen: np.ndarray = (upto <= np.minimum(share, np.nextafter(upto[:, -1], 0))[:, None]).sum(axis=1)
         return chosen
 
+    def give_choice(self, chapter: int, index: int | None, out: np.ndarray) -> None:
+        """Write the choice for `chapter`, or the running epoch's for batch `index`, into `out`, uint8."""
+        chosen = self.choices[chapter] if index is None else self.negatives[self.batch(index)]
+        out[: len(chosen)] = chosen
+
+    def take_choice(self, chapter: int, index: int | None, found: np.ndarray) -> None:
+        """Take over what `give_choice` wrote on another rank."""
+        if index is None:
+            self.choices[chapter] = found.copy()
+        else:
+            samples = self.batch(index)
+            self.negatives[samples] = found[: len(samples)]
+
     def forget(self, chapter: int) -> None:
         """Let go of the choices for the chapters up to `chapter`."""
         for past in [past for past in self.choices if past <= chapter]:

@@ -30,6 +30,7 @@ def on_rank_0(comm: Any, make: Callable[[], Any]) -> Any:
 
 def training_worker(comm: Any, config: Config, first: int = 0) -> Worker:
     """Return this rank's worker from chapter `first` on: its kernels compiled, its share of the data loaded."""
+    test: DataSet | None
     if config.shards.by == "file":
         problem, samples, test = shards.read_files(comm, config, first)
         with together(comm):

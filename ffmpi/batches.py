@@ -1,0 +1,91 @@
+"""What a schedule's batches stand for on a rank: which samples, how many rows, and what is written into the input."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .holdings import Holdings, Samples
+from .inputs import Labels
+from .problem import images_at_once
+from .schedule import Work
+from .schedule import steps as s
+
+
+class Batches:
+    """The samples in use, in the order and with the negatives of the running epoch."""
+
+    def __init__(self, holdings: Holdings, work: Work) -> None:
+        self.config, self.problem, self.holdings, self.work = holdings.config, holdings.problem, holdings, work
+        self.samples: Samples | None = next(iter(holdings.samples.values()), None)
+        self.epoch = 0
+
+    @property
+    def labels(self) -> Labels:
+        """The labels of the training samples in use."""
+        assert self.samples is not None
+        return self.samples.labels
+
+    def renew(self, epoch: int, chapter: int, shard: int) -> None:
+        """Take the order of `epoch` and the negatives of `chapter`, of a shard's samples if they are here."""
+        self.epoch = epoch
+        if shard in self.holdings.samples:
+            self.samples = self.holdings.samples[shard]
+            self.samples.labels.renew(epoch, chapter)
+
+    def _size(self, batch: s.Batch) -> int:
+        """Return the number of samples of all batches of a stream but the last."""
+        many = batch.stream in ("goodness", "candidates")
+        return images_at_once(self.config, self.problem.classes) if many else self.config.train.batch
+
+    def _range(self, batch: s.Batch, total: int) -> tuple[int, int]:
+        """Return the places of a batch's samples in the order of `total` samples; lessons may be numbered on."""
+        size = self._size(batch)
+        first = batch.index % -(-total // size) * size
+        return first, min(first + size, total)
+
+    def of(self, batch: s.Batch) -> np.ndarray:
+        """Return the samples of a batch, int64."""
+        if batch.stream in s.HELD_OUT:
+            return np.arange(*self._range(batch, self.problem.test))
+        order = self.labels.order
+        return order[slice(*self._range(batch, len(order)))]
+
+    def neutral_of(self, batch: s.Batch) -> np.ndarray:
+        """Return the samples whose neutral inputs are in a batch that the head reads; they may be another batch's."""
+        if batch.stream == "train":
+            return self.of(s.Batch("neutral", batch.index + self.work.ahead))
+        return self.of(batch)
+
+    def count(self, batch: s.Batch) -> int:
+        """Return the number of samples of a batch, which need not be here."""
+        total = self.problem.train if self.samples is None else len(self.labels.order)
+        first, last = self._range(batch, self.problem.test if batch.stream in s.HELD_OUT else total)
+        return last - first
+
+    def riders(self, batch: s.Batch) -> int:
+        """Return how many neutral inputs come with a batch of the pipeline."""
+        return self.count(s.Batch("neutral", batch.index + self.work.ahead)) if self.work.for_head(batch) else 0
+
+    def rows(self, batch: s.Batch) -> int:
+        """Return the rows of a batch."""
+        count = self.count(batch)
+        if batch.stream in ("lesson", "train"):
+            return count * (1 if self.config.local else 2) + (self.riders(batch) if batch.stream == "train" else 0)
+        return count * (self.problem.classes if batch.stream in ("goodness", "candidates") else 1)
+
+    def compose(self, batch: s.Batch) -> None:
+        """Write a batch into the first layer's input."""
+        out = self.holdings.inputs
+        source = self.holdings.test if batch.stream in s.HELD_OUT else self.samples
+        assert out is not None and source is not None and source.composer is not None
+        samples = self.of(batch)
+        if self.config.local:
+            source.composer.plain(samples, out)
+        elif batch.stream in ("lesson", "train"):
+            riding = batch.stream == "train" and self.work.for_head(batch)
+            neutral = samples[:0] if not riding else self.neutral_of(batch) if self.work.ahead else samples
+            source.composer.pairs(samples, self.labels, neutral, out)
+        elif batch.stream in ("goodness", "candidates"):
+            source.composer.candidates(samples, out)
+        else:
+            source.composer.neutral(samples, out)
