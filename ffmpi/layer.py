@@ -222,7 +222,7 @@ class Layer:
         """
         p = self.parameters
         scale, active = self._normalisation.scale[: len(c)], np.flatnonzero(c)
-        p.step(self.config.optimizer, rate, a.h, scale, c, z, active, threads=self.threads)
+        p.step(self.config.optimizer, rate, a.h, scale, c, z, active, nonzeros=self._nonzeros, threads=self.threads)
         return 2.0 * len(active) * p.inputs * p.units
 
 
@@ -253,7 +253,18 @@ class LabelledLayer(Layer):
         scale = self._normalisation.scale[: len(c)]
         active = np.flatnonzero((c[:samples] != 0) | (c[samples:] != 0))
         shown = {"labels": a.labels[: len(c)], "place": a.place, "classes": a.classes}
-        p.step(self.config.optimizer, rate, a.h, scale, c, z, active, threads=self.threads, **shown)
+        p.step(
+            self.config.optimizer,
+            rate,
+            a.h,
+            scale,
+            c,
+            z,
+            active,
+            nonzeros=self._nonzeros,
+            threads=self.threads,
+            **shown,
+        )
         return 2.0 * len(active) * p.inputs * p.units
 
 

@@ -66,4 +66,6 @@ def compile_all(*, threads: int = 1) -> None:
     softmax(h, first, 2, product)
     backward(product, 2, w, h, row, np.float32(1), np.float32(1), 1, product)
     moments = (zeros(1, LANES, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(1, LANES))
-    update(SGD, a, one, one, h, first, w, bias, moments, sgd_constants(0.0, 0.0, 0.9), threads=threads)
+    for nonzeros in (None, Nonzeros(1, 1)):
+        constants = sgd_constants(0.0, 0.0, 0.9)
+        update(SGD, a, one, one, h, first, w, bias, moments, constants, nonzeros=nonzeros, threads=threads)

@@ -1,7 +1,7 @@
-"""The forward product of a batch with few activities that are not zero: it skips the zeros.
+"""The products of a batch with few activities that are not zero: they skip the zeros.
 
-The other terms are added in the same order as in the dense product, so both give the same bits (for finite weights) and
-which one runs is a question of speed only.
+The other terms are added in the same order as in the dense products, so both give the same bits (for finite numbers)
+and which one runs is a question of speed only.
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ def density(a, rows):  # type: ignore[no-untyped-def]
 
 
 class Nonzeros:
-    """The activities of a batch that are not zero, row by row; memory that is used again for every batch.
+    """The activities of a batch that are not zero; memory that is used again for every batch.
 
     Attributes
     ----------
-    values : (rows x inputs,) float32; places : (rows x inputs,) uint16, the input within its block
+    values : (rows x inputs,) float32
+    places : (rows x inputs,) uint16: listed row by row, the input within its block; by inputs, the place of the row
     bounds : (rows, blocks + 1) int64, where each block's entries begin
+    counts : (inputs,) int64, how many there are of each input
     """
 
     def __init__(self, rows: int, panels: int) -> None:
@@ -44,6 +46,15 @@ class Nonzeros:
         size = rows * panels * LANES + 1
         self.values, self.places = np.empty(size, np.float32), np.empty(size, np.uint16)
         self.bounds = np.empty((rows, -(-panels // BLOCK) + 1), np.int64)
+        self.counts = np.empty(panels * LANES, np.int64)
+
+    def by_inputs(self, a: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """List the rows `active` (count,) int64 of `a` (panels, pitch, 16) by inputs; return values, places, counts.
+
+        Input i has its entries from i x count on.
+        """
+        _fill_by_inputs(a, active, self.values, self.places, self.counts)
+        return self.values, self.places, self.counts
 
     def fill(self, a: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """List the first `rows` rows of `a` (panels, pitch, 16) float32; return values, places, bounds."""
@@ -65,6 +76,22 @@ def _fill(a, rows, values, places, bounds):  # type: ignore[no-untyped-def]
                 n += 1
                 bits &= bits - 1
         bounds[row, -1] = n
+
+
+@njit(nogil=True, cache=True)
+def _fill_by_inputs(a, active, values, places, counts):  # type: ignore[no-untyped-def]
+    counts[:] = 0
+    for panel in range(len(a)):
+        for place in range(len(active)):
+            row = active[place]
+            bits = nonzero_lanes(load(a, (panel * a.shape[1] + row) * LANES))
+            while bits:
+                lane = lowest_bit(bits)
+                k = panel * LANES + lane
+                n = k * len(active) + counts[k]
+                values[n], places[n] = a[panel, row, lane], place
+                counts[k] += 1
+                bits &= bits - 1
 
 
 @njit(nogil=True, cache=True)

@@ -155,7 +155,7 @@ def sparse_tile(
 ) -> Any:  # fmt: skip
     """Compute out[j, :] += sum over n of values[n] * w[places[n], j, :] for n from `first` to `last`.
 
-    One row, `panels` panels j of w: SPARSE_PANELS or 1; places, uint16, count from the flat index `w_index` of w.
+    One row, `panels` panels j of w: SPARSE_PANELS, half of them, or 1; places, uint16, count from flat index `w_index`.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -164,7 +164,7 @@ def sparse_tile(
         place = element(context, builder, signature.args[2], args[2], _constant(0))
         w_base = element(context, builder, signature.args[5], args[5], w_start)
         out_base = element(context, builder, signature.args[8], args[8], out_start)
-        for panels in (1, SPARSE_PANELS):
+        for panels in (1, SPARSE_PANELS // 2, SPARSE_PANELS):
             with builder.if_then(builder.icmp_signed("==", width, _constant(panels))):
                 accumulators = _Accumulators(builder, 1, panels, out_base)
                 jumps = [builder.mul(w_step, _constant(j)) for j in range(panels)]

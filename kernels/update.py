@@ -6,9 +6,13 @@ import numpy as np
 from numba import njit, prange
 
 from .simd import LANES, add, div, flush, fma, load, load_splat, mul, pointer, prefetch, splat, sqrt, store, sub
-from .tile import PANELS, UPDATE_INPUTS, update_tile
+from .sparse import Nonzeros, density
+from .tile import PANELS, SPARSE_PANELS, UPDATE_INPUTS, sparse_tile, update_tile
 
 ADAM, SGD = 0, 1
+#: Unit panels in one go where zeros are skipped: their share of a batch of 128 rows just fits the first-level cache.
+_SPARSE_WIDTH = SPARSE_PANELS // 2
+_MOST_LISTED = 2**16  # rows whose places uint16 can hold
 
 
 @njit(nogil=True, cache=True)
@@ -29,11 +33,35 @@ def _optimise(kind, index, gradient, parameters, numbers):  # type: ignore[no-un
 
 
 @njit(nogil=True, cache=True)
-def _columns(first, last, kind, batch, shown, state, constants):  # type: ignore[no-untyped-def]
+def _slopes(panel, j, rows, shown, g, taught, out):  # type: ignore[no-untyped-def]
+    """Write what the active rows of a are multiplied with for panel `panel` + j into g, the bias's gradient into out.
+
+    With labels, their places' gradient goes into `taught`.
+    """
+    scaled, c, z, active, pair = rows
+    labels, classes = shown[0], shown[2]
+    taught[j] = 0.0
+    total = splat(np.float32(0.0))
+    for i in range(len(active)):
+        row = active[i]
+        together = splat(np.float32(0.0))
+        while row < len(c):
+            activity = load(z, ((panel + j) * z.shape[1] + row) * LANES)
+            total = fma(activity, splat(c[row]), total)
+            together = fma(activity, splat(scaled[row]), together)
+            if classes > 0:
+                place_index = (j * taught.shape[1] + labels[row]) * LANES
+                store(taught, place_index, fma(activity, splat(scaled[row]), load(taught, place_index)))
+            row += pair
+        store(g, (j * g.shape[1] + i) * LANES, together)
+    store(out, j * LANES, total)
+
+
+@njit(nogil=True, cache=True)
+def _columns(first, last, kind, a, rows, shown, state, constants):  # type: ignore[no-untyped-def]
     """Update the column tiles [first, last): no two of them touch the same memory."""
-    a, scaled, c, z, active, pair = batch
-    labels, place, classes = shown
     w, bias, m, v, mb, vb = state
+    active, place, classes = rows[3], shown[1], shown[2]
     pitch, inputs, count = a.shape[1], w.shape[1], len(active)
     g = np.empty((PANELS, max(count, 1), LANES), np.float32)
     taught = np.empty((PANELS, max(classes, 1), LANES), np.float32)  # gradient of the label places
@@ -47,21 +75,8 @@ def _columns(first, last, kind, batch, shown, state, constants):  # type: ignore
         panel = column * PANELS
         width = min(PANELS, len(w) - panel)
         for j in range(width):
-            taught[j] = 0.0
-            total = splat(np.float32(0.0))
-            for i in range(count):
-                row = active[i]
-                together = splat(np.float32(0.0))
-                while row < len(c):
-                    activity = load(z, ((panel + j) * z.shape[1] + row) * LANES)
-                    total = fma(activity, splat(c[row]), total)
-                    together = fma(activity, splat(scaled[row]), together)
-                    if classes > 0:
-                        place_index = (j * taught.shape[1] + labels[row]) * LANES
-                        store(taught, place_index, fma(activity, splat(scaled[row]), load(taught, place_index)))
-                    row += pair
-                store(g, (j * g.shape[1] + i) * LANES, together)
-            _optimise(kind, (panel + j) * LANES, total, biases, numbers_no_decay)
+            _slopes(panel, j, rows, shown, g, taught, tile)
+            _optimise(kind, (panel + j) * LANES, load(tile, j * LANES), biases, numbers_no_decay)
         for start in range(0, inputs, UPDATE_INPUTS):
             a_index = start // LANES * pitch * LANES + start % LANES
             update_tile(width, a, a_index, active, count, g, g.shape[1] * LANES, tile)
@@ -73,11 +88,62 @@ def _columns(first, last, kind, batch, shown, state, constants):  # type: ignore
                     _optimise(kind, ((panel + j) * inputs + start + i) * LANES, gradient, weights, numbers)
 
 
+@njit(nogil=True, cache=True)
+def _sparse_columns(first, last, kind, rows, shown, state, constants, listed):  # type: ignore[no-untyped-def]
+    """Update the unit panels [first, last) from the activities that are not zero."""
+    w, bias, m, v, mb, vb = state
+    place, classes = shown[1], shown[2]
+    values, places, counts = listed
+    inputs, count = w.shape[1], len(rows[3])
+    g = np.empty((_SPARSE_WIDTH, max(count, 1), LANES), np.float32)
+    taught = np.empty((_SPARSE_WIDTH, max(classes, 1), LANES), np.float32)
+    tile = np.empty(_SPARSE_WIDTH * LANES, np.float32)
+    no_decay = constants.copy()
+    no_decay[7] = 1.0
+    weights, biases = (pointer(w), pointer(m), pointer(v)), (pointer(bias), pointer(mb), pointer(vb))
+    numbers, numbers_no_decay = pointer(constants), pointer(no_decay)
+    panel = first
+    while panel < last:
+        width = _SPARSE_WIDTH if last - panel >= _SPARSE_WIDTH else 1
+        for j in range(width):
+            _slopes(panel, j, rows, shown, g, taught, tile)
+            _optimise(kind, (panel + j) * LANES, load(tile, j * LANES), biases, numbers_no_decay)
+        for k in range(inputs):
+            for j in range(width):
+                store(tile, j * LANES, splat(np.float32(0.0)))
+            start = k * count
+            sparse_tile(width, values, places, start, start + counts[k], g, 0, g.shape[1] * LANES, tile, 0)
+            for j in range(width):
+                gradient = load(tile, j * LANES)
+                if place <= k < place + classes:
+                    gradient = add(gradient, load(taught, (j * taught.shape[1] + k - place) * LANES))
+                _optimise(kind, ((panel + j) * inputs + k) * LANES, gradient, weights, numbers)
+        panel += width
+
+
 @njit(nogil=True, cache=True, parallel=True)
-def _columns_parallel(threads, kind, batch, shown, state, constants):  # type: ignore[no-untyped-def]
+def _columns_parallel(threads, kind, a, rows, shown, state, constants):  # type: ignore[no-untyped-def]
     columns = -(-len(state[0]) // PANELS)
     for t in prange(threads):
-        _columns(columns * t // threads, columns * (t + 1) // threads, kind, batch, shown, state, constants)
+        _columns(columns * t // threads, columns * (t + 1) // threads, kind, a, rows, shown, state, constants)
+
+
+@njit(nogil=True, cache=True, parallel=True)
+def _sparse_columns_parallel(threads, kind, rows, shown, state, constants, listed):  # type: ignore[no-untyped-def]
+    panels = len(state[0])
+    for t in prange(threads):
+        _sparse_columns(panels * t // threads, panels * (t + 1) // threads, kind, rows, shown, state, constants, listed)
+
+
+def _skipping_pays(a: np.ndarray, active: np.ndarray) -> bool:
+    """Say whether skipping zeros is faster: measured at 4 to 256 rows of layers of 1000 and 2000 units.
+
+    It is below a tenth of activities, and with fewer than 13 an input, where the optimiser's memory traffic rules.
+    """
+    count = len(active)
+    if not 0 < count <= _MOST_LISTED:
+        return False
+    return bool(density(a, int(active[-1]) + 1) < max(0.1, min(0.5, 13 / count)))
 
 
 #: An update without labels: every row has an input of its own.
@@ -99,6 +165,7 @@ def update(
     labels: np.ndarray = NO_LABELS,
     place: int = 0,
     classes: int = 0,
+    nonzeros: Nonzeros | None = None,
     threads: int = 1,
 ) -> None:
     """Take one optimiser step along dW = (scale c a)^T z and db = sum of c z, see `reference.gradients`.
@@ -117,14 +184,21 @@ def update(
     labels : (rows,) int64: then z has two rows for each row of a, which show different labels, first all positives and
         then all negatives; a's label places are zero, and the labels' share of the gradient is added to them
     place, classes : the first label place, and how many there are
+    nonzeros : memory that lets a batch with few activities skip the zeros of a; without it the product is dense
     threads : Numba threads to share the column panels
     """
-    batch = (a, c * scale, c, z, active, len(c) // 2 if classes else len(c))
-    rest = (kind, batch, (labels, place, classes), (w, bias, *moments), constants)
-    if threads == 1:
-        _columns(0, -(-len(w) // PANELS), *rest)
+    rows = (c * scale, c, z, active, len(c) // 2 if classes else len(c))
+    rest = (rows, (labels, place, classes), (w, bias, *moments), constants)
+    if nonzeros is not None and _skipping_pays(a, active):
+        listed = nonzeros.by_inputs(a, active)
+        if threads == 1:
+            _sparse_columns(0, len(w), kind, *rest, listed)
+        else:
+            _sparse_columns_parallel(threads, kind, *rest, listed)
+    elif threads == 1:
+        _columns(0, -(-len(w) // PANELS), kind, a, *rest)
     else:
-        _columns_parallel(threads, *rest)
+        _columns_parallel(threads, kind, a, *rest)
 
 
 def adam_constants(step: int, rate: float, decay: float, beta1: float, beta2: float, eps: float) -> np.ndarray:

@@ -4,8 +4,8 @@ python runs/backprop.py --set data.path=DIR
 python runs/backprop.py --set data.path=DIR --rounds 5 --target 98.6
 
 Both train the same shape (the recipe's layers) on the same images with two threads, each with the fewest epochs that
-reach the target in most of the rounds; the seed is the round. PyTorch: ReLU, Adam 0.001 falling to 0 over the last half,
-batches of 128. Needs the extra `bench`.
+reach the target in the median of the rounds; the seed is the round. PyTorch: ReLU, Adam 0.001 falling to 0 over the
+last half, batches of 128. Needs the extra `bench`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from ffmpi import config
@@ -38,7 +39,7 @@ def torch_accuracy(recipe: str, settings: list[str], epochs: int, seed: int) -> 
     ]
     widths = [x.shape[1], *settled.network.layers]
     layers: list[torch.nn.Module] = []
-    for inputs, units in zip(widths, widths[1:], strict=False):
+    for inputs, units in pairwise(widths):
         layers += [torch.nn.Linear(inputs, units), torch.nn.ReLU()]
     net = torch.nn.Sequential(*layers, torch.nn.Linear(widths[-1], len(sets[0].names)))
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
@@ -101,7 +102,10 @@ def main() -> None:
         for name, results in found.items():
             run, epochs = sides[name]
             seconds, accuracy = (statistics.median(column) for column in zip(*results, strict=True))
-            print(f"{name}: {epochs} epochs, {accuracy:.2f} % after {seconds:.1f} s (medians of {args.rounds})", flush=True)
+            print(
+                f"{name}: {epochs} epochs, {accuracy:.2f} % after {seconds:.1f} s (medians of {args.rounds})",
+                flush=True,
+            )
             if accuracy >= args.target:
                 medians[name] = seconds
             else:

@@ -39,13 +39,15 @@ class FfmpiStep:
         self.total, self.squares = kernels.zeros(margin), kernels.zeros(len(self.w), margin)
         m, v, mb, vb = (kernels.zeros(*part.shape) for part in (self.w, self.w, self.bias, self.bias))
         self.moments = (m, v, mb, vb)
+        self.nonzeros = kernels.Nonzeros(self.rows, len(self.a))  # as in training: zeros are skipped where that pays
         self.scale, self.c, self.steps = np.ones(pitch, np.float32), c, 0
 
     def forward(self) -> None:
         """Product, scale, bias, ReLU and row goodness, fused."""
         kernels.forward(
-            self.a, self.scale, self.w, self.bias, self.h, self.total, self.squares, self.rows, threads=self.threads
-        )
+            self.a, self.scale, self.w, self.bias, self.h, self.total, self.squares, self.rows,
+            nonzeros=self.nonzeros, threads=self.threads,
+        )  # fmt: skip
 
     def update(self, active: np.ndarray) -> None:
         """Product and Adam, fused."""
@@ -54,7 +56,7 @@ class FfmpiStep:
         scale = self.scale[: self.rows]
         kernels.update(
             kernels.ADAM, self.a, scale, self.c, self.h, active, self.w, self.bias, self.moments, constants,
-            threads=self.threads,
+            nonzeros=self.nonzeros, threads=self.threads,
         )  # fmt: skip
 
     def weights(self) -> np.ndarray:

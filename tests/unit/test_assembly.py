@@ -38,6 +38,7 @@ def inner_loops(module: str, function: str) -> list[list[str]]:
         ("forward", "_columns", tile.FORWARD_ROWS, tile.PANELS),
         ("update", "_columns", tile.UPDATE_INPUTS, tile.PANELS),
         ("forward", "_sparse_columns", 1, tile.SPARSE_PANELS),
+        ("update", "_sparse_columns", 1, tile.SPARSE_PANELS // 2),
     ],
 )
 def test_inner_loops_stay_in_registers(module: str, function: str, rows: int, panels: int) -> None:

@@ -194,6 +194,37 @@ def test_update_is_the_same_for_any_number_of_threads() -> None:
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize(("rows", "inputs", "units"), [(1, 17, 1), (8, 100, 49), (64, 333, 200), (12, 64, 400)])
+def test_update_skipping_zeros_gives_the_same_bits(
+    rows: int, inputs: int, units: int, labelled: bool, threads: int
+) -> None:
+    a, scale, w, bias = make(rows, inputs, units)
+    rng = np.random.default_rng(7)
+    a[rng.random(a.shape) > 0.15] = 0
+    shown = rows * 2 if labelled else rows
+    c, z_plain = rng.standard_normal(shown).astype(np.float32), make(shown, inputs, units, 3)[0][:, :1] * w[:1]
+    z = kernels.to_panels(np.maximum(z_plain, 0), kernels.padded_rows(shown))
+    active, scales = np.flatnonzero(rng.random(rows) < 0.8), rng.uniform(1, 2, shown).astype(np.float32)
+    labels = {"labels": rng.integers(0, 3, shown), "place": 2, "classes": 3} if labelled else {}
+    nonzeros, results = kernels.Nonzeros(rows, kernels.panels_of(inputs)), []
+    nonzeros.counts[:] = -1
+    for skip in (None, nonzeros):
+        panels = Panels(a, scale, w, bias)
+        moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
+        for step in (1, 2):
+            constants = kernels.adam_constants(step, 0.01, 0.1, 0.9, 0.999, 1e-8)
+            kernels.update(
+                kernels.ADAM, panels.a, scales, c, z, active, panels.w, panels.bias, moments, constants,
+                nonzeros=skip, threads=threads, **labels,
+            )  # fmt: skip
+        results.append((panels.w, panels.bias, *moments))
+    assert len(active) == 0 or (nonzeros.counts >= 0).all()  # it did skip
+    for dense, skipped in zip(*results, strict=True):
+        np.testing.assert_array_equal(skipped, dense)
+
+
 def test_denormal_moments_become_zero() -> None:
     panels = Panels(*make(1, 16, 16))
     moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
