@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -30,13 +29,13 @@ def launched_rank() -> int:
 
 
 def start() -> Any:
-    """Start MPI with threads and return COMM_WORLD.
+    """Start MPI and return COMM_WORLD; only the main thread of a rank calls MPI.
 
     Raises UserError without an MPI library, or if a launcher started several processes that do not see each other.
     """
     import mpi4py
 
-    mpi4py.rc.thread_level = "multiple"
+    mpi4py.rc.thread_level = "funneled"
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
@@ -143,30 +142,16 @@ def one_per_host_first(comm: Any) -> Iterator[None]:
     host.Free()
 
 
-class Driver:
-    """A thread that lets MPI move messages while kernels run.
+#: Calls in a row; a message that is copied in pieces moves one with each.
+_CALLS = 4
 
-    MPI makes progress only inside its own calls, so without this nothing would travel during a kernel. A probe for a
-    message that never comes is such a call; kernels release the interpreter lock. Needs MPI_THREAD_MULTIPLE.
+
+def progress(comm: Any) -> None:
+    """Let MPI move messages: it does so only inside its own calls, and a probe for one that never comes is such a call.
+
+    To be called between two kernels, every few milliseconds. A thread that did it during kernels was measured to cost
+    more than it gave: with a rank on each core its wake-ups push computing threads about, 10 to 20 % of their time.
     """
-
-    INTERVAL = 5e-4  # seconds between two probes: a tenth of a batch's time, about 1 % of a core
-
-    def __init__(self, comm: Any) -> None:
-        from mpi4py import MPI
-
-        self._comm = comm
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._drive, name="ffmpi-driver", daemon=True)
-        if comm.size > 1 and MPI.Query_thread() == MPI.THREAD_MULTIPLE:
-            self._thread.start()
-
-    def _drive(self) -> None:
-        while not self._stop.wait(self.INTERVAL):
-            self._comm.Iprobe()
-
-    def close(self) -> None:
-        """End the thread; the communicator may be freed afterwards."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+    if comm.size > 1:
+        for _ in range(_CALLS):
+            comm.Iprobe()

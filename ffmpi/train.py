@@ -27,7 +27,10 @@ def train(comm: Any, config_path: str, run: str | None, settings: list[str], as_
 
 
 #: What may change when a run goes on: the weights do not depend on it.
-CHANGEABLE = ("schedule.depth", "schedule.threads", "schedule.timeout", "checkpoint.every", "data.path")
+CHANGEABLE = (
+    "schedule.name", "schedule.exchange", "schedule.depth", "schedule.threads", "schedule.timeout", "checkpoint.every",
+    "data.path",
+)  # fmt: skip
 
 
 def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
@@ -43,7 +46,14 @@ def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
         for setting in settings:
             if setting.partition("=")[0].strip() not in CHANGEABLE:
                 raise UserError(f"--set {setting}: a run that goes on may change only {', '.join(CHANGEABLE)}")
-        return header, config.change(header.config, run, settings)
+        settled = config.change(header.config, run, settings)
+        before, after = header.config.schedule.name, settled.schedule.name
+        if before != after and "pipeline" in (before, after):
+            raise UserError(
+                f"--set schedule.name={after}: {before!r} is another algorithm; a run that goes on may change between "
+                "sequential, single-layer and all-layers"
+            )
+        return header, settled
 
     header, settled = on_rank_0(comm, read_header)
     worker = training_worker(comm, settled, header.chapter)

@@ -19,7 +19,7 @@ from .gather import Gather
 from .holdings import Holdings
 from .layer import Parameters, rate_at
 from .metrics import METHODS, Measurements
-from .mpi import Driver
+from .mpi import progress
 from .rules import goodness, judge
 from .schedule import Schedule, Steps
 from .schedule import steps as s
@@ -70,19 +70,16 @@ class Worker:
         }
 
     def execute(self, steps: Steps) -> None:
-        """Carry out `steps` to the end; messages travel meanwhile."""
-        driver = Driver(self.comm)
-        try:
-            before = self._began = self._start = time.perf_counter()
-            for step in steps:
-                kind = type(step)
-                self._do[kind](step)
-                now = time.perf_counter()
-                self.spent[kind] = self.spent.get(kind, 0.0) + now - before
-                before = now
-            self.gather.close()
-        finally:
-            driver.close()
+        """Carry out `steps` to the end; messages travel between them."""
+        before = self._began = self._start = time.perf_counter()
+        for step in steps:
+            kind = type(step)
+            self._do[kind](step)
+            progress(self.comm)
+            now = time.perf_counter()
+            self.spent[kind] = self.spent.get(kind, 0.0) + now - before
+            before = now
+        self.gather.close()
 
     def _compose(self, step: s.Compose) -> None:
         self.batches.compose(step.batch)
