@@ -6,7 +6,8 @@ them on, into buffers for a whole chapter; or by computing them with the weights
 
 When the last layer has finished a chapter all ranks together pass the neutral inputs, the candidates for adaptive
 negatives and the held-out samples through the network as it was after that chapter: the ranks ahead have remembered
-their layers, so none of them waits. With `weights` only weights travel, and the last rank does all this alone.
+their layers. With `weights` only weights travel, and the last rank does all this alone while the others wait, as in the
+paper. If negatives are chosen for a chapter that would begin before the scores are there, its beginning waits for them.
 """
 
 from __future__ import annotations
