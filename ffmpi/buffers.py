@@ -35,7 +35,8 @@ class Buffers:
         self._own_neutral: dict[int, Activations] = {}
         if holdings.head:
             batch = self.config.train.batch
-            self._own_neutral = {layer: holdings.activations(layer, batch) for layer in self.config.head_layers}
+            here = [layer for layer in self.config.head_layers if layer in holdings.layers]
+            self._own_neutral = {layer: holdings.activations(layer, batch) for layer in here}
         self.collected = dict(self._own_neutral)
         self._reserved: dict[int, Activations] = {}
         self._kept: dict[tuple[int, s.Batch], Activations] = {}

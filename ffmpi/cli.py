@@ -40,7 +40,8 @@ def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
     """Go on with the interrupted run in directory RUN, on any number of ranks, to the same bits.
 
     Only settings on which the weights do not depend may be changed: schedule.depth, schedule.threads,
-    schedule.timeout, checkpoint.every, data.path; and schedule.name between sequential, single-layer and all-layers.
+    schedule.timeout, schedule.exchange, checkpoint.every, data.path, shards.held_out; and schedule.name between
+    sequential, single-layer and all-layers.
     """
     from . import mpi
     from . import train as command

@@ -121,7 +121,7 @@ class Schedule(Table, frozen=True):
     exchange: Literal["activations", "weights"] = "activations"  # between the ranks of single-layer
     depth: Count = 3
     threads: Count = 1  # Numba threads of each rank
-    timeout: Positive = 600.0  # seconds without a message after which a waiting rank ends the job
+    timeout: Positive = 3600.0  # seconds without a message after which a waiting rank ends the job
 
 
 #: What stands in data.path for the number of a shard.
@@ -397,6 +397,8 @@ def _check_shards(config: Config, source: str) -> None:
             f"{source}: shards.by = 'file': expected {SHARD} in data.path = {config.data.path!r}, the path "
             "shards.held_out of samples to test with, and no shards.sizes"
         )
+    if config.shards.held_out and not by_file:
+        raise UserError(f"{source}: shards.held_out = {config.shards.held_out!r}: expected shards.by = 'file'")
     if by_file and config.schedule.name != "federated":
         raise UserError(f"{source}: shards.by = 'file': expected schedule.name = 'federated'")
 
@@ -408,3 +410,5 @@ def _numbers(table: Struct, prefix: str) -> Iterator[tuple[str, float]]:
             yield from _numbers(value, f"{prefix}{name}.")
         elif isinstance(value, float):
             yield prefix + name, value
+        elif isinstance(value, list):
+            yield from ((prefix + name, part) for part in value if isinstance(part, float))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from .metrics import METHODS, Measurements
 from .mpi import together, wait
 from .problem import Problem, work_of
 from .rundir import RunDirectory
-from .schedule import Pipeline, Steps
+from .schedule import Pipeline, Steps, Work
 from .schedule.pipeline import conclusion, sweep
 from .schedule.steps import Batch, Record, Report, Stream
 from .session import on_rank_0, prepare_kernels
@@ -45,7 +46,7 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool) -> None:
                 f"{settled.data.path or settled.data.name}: images of shape {problem.shape} in {problem.classes} "
                 f"classes; expected {header.shape} in {len(header.names)} as in {file}"
             )
-        pipeline = Pipeline(work_of(settled, problem, comm.size))
+        pipeline = Pipeline(_reading(settled, problem, comm.size))
         if comm.rank > 0 and comm.rank in pipeline.owners[pipeline.work.layers - 1 :]:
             held_out = load(settled, "test", images=False, path=settled.shards.held_out)
     worker = _worker(comm, file, settled, problem, pipeline, held_out)
@@ -84,7 +85,7 @@ def predict(comm: Any, path: str, images_path: str, method: str | None, as_json:
 
     problem: Problem = on_rank_0(comm, read)
     with together(comm):
-        pipeline = Pipeline(work_of(settled, problem, comm.size))
+        pipeline = Pipeline(_reading(settled, problem, comm.size))
     unlabelled = DataSet(images, np.empty(0, np.uint8), header.shape, header.names) if comm.rank == 0 else None
     worker = _worker(comm, file, settled, problem, pipeline, unlabelled)
     worker.wanted = method
@@ -120,6 +121,11 @@ def _read_header(comm: Any, file: Path, settings: list[str]) -> tuple[Header, Co
 
     header, settled = on_rank_0(comm, read)
     return header, settled
+
+
+def _reading(settled: Config, problem: Problem, ranks: int) -> Work:
+    """Return the work of reading out a network: nothing is learnt, so no negatives are chosen."""
+    return dataclasses.replace(work_of(settled, problem, ranks), adaptive=None)
 
 
 #: Which held-out stream each method reads.

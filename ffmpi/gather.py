@@ -13,14 +13,15 @@ from .metrics import RANK, Measurements
 from .mpi import wait
 from .schedule.steps import Save
 
-_SAVE, _REPORT = 10_000, 10_001  # tags beyond those of the links
 _SAVED_AT_ONCE = 1 << 16  # numbers
 
 
 class Gather:
     """One rank's part in it."""
 
-    def __init__(self, comm: Any, holdings: Holdings, measurements: Measurements) -> None:
+    def __init__(self, comm: Any, holdings: Holdings, measurements: Measurements, tag: int) -> None:
+        """Use `tag` and the next one for messages."""
+        self._save_tag, self._report_tag = tag, tag + 1
         self.comm, self.holdings, self.measurements = comm, holdings, measurements
         self.timeout = holdings.config.schedule.timeout
         self._own: list[np.ndarray] = []
@@ -35,7 +36,7 @@ class Gather:
             self._own.append(copy)
             return
         self._sent = [(request, array) for request, array in self._sent if not request.Test()]
-        self._sent.append((self.comm.Isend(copy, 0, _REPORT), copy))
+        self._sent.append((self.comm.Isend(copy, 0, self._report_tag), copy))
 
     def record(self, ranks: tuple[int, ...]) -> Measurements:
         """Return the sum of the next reports of `ranks`."""
@@ -45,7 +46,7 @@ class Gather:
                 total.flat += self._own.pop(0)
                 continue
             part = np.empty_like(total.flat)
-            wait(self.comm.Irecv(part, rank, _REPORT), self.timeout, f"the measurements of rank {rank}")
+            wait(self.comm.Irecv(part, rank, self._report_tag), self.timeout, f"the measurements of rank {rank}")
             total.flat += part
         return total
 
@@ -90,12 +91,12 @@ class Gather:
         if parameters is not None:
             array = parameters.array(key, *([part] if part else []))
             if owner != 0:
-                wait(self.comm.Isend(array, 0, _SAVE), self.timeout, "rank 0 to save")
+                wait(self.comm.Isend(array, 0, self._save_tag), self.timeout, "rank 0 to save")
             return array
         if self.comm.rank != 0:
             return None
         array = np.empty((part.stop - part.start, shape[1]) if part else shape, dtype_of(key))
-        wait(self.comm.Irecv(array, owner, _SAVE), self.timeout, f"rank {owner} to save")
+        wait(self.comm.Irecv(array, owner, self._save_tag), self.timeout, f"rank {owner} to save")
         return array
 
 

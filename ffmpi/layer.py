@@ -197,7 +197,7 @@ class Layer:
     def __init__(self, config: Config, parameters: Parameters, rows: int) -> None:
         """Make room for batches of at most `rows` rows."""
         self.config, self.parameters, self.units = config, parameters, parameters.units
-        self.threads = config.schedule.threads
+        self.threads = kernels.available_threads(config.schedule.threads)
         margin = -(-rows // kernels.LANES) * kernels.LANES
         panels = kernels.panels_of(parameters.inputs)
         self._squares = kernels.zeros(kernels.panels_of(self.units), margin)

@@ -66,20 +66,20 @@ class Measurements:
         """Seconds from the beginning of the job's training to the end of the chapter."""
         return float(self.ranks[:, 0].max())
 
-    def record(self, epoch: int, samples: int, seconds: float) -> dict[str, Any]:
+    def record(self, epoch: int, samples: int, seconds: float, local: bool) -> dict[str, Any]:
         """Return means and rates as plain numbers, for a JSON line.
 
-        `samples` were trained on in the chapter, `seconds` after the chapter before.
+        `samples` were trained on in the chapter, `seconds` after the chapter before; `local` names the learning rule.
         """
         layers = []
         for loss, positive, negative, correct, rows, active in self.layers.tolist():
             if not rows:
                 continue
             layer = {"loss": loss / rows, "active": active / rows}
-            if positive or negative:
-                layer |= {"positive_goodness": 2 * positive / rows, "negative_goodness": 2 * negative / rows}
-            else:
+            if local:
                 layer |= {"training_accuracy": 100 * correct / rows}
+            else:
+                layer |= {"positive_goodness": 2 * positive / rows, "negative_goodness": 2 * negative / rows}
             layers.append(layer)
         record: dict[str, Any] = {"epoch": epoch, "seconds": seconds, "samples_per_second": samples / seconds}
         record["layers"] = layers

@@ -124,7 +124,7 @@ def wait(request: Any, timeout: float = float("inf"), what: str = "a message") -
         if time.monotonic() - start_time > timeout:
             raise UserError(
                 f"waited {timeout:g} s for {what}: another rank or the network between is gone; resume from the last "
-                "checkpoint, or raise schedule.timeout if a batch can take that long"
+                "checkpoint, or raise schedule.timeout if a batch, or a layer's chapter, can take that long"
             )
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from .config import PRESETS, Config, parse
+import msgspec
+
+from .config import Config, parse
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,8 @@ _LOCAL = {"last-layer": "last layer", "all-layers": "all layers"}
 
 def implementation_of(config: Config) -> str:
     """Return the paper's word for the schedule."""
-    whole_chapter = config.chapters == 1 and config.schedule.name == "single-layer"
-    return "DFF" if whole_chapter else _IMPLEMENTATIONS[config.schedule.name]
+    one_chapter = config.chapters == 1 < config.train.epochs and config.schedule.name == "single-layer"
+    return "DFF" if one_chapter else _IMPLEMENTATIONS[config.schedule.name]
 
 
 def model_of(config: Config, method: str) -> str:
@@ -87,27 +90,34 @@ def faithful(config: Config) -> bool:
     """Whether the algorithm is the paper's: its preset, but for what its tables vary and for the number of epochs."""
     if config.preset != "paper":
         return False
-    varied = [f"{name}.{key}" for name, keys in _VARIED.items() for key in keys]
-    if implementation_of(config) == "DFF":
-        varied.append("train.batch")
-    plain = parse("preset = 'paper'", "paper", [])
-    return all(_value(config, key) == _value(plain, key) for key in _keys() if key not in varied)
+    plain = msgspec.to_builtins(parse("preset = 'paper'", "paper", []))
+    found = msgspec.to_builtins(config)
+    return all(
+        found[table] == plain[table] or all(_may_vary(config, table, key) for key in _different(found, plain, table))
+        for table in plain
+    )
 
 
 _VARIED = {
+    "seed": (),
     "data": ("name", "path", "mean", "std", "label"),
     "rule": ("name",),
     "negatives": ("kind", "scores", "lag", "redraw"),
     "classify": ("methods", "softmax_every", "goodness_every"),
     "train": ("epochs", "chapters"),
+    "schedule": ("name", "exchange", "depth", "threads", "timeout"),
+    "shards": ("count", "by", "sizes", "held_out"),
+    "checkpoint": ("every",),
 }
 
 
-def _keys() -> list[str]:
-    """Return the settings that make up the algorithm."""
-    return [f"{table}.{key}" for table, keys in PRESETS["paper"].items() for key in keys]
+def _different(found: dict[str, Any], plain: dict[str, Any], table: str) -> list[str]:
+    """Return the keys of a table in which two configurations differ."""
+    if not isinstance(found[table], dict):
+        return []
+    return [key for key in found[table] if found[table][key] != plain[table][key]]
 
 
-def _value(config: Config, key: str) -> object:
-    table, _, name = key.partition(".")
-    return getattr(getattr(config, table), name)
+def _may_vary(config: Config, table: str, key: str) -> bool:
+    whole_batch = (table, key) == ("train", "batch") and implementation_of(config) == "DFF"
+    return key in _VARIED.get(table, ()) or whole_batch

@@ -106,7 +106,7 @@ class Progress:
         parts = [f"epoch {epoch}/{self.config.train.epochs}"]
         layers = record["layers"]
         parts.append("loss " + " ".join(f"{layer['loss']:.3f}" for layer in layers))
-        if "positive_goodness" in layers[0]:
+        if not self.config.local:
             goodness = (f"{layer['positive_goodness']:.4g}/{layer['negative_goodness']:.4g}" for layer in layers)
             parts.append("goodness +/- " + " ".join(goodness))
         parts += [f"{method} {accuracy:.2f} %" for method, accuracy in record["accuracy"].items()]

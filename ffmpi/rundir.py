@@ -101,16 +101,41 @@ class RunDirectory:
         with open(self.metrics, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
+    def go_on(self, config: Config, facts: dict[str, Any]) -> None:
+        """Note that a run goes on, perhaps elsewhere and with other settings."""
+        before = self.facts()
+        entry = environment() | facts
+        try:
+            (self.path / "config.toml").write_text(dump(config), encoding="utf-8")
+            whole = before | {"continued": [*before.get("continued", []), entry]}
+            (self.path / "environment.json").write_text(json.dumps(whole, indent=2), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written to ({error})") from None
+
+    def facts(self) -> dict[str, Any]:
+        """Return what environment.json says; UserError if it is damaged."""
+        path = self.path / "environment.json"
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read ({error}); expected what a run leaves there") from None
+        if not isinstance(found, dict) or not isinstance(found.get("continued", []), list):
+            raise UserError(f"{path}: expected a JSON object as a run leaves it there")
+        return found
+
     def records(self) -> list[dict[str, Any]]:
-        """Return the metrics; a last line cut off by a kill is left out."""
+        """Return the metrics up to the first line that a kill has cut off, or that is none."""
         if not self.metrics.exists():
             return []
-        records = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+        records: list[dict[str, Any]] = []
+        for line in self.metrics.read_bytes().splitlines():
             try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
+                record = json.loads(line)
+            except ValueError:
                 break
+            if not isinstance(record, dict) or not {"epoch", "seconds", "accuracy"} <= record.keys():
+                break
+            records.append(record)
         return records
 
     def rewind(self, epoch: int) -> None:

@@ -32,7 +32,7 @@ def training_worker(comm: Any, config: Config, first: int = 0) -> Worker:
     """Return this rank's worker from chapter `first` on: its kernels compiled, its share of the data loaded."""
     test: DataSet | None
     if config.shards.by == "file":
-        problem, samples, test = shards.read_files(comm, config, first)
+        problem, samples, test = shards.read_files(comm, config)
         with together(comm):
             check(config, problem)
             schedule = schedule_of(config.schedule.name, work_of(config, problem, comm.size), first)

@@ -31,6 +31,8 @@ def divide(config: Config, classes: np.ndarray) -> list[np.ndarray]:
     shards, count = config.shards, len(classes)
     if shards.count == 1:
         return [np.arange(count)]
+    if shards.count > count:
+        raise UserError(f"shards.count = {shards.count}: expected at most one for each of the {count} samples")
     if shards.by == "class":
         order = np.argsort(classes, kind="stable")
     else:
@@ -53,16 +55,16 @@ def subset(whole: DataSet, samples: np.ndarray) -> DataSet:
 
 
 def read_files(
-    comm: Any, config: Config, first: int
+    comm: Any, config: Config
 ) -> tuple[Problem, dict[int, DataSet], DataSet]:  # fmt: skip
     """Read this rank's shards, each from a file of its own, and the held-out samples, which everybody may see.
 
-    Of the other shards it learns nothing but their sizes. `first` is the first chapter of the run.
+    Of the other shards it learns their sizes, checksums and class names.
     """
     own: dict[int, DataSet] = {}
     with together(comm):
         for shard in range(config.shards.count):
-            if (shard - first) % comm.size == comm.rank:
+            if shard % comm.size == comm.rank:
                 own[shard] = load(config, "train", images=True, path=config.data.path.replace(SHARD, str(shard + 1)))
         test = load(config, "test", images=True, path=config.shards.held_out)
     facts = {shard: (s.shape, s.names, len(s.classes), digest(s)) for shard, s in own.items()}
@@ -72,7 +74,8 @@ def read_files(
             if (shape, names) != (test.shape, test.names):
                 raise UserError(
                     f"{config.data.path}: shard {shard + 1} has images of shape {shape} in {len(names)} classes; "
-                    f"expected {test.shape} in the {len(test.names)} of {config.shards.held_out}"
+                    f"expected {test.shape} in the {len(test.names)} of {config.shards.held_out}; a file without "
+                    "samples of some class can name all in its attribute 'classes' or 'class_names'"
                 )
     counts = tuple(count for _, _, count, _ in every.values())
     whole = zlib.crc32(repr([crc for *_, crc in every.values()]).encode())

@@ -63,9 +63,12 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
         raise UserError(
             f"{path}: {done} of {config.train.epochs} epochs are done; finish it with 'ffmpi resume {path}'"
         )
-    environment = json.loads((path / "environment.json").read_text(encoding="utf-8"))
+    environment = run.facts()
+    legs = [environment, *environment.get("continued", [])]
+    ranks = {leg.get("ranks") for leg in legs}
     seconds = sum(record["seconds"] for record in records)
     by_name = {(row.data, row.model, row.implementation): row for row in paper.ROWS}
+    where = ranks.pop() if len(ranks) == 1 else ", then ".join(str(leg.get("ranks")) for leg in legs)
     rows = []
     for method, accuracy in records[-1]["accuracy"].items():
         model, implementation = _name(config, method, path), paper.implementation_of(config)
@@ -82,8 +85,8 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
                 "difference": theirs and accuracy - theirs.accuracy,
                 "seconds": seconds,
                 "paper seconds": theirs and theirs.seconds,
-                "ranks": environment["ranks"],
-                "machine": f"{environment['processor']}, {environment['cores']} cores",
+                "ranks": where,
+                "machine": f"{environment.get('processor')}, {environment.get('cores')} cores",
                 "commit": environment.get("commit"),
             }
         )

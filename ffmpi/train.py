@@ -29,7 +29,7 @@ def train(comm: Any, config_path: str, run: str | None, settings: list[str], as_
 #: What may change when a run goes on: the weights do not depend on it.
 CHANGEABLE = (
     "schedule.name", "schedule.exchange", "schedule.depth", "schedule.threads", "schedule.timeout", "checkpoint.every",
-    "data.path",
+    "data.path", "shards.held_out",
 )  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
                 raise UserError(f"--set {setting}: a run that goes on may change only {', '.join(CHANGEABLE)}")
         settled = config.change(header.config, run, settings)
         before, after = header.config.schedule.name, settled.schedule.name
-        if before != after and "pipeline" in (before, after):
+        if before != after and {before, after} & {"pipeline", "federated"}:
             raise UserError(
                 f"--set schedule.name={after}: {before!r} is another algorithm; a run that goes on may change between "
                 "sequential, single-layer and all-layers"
@@ -71,8 +71,12 @@ def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
             for samples in worker.holdings.samples.values():
                 samples.labels.choices = reader.choices(samples.labels.classes)
     first = header.chapter
-    if comm.rank == 0:
+
+    def note() -> None:
         directory.rewind(first * settled.train.epochs // settled.chapters)
+        directory.go_on(settled, facts(comm, worker))
+
+    on_rank_0(comm, note)
     _run(comm, settled, worker, directory, first, as_json)
 
 
@@ -100,7 +104,7 @@ def _run(
             nonlocal before
             epoch, samples = (chapter + 1) * work.epochs_per_chapter, worker.problem.shards[work.shard_of(chapter)]
             seconds, before = max(measurements.elapsed - before, 1e-9), measurements.elapsed
-            record = measurements.record(epoch, samples * work.epochs_per_chapter, seconds)
+            record = measurements.record(epoch, samples * work.epochs_per_chapter, seconds, settled.local)
             directory.append(record)
             progress.chapter(record)
 

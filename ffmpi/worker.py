@@ -38,7 +38,7 @@ class Worker:
         self.slopes = {layer: holdings.activations(layer) for layer in holdings.classifiers}
         self.scores = np.zeros((self.problem.test, self.problem.classes), np.float32)
         self.measurements = Measurements.zeros(len(self.config.network.layers), comm.size)
-        self.gather = Gather(comm, holdings, self.measurements)
+        self.gather = Gather(comm, holdings, self.measurements, len(schedule.links))
         self.wanted: str | None = None  # the method whose scores are kept; otherwise the last one's are
         self.spent: dict[type, float] = {}
         self.flop = 0.0
@@ -150,7 +150,7 @@ class Worker:
         self.measurements.add_layer(index, said.loss, 0, 0, said.correct, rows, rows)
 
     def _diverged(self, who: str, step: s.Update | s.Learn, loss: float, setting: str) -> UserError:
-        index = step.batch.index % (-(-self.problem.train // self.config.train.batch))
+        index = step.batch.index % self.schedule.work.batches[self.batches.shard]
         return UserError(
             f"{who}, epoch {step.epoch + 1}, batch {index + 1}: loss {loss}; expected a finite one: lower {setting}"
         )
@@ -233,6 +233,9 @@ class Worker:
         self.spent.clear()
         self.flop = 0.0
         self._began = now
+
+        if self.comm.rank > 0 and self.batches.samples:  # rank 0 may have to save them
+            self.batches.labels.forget(step.chapter)
 
     def _save(self, step: s.Save) -> None:
         writer = self.on_save(step.chapter) if self.comm.rank == 0 else None

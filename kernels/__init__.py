@@ -24,6 +24,7 @@ __all__ = [
     "SGD",
     "Nonzeros",
     "adam_constants",
+    "available_threads",
     "backward",
     "compile_all",
     "compose",
@@ -45,9 +46,14 @@ __all__ = [
 ]
 
 
+def available_threads(count: int) -> int:
+    """Return `count`, or as many threads as this process may have; the bits do not depend on it."""
+    return int(min(count, numba.config.NUMBA_NUM_THREADS))
+
+
 def use_threads(count: int) -> None:
-    """Let parallel kernels use `count` threads, or as many as this process may; the bits do not depend on it."""
-    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    """Let parallel kernels use `count` threads, or as many as this process may."""
+    numba.set_num_threads(available_threads(count))
 
 
 def compile_all(*, threads: int = 1) -> None:

@@ -10,9 +10,7 @@ from .pipeline import Pipeline
 from .single_layer import SingleLayer
 from .steps import LinkId, Steps, Work
 
-__all__ = ["NAMES", "Pipeline", "Schedule", "Steps", "Work", "schedule_of"]
-
-NAMES = ("sequential", "pipeline", "single-layer", "all-layers", "federated")
+__all__ = ["Pipeline", "Schedule", "Steps", "Work", "schedule_of"]
 
 
 class Schedule(Protocol):

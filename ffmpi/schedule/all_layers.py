@@ -24,12 +24,13 @@ class AllLayers:
     def __init__(self, work: Work, first: int = 0) -> None:
         self.work, self.first = work, first
         self.stages = range(work.stages)
-        useful = min(work.stages, work.chapters)
-        more = "" if work.stages <= work.chapters else ", or raise train.chapters"
+        # With shards a rank is where its samples are, useful or not.
+        useful = work.chapters if len(work.batches) > 1 else min(work.stages, work.chapters)
+        more = "" if useful < work.chapters else ", or raise train.chapters"
         if work.ranks > useful:
             raise UserError(
-                f"{work.ranks} ranks for {work.chapters} chapters of {work.stages} layers and classifiers: schedule "
-                f"'all-layers' can use at most {useful}; start {useful} ranks or fewer{more}"
+                f"{work.ranks} ranks for {work.chapters} chapters of {work.stages} layers and classifiers: this "
+                f"schedule can use at most {useful}; start {useful} ranks or fewer{more}"
             )
         if len(work.batches) > 1 and len(work.batches) % work.ranks:
             raise UserError(
@@ -47,17 +48,21 @@ class AllLayers:
     def shards(self, rank: int) -> list[int]:
         """Return the shards that `rank` reads."""
         count = len(self.work.batches)
-        return [s for s in range(count) if count == 1 or (s - self.first) % self.work.ranks == rank]
+        return [s for s in range(count) if count == 1 or s % self.work.ranks == rank]
 
     @property
     def bound(self) -> float:
         """The speed-up over one rank that chapters and stages allow."""
-        costs, rounds = self.work.costs, -(-self.work.chapters // self.work.ranks)
-        return min(self.work.chapters / rounds, sum(costs) / max(costs))
+        costs, chapters = self.work.costs, max(1, self.work.chapters - self.first)
+        return min(chapters / -(-chapters // self.work.ranks), sum(costs) / max(costs))
 
     def rank_of(self, chapter: int) -> int:
-        """Return the rank that trains `chapter`."""
-        return (chapter - self.first) % self.work.ranks
+        """Return the rank that trains `chapter`; it does not depend on where a run goes on, since it has the shard."""
+        return chapter % self.work.ranks
+
+    def chapters_of(self, rank: int) -> range:
+        """Return the chapters that `rank` trains."""
+        return range(self.first + (rank - self.first) % self.work.ranks, self.work.chapters, self.work.ranks)
 
     def _state(self, source: int, stage: int) -> LinkId:
         return LinkId(source, (source + 1) % self.work.ranks, "state", stage, 1, 1)
@@ -73,7 +78,7 @@ class AllLayers:
     def steps(self, rank: int) -> Steps:
         """Yield what `rank` does to the end."""
         choices = _Choices(self, rank)
-        own = range(self.first + rank, self.work.chapters, self.work.ranks)
+        own = self.chapters_of(rank)
         recorded = self.first
         yield from choices.traffic.open()
         for chapter in own:
@@ -151,7 +156,7 @@ class _Choices:
 
     def _choices_of(self, source: int) -> list[Choice]:
         work = self.schedule.work
-        chapters = range(self.schedule.first + source, work.chapters, work.ranks)
+        chapters = self.schedule.chapters_of(source)
         return [Choice(chosen) for chapter in chapters if (chosen := work.chosen_after(chapter)) is not None]
 
     def hear(self, last: int) -> Steps:

@@ -39,7 +39,7 @@ class Pipeline(Placement):
         adaptive = self.work.adaptive
         if adaptive is None or self.chooser == 0:
             return self.flow
-        room = self.work.ahead + 1
+        room = min(self.work.ahead, self.work.batches[0]) + 1
         return [*self.flow, LinkId(self.chooser, 0, "negatives", 0, room, room)]
 
     def steps(self, rank: int) -> Steps:

@@ -24,6 +24,10 @@ CONFIGURATIONS = {
         "head.normalise=false", "head.optimizer.name=adam", "head.optimizer.rate=0.001", "data.label=overlay",
         "classify.goodness_every=1",
     ],
+    "local": [
+        "train.epochs=2", "rule.name=local-softmax", "network.layers=[50,70,33]", "train.batch=37",
+        "optimizer.name=adam", "optimizer.rate=0.003", "head.init=uniform",
+    ],
     "headless": ["train.epochs=4", "train.chapters=2", 'classify.methods=["goodness"]', "train.batch=200"],
 }  # fmt: skip
 
@@ -62,6 +66,7 @@ def reference(references: Path, ffmpi: Run):
         ("uneven", 2, []),
         ("uneven", 4, ["schedule.depth=2"]),
         ("headless", 3, []),
+        ("local", 3, []),
     ],
 )
 def test_same_bits_on_any_ranks_threads_and_buffers(
@@ -78,8 +83,15 @@ def test_same_bits_with_another_mpi(reference, ffmpi: Run, tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="names x86 processors")
-@pytest.mark.parametrize(("processor", "features"), [("haswell", "+avx,+avx2,+fma"), ("x86-64", "+sse2")])
-@pytest.mark.parametrize("name", ["hinton", "uneven"])
+@pytest.mark.parametrize(
+    ("name", "processor", "features"),
+    [
+        ("hinton", "haswell", "+avx,+avx2,+fma"),
+        ("uneven", "haswell", "+avx,+avx2,+fma"),
+        ("uneven", "x86-64", "+sse2"),
+        ("local", "haswell", "+avx,+avx2,+fma"),
+    ],
+)
 def test_same_bits_with_narrower_vectors(name: str, processor: str, features: str, ffmpi: Run, tmp_path: Path) -> None:
     """A cluster of unlike machines: the other run uses whatever vectors this one has."""
     target = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}

@@ -128,3 +128,24 @@ def test_own_images_with_floats(ffmpi: Run, tmp_path: Path) -> None:
     ffmpi(2, "train", "own.toml", "--run", "run")
     accuracy = json.loads(ffmpi(1, "evaluate", "run", "--json").stdout)["accuracy"]
     assert min(accuracy.values()) > 90
+
+
+def test_layers_that_die_end_nothing(ffmpi: Run, tmp_path: Path) -> None:
+    """A rate far too high leaves layers without activities: the run goes on and says so."""
+    dead = ["train.epochs=4", "network.layers=[1,1,1]", "optimizer.rate=0.3", "train.constant=1.0"]
+    ffmpi(0, "train", DIGITS, "--run", "run", *[part for setting in dead for part in ("--set", setting)])
+    record = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert all("positive_goodness" in layer for layer in record["layers"])
+
+
+def test_more_shards_than_layers(ffmpi: Run, tmp_path: Path) -> None:
+    small = ["schedule.name=federated", "shards.count=4", "network.layers=[8,8]", "train.epochs=4"]
+    ffmpi(4, "train", DIGITS, "--run", "run", *[part for setting in small for part in ("--set", setting)])
+    done = ffmpi(0, "table", "run", "--json")
+    assert json.loads(done.stdout)[0]["implementation"] == "Federated"
+
+
+def test_a_great_lag(ffmpi: Run, tmp_path: Path) -> None:
+    """Negatives that are never chosen need no room."""
+    each = ["negatives.kind=adaptive", "negatives.redraw=batch", "negatives.lag=2000000000", "train.epochs=1"]
+    ffmpi(2, "train", DIGITS, "--run", "run", *[part for setting in each for part in ("--set", setting)])

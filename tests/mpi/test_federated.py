@@ -57,12 +57,13 @@ def test_only_layers_travel(ffmpi: Run, run: Run, tmp_path: Path) -> None:
         """Weights, bias and one moment of each, and the number of updates; all padded to 16."""
         return 2 * (padded[rows] + 1) * padded[units] + 16
 
+    links = 2 * 3  # both ranks' two layers and head
     allowed = {state(inputs, 32), state(32, 40), state(40, classes)}
     for rank in range(2):
         notes = json.loads((tmp_path / f"notes.{rank}").read_text())
         assert notes["images"] == 0 and notes["tags"]
-        layers = [size for tag, dtype, size in notes["tags"] if tag < 10_000 and dtype == "float32"]
-        others = [(tag, dtype) for tag, dtype, size in notes["tags"] if tag >= 10_000]
+        layers = [size for tag, dtype, size in notes["tags"] if tag < links and dtype == "float32"]
+        others = [(tag, dtype) for tag, dtype, size in notes["tags"] if tag >= links]
         assert set(layers) == allowed
         assert len(layers) + len(others) == len(notes["tags"])
         # Beyond the layers: one array of sums a chapter, and on the rank of the last one its checkpoint.

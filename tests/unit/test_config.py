@@ -110,6 +110,18 @@ def test_defaults() -> None:
             "[schedule]\nname = 'federated'\n[shards]\ncount = 2\n[negatives]\nkind = 'adaptive'",
             "negatives.kind = 'adaptive' with shards.count = 2: the choices would have to leave their rank",
         ),
+        (
+            "[shards]\nheld_out = 'there'",
+            "shards.held_out = 'there': expected shards.by = 'file'",
+        ),
+        (
+            "[schedule]\nname = 'federated'\n[shards]\nby = 'file'",
+            "shards.by = 'file': expected {shard} in data.path = '', the path shards.held_out",
+        ),
+        (
+            "[schedule]\nname = 'federated'\n[shards]\ncount = 2\nsizes = [1, inf]",
+            "shards.sizes = inf: expected a finite number",
+        ),
         ("[shards]\ncount = 2", "shards.count = 2: expected schedule.name = 'federated'"),
         (
             "[schedule]\nname = 'federated'\n[shards]\ncount = 2\nsizes = [1]",

@@ -106,13 +106,13 @@ def test_more_ranks_than_stages(name: str, head: bool, stages: int, named: str) 
         (
             "all-layers",
             work_of(3, ranks=5, chapters=8),
-            "5 ranks for 8 chapters of 4 layers and classifiers: schedule 'all-layers' can use at most 4; "
+            "5 ranks for 8 chapters of 4 layers and classifiers: this schedule can use at most 4; "
             "start 4 ranks or fewer",
         ),
         (
             "all-layers",
             work_of(3, ranks=3, chapters=2),
-            "3 ranks for 2 chapters of 4 layers and classifiers: schedule 'all-layers' can use at most 2; "
+            "3 ranks for 2 chapters of 4 layers and classifiers: this schedule can use at most 2; "
             "start 2 ranks or fewer, or raise train.chapters",
         ),
         (

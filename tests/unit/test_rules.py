@@ -142,25 +142,26 @@ def test_measurements_are_views_of_one_array() -> None:
 def test_record() -> None:
     m = Measurements.zeros(2, 2)
     m.add_layer(0, 8, 20, 4, 0, 16, 4)  # sums over 16 rows: 8 positive, 8 negative
-    m.add_layer(1, 16, 0, 0, 4, 16, 16)  # of the local-softmax rule
+    m.add_layer(1, 16, 0, 0, 4, 16, 16)  # a layer that has died
     m.head[:] = 6, 9, 12
     m.held_out[METHODS.index("softmax")] = 3, 4
     m.ranks[0] = 5.0, 2.0, 1.0, 0.5, 3e9, 100, 90, 50, 30, 10
     m.ranks[1] = 5.5, 2.5, 0.0, 0.0, 0.0, 100, 90, 50, 30, 10
     assert m.elapsed == 5.5
-    record = m.record(7, 50, 2.5)
+    record = m.record(7, 50, 2.5, local=False)
     assert (record["epoch"], record["seconds"], record["samples_per_second"]) == (7, 2.5, 20.0)
     assert record["layers"] == [
         {"loss": 0.5, "positive_goodness": 2.5, "negative_goodness": 0.5, "active": 0.25},
-        {"loss": 1.0, "training_accuracy": 25.0, "active": 1.0},
+        {"loss": 1.0, "positive_goodness": 0.0, "negative_goodness": 0.0, "active": 1.0},
     ]
     assert record["head"] == {"loss": 0.5, "training_accuracy": 75.0}
     assert record["accuracy"] == {"softmax": 75.0} and m.accuracy("goodness") is None
     assert record["ranks"][0]["gflops"] == 3.0 and record["ranks"][0]["waiting_share"] == 0.25
     assert record["ranks"][1]["gflops"] == 0.0 and record["ranks"][1]["waiting"] == 0.0
     json.loads(json.dumps(record, allow_nan=False))
+    assert m.record(7, 50, 2.5, local=True)["layers"][1] == {"loss": 1.0, "training_accuracy": 25.0, "active": 1.0}
     m.head[:] = 0  # a run without a head
-    assert "head" not in m.record(7, 50, 1.0)
+    assert "head" not in m.record(7, 50, 1.0, local=False)
 
 
 @pytest.mark.parametrize("normalise", ["rms", "l2", ""])

@@ -101,7 +101,7 @@ def saved_chapters(work: Work, first: int, in_turn: bool) -> list[int]:
     due = False
     for chapter in range(first, work.chapters):
         due |= is_due(work, work.save_every, chapter)
-        of_rank_0 = (chapter - first) % work.ranks == 0
+        of_rank_0 = chapter % work.ranks == 0
         if due and (not in_turn or of_rank_0 or chapter == work.chapters - 1):
             saved.append(chapter)
             due = False

@@ -87,3 +87,26 @@ def test_runs_that_are_not_finished(tmp_path: Path) -> None:
         rows_of(directory)
     with pytest.raises(UserError, match="no such run directory"):
         rows_of(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("environment.json", b'{"ranks": ', "environment.json: cannot be read"),
+        ("environment.json", b"[]", "environment.json: expected a JSON object"),
+        ("metrics.jsonl", b"\xff\xfe\n", "0 of 2 epochs are done"),
+        ("metrics.jsonl", b"{}\n", "0 of 2 epochs are done"),
+    ],
+)
+def test_damaged_runs(tmp_path: Path, name: str, content: bytes, expected: str) -> None:
+    directory = make(tmp_path / "run", 2, "train.epochs=2")
+    (directory / name).write_bytes(content)
+    with pytest.raises(UserError, match=expected):
+        rows_of(directory)
+
+
+def test_a_run_that_went_on_elsewhere(tmp_path: Path) -> None:
+    directory = make(tmp_path / "run", 2, "train.epochs=2")
+    facts = json.loads((directory / "environment.json").read_text()) | {"continued": [{"ranks": 4}]}
+    (directory / "environment.json").write_text(json.dumps(facts))
+    assert rows_of(directory)[0]["ranks"] == "2, then 4"
