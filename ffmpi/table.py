@@ -16,7 +16,7 @@ from .rundir import RunDirectory
 
 COLUMNS = (
     "data", "model", "implementation", "epochs", "seed", "accuracy", "paper", "difference", "seconds", "paper seconds",
-    "ranks", "machine", "commit",
+    "paper implementation", "ranks", "machine", "commit",
 )  # fmt: skip
 
 
@@ -72,7 +72,9 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     rows = []
     for method, accuracy in records[-1]["accuracy"].items():
         model, implementation = _name(config, method, path), paper.implementation_of(config)
-        theirs = by_name.get((config.data.name, model, implementation))
+        # All schedules of one model give the same bits: where the paper has no such row its sequential one is next.
+        same = [by_name.get((config.data.name, model, how)) for how in (implementation, "Sequential")]
+        theirs = next((row for row in same if row), None)
         rows.append(
             {
                 "data": config.data.name,
@@ -85,6 +87,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
                 "difference": theirs and accuracy - theirs.accuracy,
                 "seconds": seconds,
                 "paper seconds": theirs and theirs.seconds,
+                "paper implementation": theirs and theirs.implementation,
                 "ranks": where,
                 "machine": f"{environment.get('processor')}, {environment.get('cores')} cores",
                 "commit": environment.get("commit"),
