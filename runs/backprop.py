@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--recipe", default=str(Path(__file__).with_name("mnist-local-softmax.toml")))
     parser.add_argument("--target", type=float, default=98.52, help="percent")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, nargs=2, default=(6, 7), metavar=("OURS", "THEIRS"), help="to begin with")
+    parser.add_argument("--epochs", type=int, nargs=2, default=(5, 6), metavar=("OURS", "THEIRS"), help="to begin with")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="TABLE.KEY=VALUE")
     parser.add_argument("--torch", type=int, nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
