@@ -10,7 +10,8 @@ import numpy as np
 from .config import Config
 from .layer import widths
 from .schedule import Work
-from .schedule.steps import Adaptive, Stream
+from .schedule.steps import Stream
+from .schedule.work import Adaptive
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,11 @@ from ..errors import UserError
 from .all_layers import AllLayers
 from .pipeline import Pipeline
 from .single_layer import SingleLayer
-from .steps import LinkId, Steps, Work
+from .steps import (
+    LinkId,
+    Steps,
+)
+from .work import Work
 
 __all__ = ["Pipeline", "Schedule", "Steps", "Work", "schedule_of"]
 

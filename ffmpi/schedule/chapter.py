@@ -23,8 +23,8 @@ from .steps import (
     Steps,
     Take,
     Update,
-    Work,
 )
+from .work import Work
 
 #: Steps that bring a lesson to a layer, or take away what it makes of it.
 Move = Callable[[int, Batch], Steps]

@@ -25,9 +25,9 @@ from .steps import (
     Save,
     Steps,
     Update,
-    Work,
 )
 from .traffic import Traffic
+from .work import Work
 
 
 class Pipeline(Placement):

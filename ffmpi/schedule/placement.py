@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from ..errors import UserError
-from .steps import LinkId, Work
+from .steps import (
+    LinkId,
+)
+from .work import Work
 
 
 def balance(costs: Sequence[float], parts: int) -> list[range]:

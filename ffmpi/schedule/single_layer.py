@@ -35,9 +35,9 @@ from .steps import (
     State,
     Steps,
     Take,
-    Work,
 )
 from .traffic import Traffic
+from .work import Work
 
 
 class SingleLayer(Placement):

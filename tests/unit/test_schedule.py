@@ -11,6 +11,7 @@ from simulate import Fault, Outcome, Programs, programs_of, simulate, version_af
 
 from ffmpi.schedule import Schedule, Work, schedule_of
 from ffmpi.schedule import steps as s
+from ffmpi.schedule.work import Adaptive
 
 NAMES = ["pipeline", "sequential", "single-layer", "single-layer by weights", "all-layers", "federated"]
 
@@ -126,9 +127,9 @@ def prove(name: str, work: Work, first: int = 0) -> Outcome:
 def draw(generator: random.Random, name: str, layers: int, head: bool, chapters: int, ranks: int) -> Work:
     """Return a run of a schedule that is as it may be in all else."""
     g, federated = generator, name == "federated"
-    adaptive = [None, s.Adaptive("goodness", g.randint(1, 4)), s.Adaptive("softmax", g.randint(1, 4))][: 2 + head]
+    adaptive = [None, Adaptive("goodness", g.randint(1, 4)), Adaptive("softmax", g.randint(1, 4))][: 2 + head]
     if head and name == "pipeline":
-        adaptive.append(s.Adaptive("softmax", g.randint(1, 4), each_batch=True))
+        adaptive.append(Adaptive("softmax", g.randint(1, 4), each_batch=True))
     return work_of(
         layers,
         head=head,
@@ -161,7 +162,7 @@ def test_schedule(layers: int, head: bool, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_resuming_from_every_chapter(name: str) -> None:
-    adaptive = None if name == "federated" else s.Adaptive("softmax", 2)
+    adaptive = None if name == "federated" else Adaptive("softmax", 2)
     ranks = 1 if name == "sequential" else 3
     work = work_of(
         3, ranks=ranks, chapters=5, save_every=2, adaptive=adaptive, held_out={"softmax": (2, 1)},
@@ -195,7 +196,7 @@ def test_only_what_is_needed_is_sent() -> None:
             per_chapter=epochs,
             chapters=chapters,
             costs=[1, 1, 1, 1, 3],
-            adaptive=None if name == "federated" else s.Adaptive("softmax", 1),
+            adaptive=None if name == "federated" else Adaptive("softmax", 1),
             exchange="weights" if name.endswith("by weights") else "activations",
         )
         found[name] = dict(prove(name, work).messages)
@@ -219,11 +220,11 @@ def test_only_what_is_needed_is_sent() -> None:
 
 MUTATED = {
     "pipeline": work_of(
-        4, ranks=3, costs=[1, 1, 1, 1, 3], held_out={"softmax": (3, 1)}, adaptive=s.Adaptive("softmax", 1)
+        4, ranks=3, costs=[1, 1, 1, 1, 3], held_out={"softmax": (3, 1)}, adaptive=Adaptive("softmax", 1)
     ),
     "single-layer": work_of(3, head=False, ranks=3, chapters=4, held_out={"goodness": (2, 1)}, save_every=2),
-    "single-layer by weights": work_of(3, ranks=2, chapters=3, exchange="weights", adaptive=s.Adaptive("goodness", 1)),
-    "all-layers": work_of(3, ranks=3, chapters=6, adaptive=s.Adaptive("softmax", 2)),
+    "single-layer by weights": work_of(3, ranks=2, chapters=3, exchange="weights", adaptive=Adaptive("goodness", 1)),
+    "all-layers": work_of(3, ranks=3, chapters=6, adaptive=Adaptive("softmax", 2)),
 }
 
 

@@ -1,0 +1,105 @@
+"""What a schedule has to know of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .steps import FOR_HEAD, Batch, Stream
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """Negatives that are chosen by scores.
+
+    They are for the chapter `lag` after the one whose network gave the scores; or, with `each_batch`, for the batch
+    after `lag` others: its neutral inputs go so far ahead, with the lesson of the batch that is then learnt.
+    """
+
+    scores: Literal["goodness", "softmax"]
+    lag: int
+    each_batch: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a schedule has to know of a run."""
+
+    ranks: int
+    layers: int
+    head_layers: tuple[int, ...]  # the layers the head reads; empty without a head
+    costs: tuple[float, ...]  # FLOP of a training batch for each stage
+    depth: int
+    epochs: int
+    chapters: int
+    batches: tuple[int, ...]  # of training, each epoch, by shard
+    candidate_batches: tuple[int, ...]  # the same samples with every class, by shard
+    held_out_batches: dict[Stream, tuple[int, int]]  # how many, and every how many chapters (0: after the last only)
+    save_every: int
+    adaptive: Adaptive | None = None
+    exchange: Literal["activations", "weights"] = "activations"
+    redraw: Literal["chapter", "batch"] = "chapter"  # the negatives
+
+    @property
+    def stages(self) -> int:
+        """The layers, and the head if there is one."""
+        return self.layers + bool(self.head_layers)
+
+    @property
+    def epochs_per_chapter(self) -> int:
+        """C, the epochs in one chapter."""
+        return self.epochs // self.chapters
+
+    def epochs_of(self, chapter: int) -> range:
+        """Return the epochs of a chapter."""
+        return range(chapter * self.epochs_per_chapter, (chapter + 1) * self.epochs_per_chapter)
+
+    def training(self, chapter: int) -> list[tuple[Batch, int]]:
+        """Return the lessons of a chapter as each layer learns from them, with their epochs.
+
+        If each batch has its own negatives every epoch has lessons of its own, numbered on; otherwise they come again.
+        """
+        epochs, count = self.epochs_of(chapter), self.batches[self.shard_of(chapter)]
+        own = self.redraw == "batch"
+        return [(Batch("lesson", own * i * count + k), epoch) for i, epoch in enumerate(epochs) for k in range(count)]
+
+    def lessons(self, chapter: int) -> list[Batch]:
+        """Return the lessons of a chapter, each once."""
+        return list(dict.fromkeys(batch for batch, _ in self.training(chapter)))
+
+    def drawn(self, chapter: int, batch: Batch) -> int:
+        """Return the epoch for which the order and the negatives of a lesson were drawn."""
+        return self.epochs_of(chapter)[0] + batch.index // self.batches[self.shard_of(chapter)]
+
+    def shard_of(self, chapter: int) -> int:
+        """Return the shard a chapter is trained on."""
+        return chapter % len(self.batches)
+
+    def due(self, every: int, chapter: int) -> bool:
+        """Whether something done every `every` chapters is due after `chapter` (from 0)."""
+        return chapter + 1 == self.chapters or (every > 0 and (chapter + 1) % every == 0)
+
+    def held_out(self, chapter: int) -> list[Batch]:
+        """Return the held-out batches to classify after `chapter`."""
+        return [
+            Batch(stream, index)
+            for stream, (count, every) in self.held_out_batches.items()
+            if self.due(every, chapter)
+            for index in range(count)
+        ]
+
+    def chosen_after(self, chapter: int) -> int | None:
+        """Return the chapter whose negatives are chosen by the scores of the network after `chapter`."""
+        if self.adaptive is None or self.adaptive.each_batch or chapter + self.adaptive.lag >= self.chapters:
+            return None
+        return chapter + self.adaptive.lag
+
+    @property
+    def ahead(self) -> int:
+        """How many batches before its lesson the neutral inputs of a batch come."""
+        return self.adaptive.lag if self.adaptive and self.adaptive.each_batch else 0
+
+    def for_head(self, batch: Batch) -> bool:
+        """Whether a batch has rows that the head reads."""
+        late = batch.stream == "train" and batch.index + self.ahead >= self.batches[0]
+        return bool(self.head_layers) and batch.stream in FOR_HEAD and not late
