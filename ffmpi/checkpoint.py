@@ -21,9 +21,10 @@ import h5py
 import numpy as np
 
 from . import __version__
-from .config import Config, dump, parse
+from .config import dump, parse
 from .errors import UserError
 from .layer import Parameters
+from .tables import Config
 
 FORMAT = 1
 _OVERHEAD, _OVERHEAD_EACH = 1 << 17, 1 << 10  # bytes of HDF5's own: headers and attributes

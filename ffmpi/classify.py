@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import draws, kernels
-from .config import Config
 from .layer import Activations, Normalisation, Parameters
+from .tables import Config
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,13 @@
-"""The run's configuration: typed tables, read from TOML; an error names the key and what is allowed.
+"""Reading a run's configuration from TOML; an error names the key and what is allowed.
 
-Values come from four places, the later ones winning: the defaults below, the preset, the file, ``--set`` on the
-command line. What comes out is complete: it is written into the run directory and into every checkpoint.
+Values come from four places, the later ones winning: the defaults in tables.py, the preset, the file, ``--set`` on the
+command line.
 """
 
 from __future__ import annotations
 
-import math
 import tomllib
 import typing
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,196 +15,9 @@ import msgspec
 import tomli_w
 from msgspec import Meta, Struct
 
+from . import sense
 from .errors import UserError, nearest
-
-Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
-Fraction = Annotated[float, Meta(ge=0, lt=1)]
-
-
-class Table(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of the configuration."""
-
-
-class Data(Table, frozen=True):
-    """Which samples, and how a pixel becomes an input: (pixel / 255 - mean) / std."""
-
-    name: str = "digits"
-    path: str = ""  # directory or file of the set; digits need none
-    mean: float = 0.0
-    std: Positive = 1.0
-    label: Literal["overlay", "append"] = "overlay"  # over the first pixels, or beside them
-
-
-class Network(Table, frozen=True):
-    """The layers' units and what happens between two layers."""
-
-    layers: Annotated[list[Count], Meta(min_length=1)] = msgspec.field(default_factory=lambda: [1000, 1000, 1000])
-    normalise: Literal["rms", "l2"] = "rms"
-    eps: NotNegative = 1e-8
-    init: Literal["normal", "uniform"] = "normal"
-
-
-class Rule(Table, frozen=True):
-    """How a layer learns: by its goodness, or by a softmax classifier of its own (the paper's Performance-Optimized).
-
-    Goodness is the sum or mean of the squared activities, compared with threshold x units.
-    """
-
-    name: Literal["goodness", "local-softmax"] = "goodness"
-    goodness: Literal["sum", "mean"] = "sum"
-    threshold: Positive = 1.0
-
-
-class Negatives(Table, frozen=True):
-    """Wrong classes, one a sample: drawn once for the run, drawn anew, or chosen by what the network says.
-
-    Adaptive ones are the class of the greatest goodness, or drawn by the head's softmax; random ones until there are
-    scores. They are for the chapter, or the batch, that is `lag` after the one for which the network gave the scores.
-    """
-
-    kind: Literal["fixed", "random", "adaptive"] = "random"
-    redraw: Literal["chapter", "batch"] = "chapter"  # for each chapter, or whenever a batch is learnt
-    scores: Literal["softmax", "goodness"] = "softmax"
-    lag: Count = 1
-
-
-class Optimizer(Table, frozen=True):
-    """Adam (with decoupled decay), or SGD along the running mean of the gradient."""
-
-    name: Literal["adam", "sgd"] = "sgd"
-    rate: Positive = 0.01
-    decay: NotNegative = 0.001
-    momentum: Fraction = 0.9
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.999
-    eps: Positive = 1e-8
-
-
-class Head(Table, frozen=True):
-    """The softmax classifier on the activities of all layers but the first; with local-softmax, those on each layer."""
-
-    init: Literal["zero", "uniform"] = "zero"
-    bias: bool = True
-    normalise: bool = True
-    optimizer: Optimizer = Optimizer(rate=0.1, decay=0.003)
-
-
-class Classify(Table, frozen=True):
-    """How classes are read out, and after how many chapters each is measured (0: after the last one only).
-
-    No methods: all that the rule has, softmax and goodness, or the last layer's classifier and that of all layers.
-    """
-
-    methods: list[Literal["softmax", "goodness", "last-layer", "all-layers"]] = msgspec.field(default_factory=list)
-    softmax_every: Annotated[int, Meta(ge=0)] = 1  # also for the layers' classifiers
-    goodness_every: Annotated[int, Meta(ge=0)] = 0
-
-
-class Train(Table, frozen=True):
-    """How long and in what portions; the rate falls linearly to 0 after `constant` of the epochs."""
-
-    epochs: Count = 100
-    chapters: Annotated[int, Meta(ge=0)] = 0  # 0: as many as epochs
-    batch: Count = 100
-    shuffle: bool = True
-    constant: Annotated[float, Meta(ge=0, le=1)] = 0.5
-
-
-class Schedule(Table, frozen=True):
-    """Who does what when; `depth` is the number of buffers at each end of a link."""
-
-    name: Literal["sequential", "pipeline", "single-layer", "all-layers", "federated"] = "pipeline"
-    exchange: Literal["activations", "weights"] = "activations"  # between the ranks of single-layer
-    depth: Count = 3
-    threads: Count = 1  # Numba threads of each rank
-    timeout: Positive = 3600.0  # seconds without a message after which a waiting rank ends the job
-
-
-#: What stands in data.path for the number of a shard.
-SHARD = "{shard}"
-
-
-class Shards(Table, frozen=True):
-    """How schedule `federated` divides the training samples; chapter c learns from shard c modulo `count`.
-
-    By a seeded shuffle or in the order of the classes; then `sizes` are the shards' shares, equal ones if empty. Or by
-    file: data.path has {shard} for the shard's number, from 1, and `held_out` is the path of the samples to test with.
-    """
-
-    count: Count = 1
-    by: Literal["shuffle", "class", "file"] = "shuffle"
-    sizes: list[Positive] = msgspec.field(default_factory=list)
-    held_out: str = ""
-
-
-class Checkpoint(Table, frozen=True):
-    """How often the state is saved, in chapters; it is always saved after the last one."""
-
-    every: Count = 1
-
-
-class Config(Table, frozen=True):
-    """Everything a run's weights depend on, and how it is carried out."""
-
-    preset: Literal["", "hinton", "paper"] = ""
-    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
-    data: Data = Data()
-    network: Network = Network()
-    rule: Rule = Rule()
-    negatives: Negatives = Negatives()
-    optimizer: Optimizer = Optimizer()
-    head: Head = Head()
-    classify: Classify = Classify()
-    train: Train = Train()
-    schedule: Schedule = Schedule()
-    shards: Shards = Shards()
-    checkpoint: Checkpoint = Checkpoint()
-
-    @property
-    def chapters(self) -> int:
-        """The number of chapters S; each is epochs / S epochs for every layer."""
-        return self.train.chapters or self.train.epochs
-
-    @property
-    def local(self) -> bool:
-        """Whether each layer learns by a classifier of its own."""
-        return self.rule.name == "local-softmax"
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """How classes are read out."""
-        return tuple(self.classify.methods) or RULE_METHODS[self.rule.name]
-
-    @property
-    def head_layers(self) -> tuple[int, ...]:
-        """The layers the head reads, by index from 0: all but the first; none without a head."""
-        count = len(self.network.layers)
-        return tuple(range(min(1, count - 1), count)) if "softmax" in self.methods else ()
-
-
-#: The ways to read out classes that each learning rule has.
-RULE_METHODS = {"goodness": ("softmax", "goodness"), "local-softmax": ("last-layer", "all-layers")}
-
-#: Section 4 of the design: Hinton's published code, and the paper with its first author's code.
-PRESETS: dict[str, dict[str, Any]] = {
-    "": {},
-    "hinton": {},  # the defaults
-    "paper": {
-        "data": {"mean": 0.1307, "std": 0.3081},
-        "network": {"layers": [2000, 2000, 2000, 2000], "normalise": "l2", "eps": 1e-4, "init": "uniform"},
-        "rule": {"goodness": "mean", "threshold": 0.01},
-        "optimizer": {"name": "adam", "rate": 0.01, "decay": 0.0},
-        "head": {
-            "init": "uniform",
-            "bias": False,
-            "normalise": False,
-            "optimizer": {"name": "adam", "rate": 1e-4, "decay": 0.0},
-        },
-        "train": {"epochs": 100, "chapters": 100, "batch": 64, "shuffle": False},
-    },
-}
+from .tables import PRESETS, Config
 
 
 def read(path: str, settings: list[str] | None = None) -> Config:
@@ -241,7 +52,7 @@ def parse(text: str, source: str, settings: list[str]) -> Config:
         config = msgspec.convert(values, Config)
     except msgspec.ValidationError as error:
         raise UserError(_describe_validation(source, settings, values, error)) from None
-    _check_sense(config, source)
+    sense.check(config, source)
     return config
 
 
@@ -340,75 +151,3 @@ def _describe_validation(
         value = value[part]
     from_command_line = any(setting.partition("=")[0].strip() == path for setting in settings)
     return _describe("--set" if from_command_line else source, path, value)
-
-
-def _check_sense(config: Config, source: str) -> None:
-    """Refuse what no single field's type can: combinations, and TOML's inf and nan."""
-    for path, value in _numbers(config, ""):
-        if not math.isfinite(value):
-            raise UserError(f"{source}: {path} = {value}: expected a finite number")
-    if not config.data.path.isascii() and config.data.path.encode(errors="replace").decode() != config.data.path:
-        raise UserError(f"{source}: data.path = {config.data.path!r}: expected a path in UTF-8")
-    epochs, chapters = config.train.epochs, config.train.chapters
-    if chapters and epochs % chapters:
-        raise UserError(f"{source}: train.chapters = {chapters}: expected a divisor of train.epochs = {epochs}")
-    methods, known = config.classify.methods, RULE_METHODS[config.rule.name]
-    if len(set(methods)) < len(methods) or not set(methods) <= set(known):
-        raise UserError(
-            f"{source}: classify.methods = {methods}: expected each method once, for rule.name = {config.rule.name!r} "
-            f"of {', '.join(known)}"
-        )
-    _check_negatives(config, source)
-    _check_shards(config, source)
-
-
-def _check_negatives(config: Config, source: str) -> None:
-    negatives = config.negatives
-    if negatives.kind != "adaptive":
-        return
-    if config.local:
-        raise UserError(f"{source}: negatives.kind = 'adaptive': rule.name = 'local-softmax' has no negatives")
-    if negatives.scores == "softmax" and not config.head_layers:
-        raise UserError(
-            f"{source}: negatives.scores = 'softmax': there is no head; expected 'goodness', or 'softmax' among "
-            f"classify.methods = {config.classify.methods}"
-        )
-    if negatives.redraw == "batch" and (config.schedule.name, negatives.scores) != ("pipeline", "softmax"):
-        raise UserError(
-            f"{source}: negatives.redraw = 'batch' with negatives.kind = 'adaptive': expected schedule.name = "
-            "'pipeline' and negatives.scores = 'softmax'"
-        )
-    if config.shards.count > 1:
-        raise UserError(
-            f"{source}: negatives.kind = 'adaptive' with shards.count = {config.shards.count}: the choices would "
-            "have to leave their rank; expected 'fixed' or 'random'"
-        )
-
-
-def _check_shards(config: Config, source: str) -> None:
-    count, sizes = config.shards.count, config.shards.sizes
-    if count > 1 and config.schedule.name != "federated":
-        raise UserError(f"{source}: shards.count = {count}: expected schedule.name = 'federated'")
-    if sizes and len(sizes) != count:
-        raise UserError(f"{source}: shards.sizes = {sizes}: expected {count}, one for each of shards.count, or none")
-    by_file = config.shards.by == "file"
-    if by_file and (SHARD not in config.data.path or not config.shards.held_out or sizes):
-        raise UserError(
-            f"{source}: shards.by = 'file': expected {SHARD} in data.path = {config.data.path!r}, the path "
-            "shards.held_out of samples to test with, and no shards.sizes"
-        )
-    if config.shards.held_out and not by_file:
-        raise UserError(f"{source}: shards.held_out = {config.shards.held_out!r}: expected shards.by = 'file'")
-    if by_file and config.schedule.name != "federated":
-        raise UserError(f"{source}: shards.by = 'file': expected schedule.name = 'federated'")
-
-
-def _numbers(table: Struct, prefix: str) -> Iterator[tuple[str, float]]:
-    for name in table.__struct_fields__:
-        value = getattr(table, name)
-        if isinstance(value, Struct):
-            yield from _numbers(value, f"{prefix}{name}.")
-        elif isinstance(value, float):
-            yield prefix + name, value
-        elif isinstance(value, list):
-            yield from ((prefix + name, part) for part in value if isinstance(part, float))

@@ -12,7 +12,6 @@ import numpy as np
 
 from . import checkpoint, config, data
 from .checkpoint import Header
-from .config import Config
 from .data import DataSet
 from .errors import UserError
 from .holdings import Holdings
@@ -25,6 +24,7 @@ from .schedule.pipeline import conclusion, sweep
 from .schedule.steps import Batch, Record, Report, Stream
 from .session import on_rank_0, prepare_kernels
 from .shards import load
+from .tables import Config
 from .worker import Worker
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import resource
 
 from .classify import Classifier
-from .config import Config
 from .data import DataSet
 from .inputs import Composer, Labels
 from .layer import Activations, Inputs, LabelledLayer, Layer, Parameters, drawn, widths
 from .problem import Problem, images_composed, rows_of
 from .schedule import Schedule
+from .tables import Config
 
 
 class Samples:

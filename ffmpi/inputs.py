@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from . import draws, kernels
-from .config import Config
 from .data import DataSet
 from .layer import Inputs
+from .tables import Config
 
 
 class Labels:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import draws, kernels
-from .config import Config, Network, Optimizer
+from .tables import Config, Network, Optimizer
 
 _WHOLE = slice(None)
 

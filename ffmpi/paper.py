@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from .config import Config, parse
+from .config import parse
+from .tables import Config
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from .config import Config
 from .layer import widths
 from .schedule import Work
 from .schedule.steps import Stream
 from .schedule.work import Adaptive
+from .tables import Config
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from .config import Config
 from .mpi import launched
 from .problem import Problem
 from .rundir import RunDirectory
 from .schedule import Schedule
+from .tables import Config
 
 _EVERY = 0.2  # seconds between two changes of the live line
 MB = 2.0**20

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import kernels
-from .config import Rule
+from .tables import Rule
 
 #: A row whose coefficient is smaller takes no part in the update, since no float32 weight that matters would change: of
 #: a gradient c a h with a h up to 1000, even if it is the first that Adam ever sees (eps 1e-8 stands below it then), a

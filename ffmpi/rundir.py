@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import __version__
-from .config import Config, dump
+from .config import dump
 from .errors import UserError
+from .tables import Config
 
 
 def environment() -> dict[str, Any]:

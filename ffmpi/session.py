@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from . import kernels, shards
-from .config import Config
 from .data import DataSet
 from .errors import UserError
 from .holdings import Holdings
@@ -16,6 +15,7 @@ from .mpi import one_per_host_first, together
 from .problem import Problem, work_of
 from .schedule import Schedule, schedule_of
 from .shards import load
+from .tables import Config
 from .worker import Worker
 
 

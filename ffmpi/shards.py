@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from . import data, draws
-from .config import SHARD, Config
 from .data import DataSet
 from .errors import UserError
 from .mpi import together
 from .problem import Problem
+from .tables import SHARD, Config
 
 
 def load(config: Config, split: str, *, images: bool, path: str = "") -> DataSet:

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from . import paper
-from .config import Config, read
+from .config import read
 from .errors import UserError
 from .rundir import RunDirectory
+from .tables import Config
 
 COLUMNS = (
     "data", "model", "implementation", "epochs", "seed", "accuracy", "paper", "difference", "seconds", "paper seconds",

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from . import checkpoint, config
-from .config import Config
 from .errors import UserError
 from .metrics import Measurements
 from .mpi import together
 from .progress import Progress
 from .rundir import RunDirectory
 from .session import on_rank_0, training_worker
+from .tables import Config
 from .worker import Worker
 
 

@@ -61,7 +61,7 @@ def test_torch_by_hand_makes_the_same_step(active: np.ndarray) -> None:
 def test_autograd_makes_the_step_of_the_goodness_rule(active: np.ndarray, fused: bool) -> None:
     pytest.importorskip("torch")
     from ffmpi.bench.torch_steps import THRESHOLD, AutogradStep
-    from ffmpi.config import Rule
+    from ffmpi.tables import Rule
 
     a, w, _ = make()
     theirs = AutogradStep(a, w, fused=fused, rate=0.01)

@@ -17,10 +17,10 @@ from numpy.testing import assert_array_equal
 
 from ffmpi import config
 from ffmpi.checkpoint import FORMAT, Header, Writer, reading
-from ffmpi.config import Config
 from ffmpi.data import hdf5
 from ffmpi.errors import UserError
 from ffmpi.layer import Parameters
+from ffmpi.tables import Config
 
 INPUTS, UNITS = 5, 3
 PROBLEM = {"shape": [2, 2], "names": ["cat", "d\u00f6g"], "train": 30, "test": 10, "digest": 77}
@@ -369,7 +369,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from ffmpi.checkpoint import Writer
-from ffmpi.config import Config
+from ffmpi.tables import Config
 from ffmpi.data import hdf5
 from ffmpi.errors import UserError
 

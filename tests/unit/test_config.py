@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ffmpi import config
-from ffmpi.config import PRESETS, Config, Optimizer
+from ffmpi import config, sense
 from ffmpi.errors import UserError
+from ffmpi.tables import PRESETS, Config, Optimizer, Rule
 
 
 def parse(text: str = "", *settings: str) -> Config:
@@ -149,7 +149,7 @@ FLOATS = [
 
 
 def test_all_floats_are_listed() -> None:
-    assert set(FLOATS) <= {name for name, _ in config._numbers(Config(), "")}
+    assert set(FLOATS) <= {name for name, _ in sense._numbers(Config(), "")}
 
 
 @pytest.mark.parametrize("key", FLOATS)
@@ -164,7 +164,7 @@ def test_presets() -> None:
     assert parse("preset = 'hinton'").optimizer == Config().optimizer
     paper = parse("preset = 'paper'")
     assert paper.preset == "paper" and paper.network.layers == [2000] * 4 and paper.network.normalise == "l2"
-    assert paper.rule == config.Rule(goodness="mean", threshold=0.01)
+    assert paper.rule == Rule(goodness="mean", threshold=0.01)
     assert (paper.optimizer.name, paper.optimizer.rate, paper.optimizer.decay) == ("adam", 0.01, 0.0)
     assert (paper.head.bias, paper.head.normalise, paper.head.optimizer.rate) == (False, False, 1e-4)
     assert (paper.data.mean, paper.data.std, paper.train.batch, paper.chapters) == (0.1307, 0.3081, 64, 100)

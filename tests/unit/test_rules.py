@@ -11,13 +11,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from ffmpi import config, kernels
 from ffmpi.classify import Classifier
-from ffmpi.config import Config, Rule
 from ffmpi.errors import UserError
 from ffmpi.inputs import Labels
 from ffmpi.layer import Activations, rate_at
 from ffmpi.metrics import HEAD, LAYER, METHODS, RANK, Measurements
 from ffmpi.rules import SMALLEST, goodness, judge
 from ffmpi.shards import divide
+from ffmpi.tables import Config, Rule
 
 POSITIVES, NEGATIVES, INPUTS, UNITS = 3, 4, 5, 6
 ROWS = POSITIVES + NEGATIVES

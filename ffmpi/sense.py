@@ -1,0 +1,83 @@
+"""Which settings make sense together: what the type of no single field can refuse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from .errors import UserError
+from .tables import RULE_METHODS, SHARD, Config
+
+
+def check(config: Config, source: str) -> None:
+    """Refuse what no single field's type can: combinations, and TOML's inf and nan."""
+    for path, value in _numbers(config, ""):
+        if not math.isfinite(value):
+            raise UserError(f"{source}: {path} = {value}: expected a finite number")
+    if not config.data.path.isascii() and config.data.path.encode(errors="replace").decode() != config.data.path:
+        raise UserError(f"{source}: data.path = {config.data.path!r}: expected a path in UTF-8")
+    epochs, chapters = config.train.epochs, config.train.chapters
+    if chapters and epochs % chapters:
+        raise UserError(f"{source}: train.chapters = {chapters}: expected a divisor of train.epochs = {epochs}")
+    methods, known = config.classify.methods, RULE_METHODS[config.rule.name]
+    if len(set(methods)) < len(methods) or not set(methods) <= set(known):
+        raise UserError(
+            f"{source}: classify.methods = {methods}: expected each method once, for rule.name = {config.rule.name!r} "
+            f"of {', '.join(known)}"
+        )
+    _check_negatives(config, source)
+    _check_shards(config, source)
+
+
+def _check_negatives(config: Config, source: str) -> None:
+    negatives = config.negatives
+    if negatives.kind != "adaptive":
+        return
+    if config.local:
+        raise UserError(f"{source}: negatives.kind = 'adaptive': rule.name = 'local-softmax' has no negatives")
+    if negatives.scores == "softmax" and not config.head_layers:
+        raise UserError(
+            f"{source}: negatives.scores = 'softmax': there is no head; expected 'goodness', or 'softmax' among "
+            f"classify.methods = {config.classify.methods}"
+        )
+    if negatives.redraw == "batch" and (config.schedule.name, negatives.scores) != ("pipeline", "softmax"):
+        raise UserError(
+            f"{source}: negatives.redraw = 'batch' with negatives.kind = 'adaptive': expected schedule.name = "
+            "'pipeline' and negatives.scores = 'softmax'"
+        )
+    if config.shards.count > 1:
+        raise UserError(
+            f"{source}: negatives.kind = 'adaptive' with shards.count = {config.shards.count}: the choices would "
+            "have to leave their rank; expected 'fixed' or 'random'"
+        )
+
+
+def _check_shards(config: Config, source: str) -> None:
+    count, sizes = config.shards.count, config.shards.sizes
+    if count > 1 and config.schedule.name != "federated":
+        raise UserError(f"{source}: shards.count = {count}: expected schedule.name = 'federated'")
+    if sizes and len(sizes) != count:
+        raise UserError(f"{source}: shards.sizes = {sizes}: expected {count}, one for each of shards.count, or none")
+    by_file = config.shards.by == "file"
+    if by_file and (SHARD not in config.data.path or not config.shards.held_out or sizes):
+        raise UserError(
+            f"{source}: shards.by = 'file': expected {SHARD} in data.path = {config.data.path!r}, the path "
+            "shards.held_out of samples to test with, and no shards.sizes"
+        )
+    if config.shards.held_out and not by_file:
+        raise UserError(f"{source}: shards.held_out = {config.shards.held_out!r}: expected shards.by = 'file'")
+    if by_file and config.schedule.name != "federated":
+        raise UserError(f"{source}: shards.by = 'file': expected schedule.name = 'federated'")
+
+
+def _numbers(table: Struct, prefix: str) -> Iterator[tuple[str, float]]:
+    for name in table.__struct_fields__:
+        value = getattr(table, name)
+        if isinstance(value, Struct):
+            yield from _numbers(value, f"{prefix}{name}.")
+        elif isinstance(value, float):
+            yield prefix + name, value
+        elif isinstance(value, list):
+            yield from ((prefix + name, part) for part in value if isinstance(part, float))
