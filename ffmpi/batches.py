@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .holdings import Holdings, Samples
@@ -11,6 +13,17 @@ from .schedule import Work
 from .schedule import steps as s
 
 
+class Size(NamedTuple):
+    """How much a batch holds."""
+
+    samples: int
+    riders: int  # neutral inputs that come with a batch of the pipeline
+    rows: int
+
+
+_NOTHING = s.Batch("train", -1), Size(0, 0, 0)
+
+
 class Batches:
     """The samples in use, in the order and with the negatives of the running epoch."""
 
@@ -18,6 +31,7 @@ class Batches:
         self.config, self.problem, self.holdings, self.work = holdings.config, holdings.problem, holdings, work
         self.samples: Samples | None = next(iter(holdings.samples.values()), None)
         self.epoch = self.shard = 0
+        self._sized = _NOTHING
 
     @property
     def labels(self) -> Labels:
@@ -27,19 +41,19 @@ class Batches:
 
     def renew(self, epoch: int, chapter: int, shard: int) -> None:
         """Take the order of `epoch` and the negatives of `chapter`, of a shard's samples if they are here."""
-        self.epoch, self.shard = epoch, shard
+        self.epoch, self.shard, self._sized = epoch, shard, _NOTHING
         if shard in self.holdings.samples:
             self.samples = self.holdings.samples[shard]
             self.samples.labels.renew(epoch, chapter)
 
-    def _size(self, batch: s.Batch) -> int:
+    def _at_once(self, batch: s.Batch) -> int:
         """Return the number of samples of all batches of a stream but the last."""
         many = batch.stream in ("goodness", "candidates")
         return images_at_once(self.config, self.problem.classes) if many else self.config.train.batch
 
     def _range(self, batch: s.Batch, total: int) -> tuple[int, int]:
         """Return the places of a batch's samples in the order of `total` samples; lessons may be numbered on."""
-        size = self._size(batch)
+        size = self._at_once(batch)
         first = batch.index % -(-total // size) * size
         return first, min(first + size, total)
 
@@ -52,26 +66,30 @@ class Batches:
 
     def neutral_of(self, batch: s.Batch) -> np.ndarray:
         """Return the samples whose neutral inputs are in a batch that the head reads; they may be another batch's."""
-        if batch.stream == "train":
+        if batch.stream == "train" and self.work.ahead:
             return self.of(s.Batch("neutral", batch.index + self.work.ahead))
         return self.of(batch)
 
-    def count(self, batch: s.Batch) -> int:
-        """Return the number of samples of a batch, which need not be here."""
+    def size(self, batch: s.Batch) -> Size:
+        """Return how much a batch holds; it need not be here."""
+        if batch is not self._sized[0]:  # steps in a row mostly have the same one
+            count = self._count(batch)
+            riders = self._count(s.Batch("neutral", batch.index + self.work.ahead)) if self._carries(batch) else 0
+            if batch.stream in ("lesson", "train"):
+                rows = count * (1 if self.config.local else 2) + riders
+            else:
+                rows = count * (self.problem.classes if batch.stream in ("goodness", "candidates") else 1)
+            self._sized = batch, Size(count, riders, rows)
+        return self._sized[1]
+
+    def _carries(self, batch: s.Batch) -> bool:
+        """Whether neutral inputs come with a batch: in the pipeline, with what is learnt."""
+        return batch.stream == "train" and self.work.for_head(batch)
+
+    def _count(self, batch: s.Batch) -> int:
         total = self.problem.train if self.samples is None else len(self.labels.order)
         first, last = self._range(batch, self.problem.test if batch.stream in s.HELD_OUT else total)
         return last - first
-
-    def riders(self, batch: s.Batch) -> int:
-        """Return how many neutral inputs come with a batch of the pipeline."""
-        return self.count(s.Batch("neutral", batch.index + self.work.ahead)) if self.work.for_head(batch) else 0
-
-    def rows(self, batch: s.Batch) -> int:
-        """Return the rows of a batch."""
-        count = self.count(batch)
-        if batch.stream in ("lesson", "train"):
-            return count * (1 if self.config.local else 2) + (self.riders(batch) if batch.stream == "train" else 0)
-        return count * (self.problem.classes if batch.stream in ("goodness", "candidates") else 1)
 
     def compose(self, batch: s.Batch) -> None:
         """Write a batch into the first layer's input."""
@@ -82,8 +100,9 @@ class Batches:
         if self.config.local:
             source.composer.plain(samples, out)
         elif batch.stream in ("lesson", "train"):
-            riding = batch.stream == "train" and self.work.for_head(batch)
-            neutral = samples[:0] if not riding else self.neutral_of(batch) if self.work.ahead else samples
+            neutral = samples[:0]
+            if self._carries(batch):
+                neutral = self.neutral_of(batch) if self.work.ahead else samples
             source.composer.pairs(samples, self.labels, neutral, out)
         elif batch.stream in ("goodness", "candidates"):
             source.composer.candidates(samples, out)

@@ -39,7 +39,7 @@ class Classifier:
         self._normalisations = {layer: Normalisation(config.network, units, rows) for layer, units in sizes.items()}
         self._logits, self._product = Activations(classes, rows), Activations(classes, rows)
         self._squares = kernels.zeros(kernels.panels_of(classes), len(self._logits.total))
-        self._ones, self._every = np.ones(self._logits.h.shape[1], np.float32), np.arange(rows)
+        self._ones = np.ones(self._logits.h.shape[1], np.float32)
         self._no_bias = kernels.zeros(*self.blocks[layers[0]].bias.shape)
 
     def _scale(self, layer: int) -> np.ndarray:
@@ -47,16 +47,15 @@ class Classifier:
 
     def forward(self, inputs: dict[int, Activations], rows: int) -> None:
         """Compute the logits of the first `rows` rows of activities by layer."""
-        out = self._product
-        self._logits.h[:] = 0
         for layer, block in self.blocks.items():
-            a = inputs[layer]
+            a, out = inputs[layer], self._logits if layer == self.layers[0] else self._product
             if self.config.head.normalise:
                 self._normalisations[layer].of(a, rows)
             kernels.forward(
                 a.h, self._scale(layer), block.w, block.bias, out.h, out.total, self._squares, rows, rectify=False
             )
-            self._logits.h += out.h
+            if out is self._product:
+                self._logits.h += out.h
 
     def logits(self, rows: int) -> np.ndarray:
         """Return what `forward` computed, (rows, classes) float32."""
@@ -75,9 +74,8 @@ class Classifier:
 
     def step(self, inputs: dict[int, Activations], rows: int, rate: float) -> None:
         """Take a step on what `judge` has said."""
-        every, ones = self._every[:rows], self._ones[:rows]
+        ones = self._ones[:rows]
         for layer, block in self.blocks.items():
-            scale = self._scale(layer)[:rows]
-            block.step(self.config.head.optimizer, rate, inputs[layer].h, scale, ones, self._product.h, every)
+            block.step(self.config.head.optimizer, rate, inputs[layer].h, self._scale(layer), ones, self._product.h)
             if not self.config.head.bias or layer != self.layers[0]:
                 block.bias[:] = self._no_bias

@@ -115,14 +115,11 @@ class Composer:
 
     def pairs(self, samples: np.ndarray, labels: Labels, neutral: np.ndarray, out: Inputs) -> None:
         """Write the positives and the negatives of `samples`, and the neutral inputs of samples `neutral`."""
-        count = len(samples)
-        own = np.arange(count)
         # The neutral rows mostly show the same images, which are then there already.
         same = len(neutral) == 0 or neutral is samples
-        images = samples if same else np.concatenate([samples, neutral])
-        riding = own[: len(neutral)] if same else np.arange(count, len(images))
-        shown = [labels.classes[samples], labels.negatives[samples], np.full(len(neutral), kernels.NEUTRAL)]
-        self.show(images, np.concatenate(shown), np.concatenate([own, own, riding]), out)
+        self.plain(samples if same else np.concatenate([samples, neutral]), out)
+        first = 0 if same else len(samples)
+        out.source, out.labels = kernels.pairs(labels.classes, labels.negatives, samples, len(neutral), first)
 
     def neutral(self, samples: np.ndarray, out: Inputs) -> None:
         """Write the neutral inputs of `samples`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -145,7 +146,7 @@ class Parameters:
         if panels.ndim == 2:
             return panels.reshape(-1)[: self.units].copy()
         start, stop, _ = part.indices(self.inputs)
-        return kernels.from_panels(panels[:, start:stop], stop - start, self.units)
+        return kernels.from_panels(panels, stop - start, self.units, start)
 
     def set_array(self, name: str, value: np.ndarray) -> None:
         """Take over what `array` returned, whole; padding stays zero."""
@@ -160,17 +161,20 @@ class Parameters:
 
     def step(
         self, optimizer: Optimizer, rate: float, a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray,
-        active: np.ndarray, **options: Any,
-    ) -> None:  # fmt: skip
-        """Take one optimiser step along dW = (scale c a)^T z over the `active` rows; see `kernels.update`."""
+        **options: Any,
+    ) -> int:  # fmt: skip
+        """Take one optimiser step along dW = (scale c a)^T z and return how many rows took part: `kernels.update`."""
         self.steps += 1
         if optimizer.name == "adam":
             kind, constants = kernels.ADAM, kernels.adam_constants(
                 self.steps, rate, optimizer.decay, optimizer.beta1, optimizer.beta2, optimizer.eps
             )  # fmt: skip
         else:
-            kind, constants = kernels.SGD, kernels.sgd_constants(rate, optimizer.decay, optimizer.momentum)
-        kernels.update(kind, a, scale, c, z, active, self.w, self.bias, self.moments, constants, **options)
+            kind, constants = kernels.SGD, _sgd_constants(rate, optimizer.decay, optimizer.momentum)
+        return kernels.update(kind, a, scale, c, z, self.w, self.bias, self.moments, constants, **options)
+
+
+_sgd_constants = lru_cache(maxsize=8)(kernels.sgd_constants)  # the same for an epoch's batches
 
 
 def inputs_of(config: Config, pixels: int, classes: int) -> int:
@@ -214,16 +218,17 @@ class Layer:
         )  # fmt: skip
         return 2.0 * rows * p.inputs * p.units
 
-    def update(self, a: Activations, z: np.ndarray, c: np.ndarray, rate: float) -> float:
+    def update(self, a: Activations, z: np.ndarray, c: np.ndarray, rate: float, **shown: Any) -> float:
         """Learn from the rows whose coefficient is not zero, dW = (c a)^T z; return the FLOP.
 
         z : (panels, pitch, 16) float32, c : (rows,) float32. The layer has just computed its activities of `a`, so that
         their normalisation is still there.
         """
-        p = self.parameters
-        scale, active = self._normalisation.scale[: len(c)], np.flatnonzero(c)
-        p.step(self.config.optimizer, rate, a.h, scale, c, z, active, nonzeros=self._nonzeros, threads=self.threads)
-        return 2.0 * len(active) * p.inputs * p.units
+        p, scale = self.parameters, self._normalisation.scale
+        active = p.step(
+            self.config.optimizer, rate, a.h, scale, c, z, nonzeros=self._nonzeros, threads=self.threads, **shown
+        )
+        return 2.0 * active * p.inputs * p.units
 
 
 class LabelledLayer(Layer):
@@ -246,26 +251,10 @@ class LabelledLayer(Layer):
         )  # fmt: skip
         return 2.0 * samples * p.inputs * p.units
 
-    def update(self, a: Activations, z: np.ndarray, c: np.ndarray, rate: float) -> float:
+    def update(self, a: Activations, z: np.ndarray, c: np.ndarray, rate: float, **shown: Any) -> float:
         """See `Layer.update`; the rows are the images' positives, then their negatives."""
         assert isinstance(a, Inputs)
-        p, samples = self.parameters, len(c) // 2
-        scale = self._normalisation.scale[: len(c)]
-        active = np.flatnonzero((c[:samples] != 0) | (c[samples:] != 0))
-        shown = {"labels": a.labels[: len(c)], "place": a.place, "classes": a.classes}
-        p.step(
-            self.config.optimizer,
-            rate,
-            a.h,
-            scale,
-            c,
-            z,
-            active,
-            nonzeros=self._nonzeros,
-            threads=self.threads,
-            **shown,
-        )
-        return 2.0 * len(active) * p.inputs * p.units
+        return super().update(a, z, c, rate, labels=a.labels[: len(c)], place=a.place, classes=a.classes)
 
 
 def rate_at(config: Config, optimizer: Optimizer, epoch: int) -> float:

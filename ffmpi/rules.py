@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from .tables import Rule
 SMALLEST = 2.0**-64
 
 
-@dataclass(frozen=True)
-class Judgement:
+class Judgement(NamedTuple):
     """What the goodness rule says of one batch; sums are over the rows, float64."""
 
     coefficients: np.ndarray  # (positives + negatives,) float32
@@ -26,9 +25,14 @@ class Judgement:
     active: int  # rows that take part in the update
 
 
+def _per(rule: Rule, units: int) -> np.float32:
+    return np.float32(1 if rule.goodness == "sum" else units)
+
+
 def goodness(rule: Rule, total: np.ndarray, units: int) -> np.ndarray:
     """Return g, (rows,) float32: sum or mean over the units of the squared activities, from their sums `total`."""
-    return total if rule.goodness == "sum" else total / np.float32(units)
+    g: np.ndarray = total / _per(rule, units)
+    return g
 
 
 def judge(rule: Rule, total: np.ndarray, units: int, positives: int) -> Judgement:
@@ -37,7 +41,6 @@ def judge(rule: Rule, total: np.ndarray, units: int, positives: int) -> Judgemen
     Loss per row softplus(-s (g - theta)), s = +1 positive, -1 negative; dLoss/dW = (c a)^T h with
     c = -s sigmoid(-s (g - theta)) (2, or 2/units for mean) / rows (design, section 4; paper, equation 1).
     """
-    slope = 2.0 if rule.goodness == "sum" else 2.0 / units
-    c = np.empty(len(total), np.float32)
-    theta = rule.threshold * units
-    return Judgement(c, *kernels.judge(goodness(rule, total, units), positives, theta, slope, SMALLEST, c))
+    per, c = _per(rule, units), np.empty(len(total), np.float32)
+    theta, slope = rule.threshold * units, 2.0 / float(per)
+    return Judgement(c, *kernels.judge(total, per, positives, theta, slope, SMALLEST, c))

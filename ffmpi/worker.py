@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class Worker:
         self.measurements = Measurements.zeros(len(self.config.network.layers), comm.size)
         self.gather = Gather(comm, holdings, self.measurements, len(schedule.links))
         self.wanted: str | None = None  # the method whose scores are kept; otherwise the last one's are
-        self.spent: dict[type, float] = {}
+        self.spent: dict[type, float] = defaultdict(float)
         self.flop = 0.0
         self.on_batch: Callable[[int, int], None] = lambda epoch, index: None
         self.on_report: Callable[[int, Measurements], None] = lambda chapter, measurements: None
@@ -72,12 +72,14 @@ class Worker:
     def execute(self, steps: Steps) -> None:
         """Carry out `steps` to the end; messages travel between them."""
         before = self._began = self._start = time.perf_counter()
+        alone = self.comm.size == 1
         for step in steps:
             kind = type(step)
             self._do[kind](step)
-            progress(self.comm)
+            if not alone:
+                progress(self.comm)
             now = time.perf_counter()
-            self.spent[kind] = self.spent.get(kind, 0.0) + now - before
+            self.spent[kind] += now - before
             before = now
         self.gather.close()
 
@@ -87,30 +89,27 @@ class Worker:
             self.on_batch(self.batches.epoch, step.batch.index)
 
     # -- Layers -------------------------------------------------------------------------------------------------------
-    @contextmanager
-    def _as_after(self, layer: int, chapter: int | None) -> Iterator[None]:
-        """Use a layer as it was after `chapter`."""
-        if chapter is None:
-            yield
-            return
-        now = self.holdings.states(layer)
-        self.holdings.use(layer, self.remembered[layer, chapter])
-        yield
-        self.holdings.use(layer, now)
-
     def _forward(self, step: s.Forward) -> None:
-        index, rows = step.layer, self.batches.rows(step.batch)
-        a, out = self.buffers.held[index - 1], self.buffers.output(index)
-        with self._as_after(index, step.chapter):
-            layer = self.holdings.layers[index]
-            self.flop += layer.forward(a, out, rows)
-            if step.batch.stream == "local":
-                classifier = self.holdings.classifiers[index]
-                classifier.forward({index: out}, rows)
-                out.score[:rows] = classifier.logits(rows)
-                if index > 0:
-                    out.score[:rows] += a.score[:rows]
-        if step.batch.stream in ("goodness", "candidates"):
+        if step.chapter is None:
+            self._put_out(step)
+            return
+        now = self.holdings.states(step.layer)
+        self.holdings.use(step.layer, self.remembered[step.layer, step.chapter])
+        self._put_out(step)
+        self.holdings.use(step.layer, now)
+
+    def _put_out(self, step: s.Forward) -> None:
+        """Compute what a layer, as it is now, puts out for a batch, and what it says for classification."""
+        index, rows, stream = step.layer, self.batches.size(step.batch).rows, step.batch.stream
+        layer, a, out = self.holdings.layers[index], self.buffers.held[index - 1], self.buffers.output(index)
+        self.flop += layer.forward(a, out, rows)
+        if stream == "local":
+            classifier = self.holdings.classifiers[index]
+            classifier.forward({index: out}, rows)
+            out.score[:rows] = classifier.logits(rows)
+            if index > 0:
+                out.score[:rows] += a.score[:rows]
+        if stream in ("goodness", "candidates"):
             out.score[:rows] = a.score[:rows] if index > 0 else 0
             if index >= min(1, len(self.config.network.layers) - 1):
                 out.score[:rows, 0] += goodness(self.config.rule, out.total[:rows], layer.units)
@@ -121,7 +120,7 @@ class Worker:
         if self.config.local:
             self._update_local(step, rate)
             return
-        pairs = self.batches.count(step.batch)
+        pairs = self.batches.size(step.batch).samples
         said = judge(self.config.rule, out.total[: 2 * pairs], layer.units, pairs)
         # A loss of zero may come from a goodness that has overflowed.
         if not math.isfinite(said.loss + said.positive_goodness + said.negative_goodness):
@@ -164,9 +163,8 @@ class Worker:
 
     # -- Classifiers --------------------------------------------------------------------------------------------------
     def _collect(self, step: s.Collect) -> None:
-        riding = step.batch.stream == "train"
-        count = self.batches.riders(step.batch) if riding else self.batches.count(step.batch)
-        first = 2 * self.batches.count(step.batch) if riding else 0
+        size = self.batches.size(step.batch)
+        first, count = (2 * size.samples, size.riders) if step.batch.stream == "train" else (0, size.samples)
         source, target = self.buffers.held[step.layer], self.buffers.neutral_output(step.layer)
         kernels.copy_rows(source.h, source.total, first, count, target.h, target.total)
 
@@ -221,10 +219,9 @@ class Worker:
     # -- Bringing together --------------------------------------------------------------------------------------------
     def _report(self, step: s.Report) -> None:
         now = time.perf_counter()
-        waiting = sum(self.spent.get(kind, 0.0) for kind in (s.Receive, s.Reserve))
+        waiting = sum(self.spent[kind] for kind in (s.Receive, s.Reserve))
         computing = sum(
-            self.spent.get(kind, 0.0)
-            for kind in (s.Compose, s.Forward, s.Update, s.Keep, s.Collect, s.Learn, s.Choose, s.Score)
+            self.spent[kind] for kind in (s.Compose, s.Forward, s.Update, s.Keep, s.Collect, s.Learn, s.Choose, s.Score)
         )
         numbers = {"elapsed": now - self._start, "seconds": now - self._began, "computing": computing}
         self.gather.report(

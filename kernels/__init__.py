@@ -6,7 +6,7 @@ import numba
 import numpy as np
 
 from .backward import backward
-from .compose import NEUTRAL, compose
+from .compose import NEUTRAL, compose, pairs
 from .forward import forward
 from .judge import judge
 from .labels import forward_labelled
@@ -34,6 +34,7 @@ __all__ = [
     "from_panels",
     "judge",
     "padded_rows",
+    "pairs",
     "panels_of",
     "row_scale",
     "row_scale_labelled",
@@ -62,16 +63,19 @@ def compile_all(*, threads: int = 1) -> None:
     h, product, first = zeros(1, 8, LANES), zeros(1, 8, LANES), np.zeros(1, np.int64)
     squares, one = zeros(1, LANES), row[:1]
     compose(np.zeros((1, 4), np.uint8), first, 2, np.float32(1), np.float32(0), a, row)
+    pairs(first, first, first, 1, 0)
     copy_rows(h, row, 0, 1, product, row)
     row_scale(row, 1, np.float32(1), np.float32(1), row)
     row_scale_labelled(row, first, first, 2, np.float32(1), np.float32(1), row)
     for nonzeros in (None, Nonzeros(1, 1)):  # a batch of zeros takes the sparse way if there is one
         forward(a, row, w, bias, h, row, squares, 1, nonzeros=nonzeros, threads=threads)
     forward_labelled(a, 1, first, first, 0, 2, one, w, bias, product, h, row, squares, threads=threads)
-    judge(one, 1, 1.0, 1.0, 0.0, one)
+    judge(one, np.float32(1), 1, 1.0, 1.0, 0.0, one)
     softmax(h, first, 2, product)
     backward(product, 2, w, h, row, np.float32(1), np.float32(1), 1, product)
+    from_panels(h, 1, 1)
+    adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)
     moments = (zeros(1, LANES, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(1, LANES))
     for nonzeros in (None, Nonzeros(1, 1)):
         constants = sgd_constants(0.0, 0.0, 0.9)
-        update(SGD, a, one, one, h, first, w, bias, moments, constants, nonzeros=nonzeros, threads=threads)
+        update(SGD, a, one, one, h, w, bias, moments, constants, nonzeros=nonzeros, threads=threads)

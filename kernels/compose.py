@@ -34,3 +34,24 @@ def compose(images, samples, blank, slope, offset, a, total):  # type: ignore[no
             values = load(a, (panel * a.shape[1] + row) * LANES)
             square += horizontal_sum(mul(values, values))
         total[row] = square
+
+
+@njit(nogil=True, cache=True)
+def pairs(classes, negatives, samples, riders, first):  # type: ignore[no-untyped-def]
+    """Return which image each row shows and with which label, (rows,) int64 both.
+
+    The rows are the positives of `samples`, their negatives, and `riders` neutral inputs of the images from `first` on.
+
+    Parameters
+    ----------
+    classes, negatives : (n,) int64, the true and the wrong class of every sample
+    samples : (count,) int64
+    """
+    count = len(samples)
+    source, labels = np.empty(2 * count + riders, np.int64), np.empty(2 * count + riders, np.int64)
+    for i in range(count):
+        source[i] = source[count + i] = i
+        labels[i], labels[count + i] = classes[samples[i]], negatives[samples[i]]
+    for i in range(riders):
+        source[2 * count + i], labels[2 * count + i] = first + i, NEUTRAL
+    return source, labels

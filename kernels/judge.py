@@ -8,31 +8,33 @@ import numpy as np
 from numba import njit
 
 
-@njit(nogil=True, cache=True)
-def judge(g, positives, theta, slope, smallest, c):  # type: ignore[no-untyped-def]
+@njit(nogil=True, cache=True, error_model="numpy")
+def judge(total, per, positives, theta, slope, smallest, c):  # type: ignore[no-untyped-def]
     """Write each row's coefficient; return the sums of loss, positive and negative goodness, see `reference.judge`.
 
     And how many coefficients are not zero.
 
     Parameters
     ----------
-    g : (rows,) float32, goodness; the first `positives` rows are positive
+    total : (rows,) float32, sums of squared activities; the first `positives` rows are positive
+    per : float32; goodness is total / per
     theta : threshold
     slope : d goodness / d h is slope x h
     smallest : a coefficient below it becomes zero
     c : (rows,) float32, written
     """
-    loss, positive, negative, active, rows = 0.0, 0.0, 0.0, 0, len(g)
+    loss, positive, negative, active, rows = 0.0, 0.0, 0.0, 0, len(total)
     for row in range(rows):
+        g = total[row] / per
         sign = 1.0 if row < positives else -1.0
-        x = -sign * (np.float64(g[row]) - theta)
+        x = -sign * (np.float64(g) - theta)
         tail = math.exp(-abs(x))
         exact = -sign * (1.0 if x >= 0 else tail) / (1.0 + tail) * slope / rows
         c[row] = 0.0 if abs(exact) < smallest else exact
         active += c[row] != 0
         loss += (0.0 if x < 0 else x) + math.log1p(tail)  # a NaN stays one
         if row < positives:
-            positive += g[row]
+            positive += g
         else:
-            negative += g[row]
+            negative += g
     return loss, positive, negative, active

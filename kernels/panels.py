@@ -44,12 +44,18 @@ def to_panels(matrix: np.ndarray, pitch: int | None = None) -> np.ndarray:
     return panels
 
 
-def from_panels(panels: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Return the first `rows` and `columns` of panels (panels, pitch, 16) as a new row-major float32 matrix."""
+@njit(nogil=True, cache=True)
+def _from_panels(panels, first, matrix):  # type: ignore[no-untyped-def]
+    rows, columns = matrix.shape
+    for row in range(rows):
+        for column in range(columns):
+            matrix[row, column] = panels[column >> 4, first + row, column & 15]
+
+
+def from_panels(panels: np.ndarray, rows: int, columns: int, first: int = 0) -> np.ndarray:
+    """Return `rows` rows from row `first` on and the first `columns` of panels (panels, pitch, 16), row-major, new."""
     matrix = np.empty((rows, columns), np.float32)
-    for panel, start in enumerate(range(0, columns, LANES)):
-        part = matrix[:, start : start + LANES]
-        part[:] = panels[panel, :rows, : part.shape[1]]
+    _from_panels(panels, first, matrix)
     return matrix
 
 

@@ -76,11 +76,8 @@ def backward(
     return np.where(h > 0, by_h, 0)
 
 
-def gradients(
-    a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray, active: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return dw = (scale c a)^T z and db = sum of c z over the active rows (design: c is one number a row)."""
-    a, z, scale, c = a[active], z[active], scale[active], c[active]
+def gradients(a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return dw = (scale c a)^T z and db = sum of c z (design: c is one number a row; rows where it is 0 are idle)."""
     return a.T @ ((c * scale)[:, None] * z), (c[:, None] * z).sum(axis=0)
 
 

@@ -53,9 +53,10 @@ class FfmpiStep:
         """Product and Adam, fused."""
         self.steps += 1
         constants = kernels.adam_constants(self.steps, self.rate, 0.0, BETA1, BETA2, EPS)
-        scale = self.scale[: self.rows]
+        c = np.zeros_like(self.c)
+        c[active] = self.c[active]
         kernels.update(
-            kernels.ADAM, self.a, scale, self.c, self.h, active, self.w, self.bias, self.moments, constants,
+            kernels.ADAM, self.a, self.scale, c, self.h, self.w, self.bias, self.moments, constants,
             nonzeros=self.nonzeros, threads=self.threads,
         )  # fmt: skip
 

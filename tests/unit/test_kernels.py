@@ -64,9 +64,9 @@ def test_many_rows() -> None:
     np.testing.assert_allclose(h, expected, rtol=1e-5, atol=1e-5)
     c = np.random.default_rng(1).standard_normal(rows).astype(np.float32)
     moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
-    every, constants = np.arange(rows), kernels.sgd_constants(0.01, 0.0, 0.9)
-    kernels.update(kernels.SGD, panels.a, scale, c, panels.h, every, panels.w, panels.bias, moments, constants)
-    dw, _ = reference.gradients(a, scale, c, h, every)
+    constants = kernels.sgd_constants(0.01, 0.0, 0.9)
+    kernels.update(kernels.SGD, panels.a, scale, c, panels.h, panels.w, panels.bias, moments, constants)
+    dw, _ = reference.gradients(a, scale, c, h)
     expected_w, _ = reference.sgd(w, dw, np.zeros_like(w), 0.01, 0.0, 0.9)
     np.testing.assert_allclose(kernels.from_panels(panels.w, inputs, units), expected_w, rtol=1e-4, atol=1e-4)
 
@@ -79,9 +79,7 @@ def test_update_does_not_hide_what_is_not_finite(value: float) -> None:
     moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
     c = np.ones(8, np.float32)
     constants = kernels.adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)
-    kernels.update(
-        kernels.ADAM, panels.a, panels.scale, c, panels.h, np.arange(8), panels.w, panels.bias, moments, constants
-    )
+    kernels.update(kernels.ADAM, panels.a, panels.scale, c, panels.h, panels.w, panels.bias, moments, constants)
     w = kernels.from_panels(panels.w, 20, 20)
     assert not np.isfinite(w[:, 5]).any() or not np.isfinite(kernels.from_panels(moments[0], 20, 20)[:, 5]).all()
     assert np.isfinite(np.delete(w, 5, axis=1)).all()
@@ -143,7 +141,7 @@ def test_update(kind: int, rows: int, inputs: int, units: int) -> None:
     a, scale, w, bias = plain = make(rows, inputs, units)
     rng = np.random.default_rng(1)
     c = rng.standard_normal(rows).astype(np.float32)
-    active = np.flatnonzero(rng.random(rows) < 0.7)
+    c[rng.random(rows) > 0.7] = 0
     m, mb = rng.standard_normal((inputs, units)), rng.standard_normal(units)
     v, vb = rng.random((inputs, units)), rng.random(units)
     m, mb, v, vb = (x.astype(np.float32) for x in (m, mb, v, vb))
@@ -160,8 +158,9 @@ def test_update(kind: int, rows: int, inputs: int, units: int) -> None:
         if kind == kernels.ADAM
         else kernels.sgd_constants(rate, decay, 0.9)
     )
-    kernels.update(kind, panels.a, panels.scale[:rows], c, panels.h, active, panels.w, panels.bias, moments, constants)
-    dw, db = reference.gradients(a, scale, c, z, active)
+    active = kernels.update(kind, panels.a, panels.scale, c, panels.h, panels.w, panels.bias, moments, constants)
+    assert active == np.count_nonzero(c)
+    dw, db = reference.gradients(a, scale, c, z)
     if kind == kernels.ADAM:
         expected_w, expected_m, expected_v = reference.adam(w, dw, m, v, step, rate, decay, 0.9, 0.999, 1e-8)
         expected_b, _, _ = reference.adam(bias, db, mb, vb, step, rate, 0.0, 0.9, 0.999, 1e-8)
@@ -187,7 +186,7 @@ def test_update_is_the_same_for_any_number_of_threads() -> None:
         shapes = (panels.w, panels.w, panels.bias, panels.bias)
         moments = tuple(kernels.zeros(*x.shape) for x in shapes)
         constants = kernels.adam_constants(1, 0.01, 0, 0.9, 0.999, 1e-8)
-        args = (panels.a, panels.scale[:130], c, panels.h, np.arange(130), panels.w, panels.bias, moments, constants)
+        args = (panels.a, panels.scale, c, panels.h, panels.w, panels.bias, moments, constants)
         kernels.update(kernels.ADAM, *args, threads=threads)
         results.append((panels.w, panels.bias, *moments))
     for one, two in zip(*results, strict=True):
@@ -206,7 +205,8 @@ def test_update_skipping_zeros_gives_the_same_bits(
     shown = rows * 2 if labelled else rows
     c, z_plain = rng.standard_normal(shown).astype(np.float32), make(shown, inputs, units, 3)[0][:, :1] * w[:1]
     z = kernels.to_panels(np.maximum(z_plain, 0), kernels.padded_rows(shown))
-    active, scales = np.flatnonzero(rng.random(rows) < 0.8), rng.uniform(1, 2, shown).astype(np.float32)
+    c[np.tile(rng.random(rows) > 0.8, shown // rows)] = 0
+    scales = rng.uniform(1, 2, shown).astype(np.float32)
     labels = {"labels": rng.integers(0, 3, shown), "place": 2, "classes": 3} if labelled else {}
     nonzeros, results = kernels.Nonzeros(rows, kernels.panels_of(inputs)), []
     nonzeros.counts[:] = -1
@@ -216,11 +216,11 @@ def test_update_skipping_zeros_gives_the_same_bits(
         for step in (1, 2):
             constants = kernels.adam_constants(step, 0.01, 0.1, 0.9, 0.999, 1e-8)
             kernels.update(
-                kernels.ADAM, panels.a, scales, c, z, active, panels.w, panels.bias, moments, constants,
+                kernels.ADAM, panels.a, scales, c, z, panels.w, panels.bias, moments, constants,
                 nonzeros=skip, threads=threads, **labels,
             )  # fmt: skip
         results.append((panels.w, panels.bias, *moments))
-    assert len(active) == 0 or (nonzeros.counts >= 0).all()  # it did skip
+    assert not c.any() or (nonzeros.counts >= 0).all()  # it did skip
     for dense, skipped in zip(*results, strict=True):
         np.testing.assert_array_equal(skipped, dense)
 
@@ -229,10 +229,9 @@ def test_denormal_moments_become_zero() -> None:
     panels = Panels(*make(1, 16, 16))
     moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
     moments[0][:] = 1e-38
-    nobody = np.empty(0, np.int64)
     nothing = np.zeros(1, np.float32)
     kernels.update(
-        kernels.SGD, panels.a, nothing, nothing, panels.h, nobody, panels.w, panels.bias, moments,
+        kernels.SGD, panels.a, nothing, nothing, panels.h, panels.w, panels.bias, moments,
         kernels.sgd_constants(0.1, 0.0, 0.9),
     )  # fmt: skip
     assert not moments[0].any()
@@ -240,9 +239,10 @@ def test_denormal_moments_become_zero() -> None:
 
 @pytest.mark.parametrize(("rows", "positives"), [(0, 0), (1, 1), (1, 0), (7, 3), (200, 100)])
 def test_judge(rows: int, positives: int) -> None:
-    g = np.random.default_rng(0).uniform(0, 20, rows).astype(np.float32)
+    total, per = np.random.default_rng(0).uniform(0, 60, rows).astype(np.float32), np.float32(3)
+    g = total / per
     c = np.full(rows, np.nan, np.float32)
-    loss, positive, negative, active = kernels.judge(g, positives, 10.0, 2.0, 0.0, c)
+    loss, positive, negative, active = kernels.judge(total, per, positives, 10.0, 2.0, 0.0, c)
     expected_c, expected_loss = reference.judge(g, positives, 10.0, 2.0)
     np.testing.assert_allclose(c, expected_c, rtol=1e-6)
     np.testing.assert_allclose(loss, expected_loss.sum(), rtol=1e-12)
@@ -304,16 +304,16 @@ def test_update_of_rows_that_share_images(samples: int, inputs: int, units: int,
     c = np.where(rng.random(rows) < 0.6, rng.standard_normal(rows), 0).astype(np.float32)
     z = reference.forward_labelled(a, source, labels, place, classes, scale, w, bias)
     shown = reference.show(a, source, labels, place, classes)
-    dw, db = reference.gradients(shown, scale, c, z, np.arange(rows))
+    dw, db = reference.gradients(shown, scale, c, z)
     nothing = np.zeros_like(w)
     expected_w, expected_m = reference.sgd(w, dw, nothing, 0.1, 0.0, 0.9)
     panels = Panels(a, np.ones(samples, np.float32), w, bias)
     moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
-    active = np.flatnonzero((c[:samples] != 0) | (c[samples:] != 0))
-    kernels.update(
-        kernels.SGD, panels.a, scale, c, kernels.to_panels(z), active, panels.w, panels.bias, moments,
+    active = kernels.update(
+        kernels.SGD, panels.a, scale, c, kernels.to_panels(z), panels.w, panels.bias, moments,
         kernels.sgd_constants(0.1, 0.0, 0.9), labels=labels, place=place, classes=classes,
     )  # fmt: skip
+    assert active == np.count_nonzero((c[:samples] != 0) | (c[samples:] != 0))
     np.testing.assert_allclose(kernels.from_panels(panels.w, inputs, units), expected_w, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(kernels.from_panels(moments[0], inputs, units), expected_m, rtol=1e-4, atol=1e-5)
     expected_b, _ = reference.sgd(bias, db, np.zeros_like(bias), 0.1, 0.0, 0.9)
