@@ -120,7 +120,8 @@ def _expected(kind: Any) -> str:
         signs = (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than"))
         limits = [f"{words} {getattr(meta, name)}" for name, words in signs if getattr(meta, name) is not None]
         if meta.min_length is not None:
-            return f"a list of at least {meta.min_length} entry, each {_expected(typing.get_args(arguments[0])[0])}"
+            each = _expected(typing.get_args(arguments[0])[0])
+            return f"a list of {meta.min_length} to {meta.max_length} entries, each {each}"
         return " ".join([_expected(arguments[0]), " and ".join(limits)])
     if origin is list:
         return f"a list, each entry {_expected(arguments[0])}"

@@ -71,8 +71,10 @@ def run(main: Callable[[Any], None]) -> None:
 
 def end(comm: Any, error: BaseException) -> None:
     """Print what went wrong on this rank and end all ranks."""
-    status = 2 if isinstance(error, UserError) else 130 if isinstance(error, KeyboardInterrupt) else 1
     where = f" on rank {comm.rank} of {comm.size}" if comm.size > 1 else ""
+    if isinstance(error, MemoryError):
+        error = UserError(f"not enough memory{where} ({error}); use smaller layers or batches, or a smaller depth")
+    status = 2 if isinstance(error, UserError) else 130 if isinstance(error, KeyboardInterrupt) else 1
     if isinstance(error, UserError):
         message = f"ffmpi: {error}\n"
     elif isinstance(error, KeyboardInterrupt):

@@ -54,7 +54,9 @@ class Progress:
         for rank in range(work.ranks):
             self._say(f"rank {rank} on {self.hosts[rank]}: {self.duties(rank)}")
         if work.ranks > 1:
-            self._say(f"the schedule allows: at most {self.schedule.bound:.2f} times as fast as one rank")
+            bound = self.schedule.bound
+            why = f", since negatives.lag = {work.at_once}" if bound == work.at_once < work.ranks else ""
+            self._say(f"the schedule allows: at most {bound:.2f} times as fast as one rank{why}")
         where = f"epochs {self._first + 1} to {work.epochs}" if self._first else f"{work.epochs} epochs"
         if self._first == work.epochs:
             return

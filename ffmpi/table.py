@@ -13,7 +13,6 @@ from . import paper
 from .config import read
 from .errors import UserError
 from .rundir import RunDirectory
-from .tables import Config
 
 COLUMNS = (
     "data", "model", "implementation", "epochs", "seed", "accuracy", "paper", "difference", "seconds", "paper seconds",
@@ -72,7 +71,8 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     where = ranks.pop() if len(ranks) == 1 else ", then ".join(str(leg.get("ranks")) for leg in legs)
     rows = []
     for method, accuracy in records[-1]["accuracy"].items():
-        model, implementation = _name(config, method, path), paper.implementation_of(config)
+        model = paper.model_of(config, method) or f"{path.name}, {method}"
+        implementation = paper.implementation_of(config)
         # All schedules of one model give the same bits: where the paper has no such row its sequential one is next.
         same = [by_name.get((config.data.name, model, how)) for how in (implementation, "Sequential")]
         theirs = next((row for row in same if row), None)
@@ -95,8 +95,3 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _name(config: Config, method: str, path: Path) -> str:
-    """Return the paper's name for a run that follows it, and otherwise the run's own."""
-    return paper.model_of(config, method) if paper.faithful(config) else f"{path.name}, {method}"

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Size = Annotated[int, Meta(ge=1, le=2**20)]  # of what memory is made for
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
@@ -33,7 +34,9 @@ class Data(Table, frozen=True):
 class Network(Table, frozen=True):
     """The layers' units and what happens between two layers."""
 
-    layers: Annotated[list[Count], Meta(min_length=1)] = msgspec.field(default_factory=lambda: [1000, 1000, 1000])
+    layers: Annotated[list[Size], Meta(min_length=1, max_length=1024)] = msgspec.field(
+        default_factory=lambda: [1000, 1000, 1000]
+    )
     normalise: Literal["rms", "l2"] = "rms"
     eps: NotNegative = 1e-8
     init: Literal["normal", "uniform"] = "normal"
@@ -100,7 +103,7 @@ class Train(Table, frozen=True):
 
     epochs: Count = 100
     chapters: Annotated[int, Meta(ge=0)] = 0  # 0: as many as epochs
-    batch: Count = 100
+    batch: Size = 100
     shuffle: bool = True
     constant: Annotated[float, Meta(ge=0, le=1)] = 0.5
 
@@ -110,7 +113,7 @@ class Schedule(Table, frozen=True):
 
     name: Literal["sequential", "pipeline", "single-layer", "all-layers", "federated"] = "pipeline"
     exchange: Literal["activations", "weights"] = "activations"  # between the ranks of single-layer
-    depth: Count = 3
+    depth: Annotated[int, Meta(ge=1, le=1024)] = 3
     threads: Count = 1  # Numba threads of each rank
     timeout: Positive = 3600.0  # seconds without a message after which a waiting rank ends the job
 

@@ -136,6 +136,23 @@ def ffmpi(run: Run) -> Run:
     return command
 
 
+@pytest.fixture(scope="module")
+def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("trained")
+
+
+@pytest.fixture
+def train_once(_trained: Path, ffmpi: Run) -> Callable[..., Path]:
+    """Return ``train_once(name, ranks, *options)``: the run directory of a training on digits, done once a module."""
+
+    def train(name: str, ranks: int, *options: str) -> Path:
+        if not (_trained / name).exists():
+            ffmpi(ranks, "train", DIGITS, "--run", _trained / name, *options)
+        return _trained / name
+
+    return train
+
+
 def arrays(run_directory: Path) -> dict[str, np.ndarray]:
     """Return every data set of a run's checkpoint by name."""
     found: dict[str, np.ndarray] = {}

@@ -95,6 +95,12 @@ class Work:
         return chapter + self.adaptive.lag
 
     @property
+    def at_once(self) -> int:
+        """How many chapters can be under way at once: a chapter's negatives may wait for the end of an earlier one."""
+        by_chapter = self.adaptive and not self.adaptive.each_batch
+        return min(self.adaptive.lag, self.chapters) if self.adaptive and by_chapter else self.chapters
+
+    @property
     def ahead(self) -> int:
         """How many batches before its lesson the neutral inputs of a batch come."""
         return self.adaptive.lag if self.adaptive and self.adaptive.each_batch else 0

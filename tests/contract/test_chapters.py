@@ -40,22 +40,10 @@ def options(case: str, name: str, *more: str) -> list[str]:
     return [part for setting in settings for part in ("--set", setting)]
 
 
-@pytest.fixture(scope="module")
-def references(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("references")
-
-
 @pytest.fixture
-def reference(references: Path, ffmpi: Run):
+def reference(train_once):
     """Return the sequential run of a case, made once."""
-
-    def make(case: str) -> Path:
-        directory = references / case
-        if not directory.exists():
-            ffmpi(0, "train", DIGITS, "--run", directory, *options(case, "sequential"))
-        return directory
-
-    return make
+    return lambda case: train_once(case, 0, *options(case, "sequential"))
 
 
 @pytest.mark.parametrize(

@@ -37,22 +37,10 @@ def options(name: str, *more: str) -> list[str]:
     return [part for setting in (*CONFIGURATIONS[name], *more) for part in ("--set", setting)]
 
 
-@pytest.fixture(scope="module")
-def references(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("references")
-
-
 @pytest.fixture
-def reference(references: Path, ffmpi: Run):
+def reference(train_once):
     """Return the one-rank run of a configuration, made once."""
-
-    def make(name: str) -> Path:
-        directory = references / name
-        if not directory.exists():
-            ffmpi(1, "train", DIGITS, "--run", directory, *options(name))
-        return directory
-
-    return make
+    return lambda name: train_once(name, 1, *options(name))
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,13 @@ def test_too_many_ranks_are_told_how_many_to_start(run: Run) -> None:
     sentence(done, "3 ranks for 1 layers", "start 1 ranks")
 
 
+def test_a_network_beyond_the_memory_is_refused(run: Run, tmp_path: Path) -> None:
+    settings = ["--run", "run", "--set", "network.layers=[1000000,1000000]"]
+    done = run(0, "-m", "ffmpi", "train", DIGITS, *settings)
+    sentence(done, "not enough memory", "TiB", "smaller layers")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("variable", ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS"])
 def test_a_launcher_of_another_mpi_is_recognised(variable: str, run: Run) -> None:
     sentence(run(0, "-m", "ffmpi", "train", DIGITS, **{variable: "4"}), variable, "mpiexec")

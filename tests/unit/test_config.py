@@ -60,11 +60,11 @@ def test_defaults() -> None:
         ("[data]\nmean = '0'", "data.mean = '0': expected a number"),
         (
             "[network]\nlayers = 3",
-            "network.layers = 3: expected a list of at least 1 entry, each a whole number at least 1",
+            "network.layers = 3: expected a list of 1 to 1024 entries, each a whole number at least 1",
         ),
         (
             "[network]\nlayers = [3, 'x']",
-            "network.layers = [3, 'x']: expected a list of at least 1 entry, each a whole number at least 1",
+            "network.layers = [3, 'x']: expected a list of 1 to 1024 entries, each a whole number at least 1",
         ),
         # limits
         ("seed = -1", "seed = -1: expected a whole number at least 0"),
@@ -75,11 +75,11 @@ def test_defaults() -> None:
         ("[head.optimizer]\nrate = 0", "head.optimizer.rate = 0: expected a number more than 0"),
         (
             "[network]\nlayers = []",
-            "network.layers = []: expected a list of at least 1 entry, each a whole number at least 1",
+            "network.layers = []: expected a list of 1 to 1024 entries, each a whole number at least 1",
         ),
         (
             "[network]\nlayers = [5, 0]",
-            "network.layers = [5, 0]: expected a list of at least 1 entry, each a whole number at least 1",
+            "network.layers = [5, 0]: expected a list of 1 to 1024 entries, each a whole number at least 1",
         ),
         # names
         ("[optimizer]\nname = 'adm'", "optimizer.name = 'adm': expected one of 'adam', 'sgd'; did you mean 'adam'?"),

@@ -13,6 +13,7 @@ from ffmpi.schedule import Work, schedule_of
 from ffmpi.schedule.all_layers import AllLayers
 from ffmpi.schedule.placement import Placement, balance
 from ffmpi.schedule.single_layer import SingleLayer
+from ffmpi.schedule.work import Adaptive
 
 
 def test_balance_is_the_best_there_is() -> None:
@@ -129,17 +130,20 @@ def test_ranks_that_a_schedule_cannot_use(name: str, work: Work, expected: str) 
 
 
 def test_bound_of_all_layers() -> None:
-    """No run is faster than its bound: a stage waits for the one before, for its state, and for its rank."""
+    """No run is faster than its bound: a stage waits for the one before, its state, its rank and its negatives."""
     generator = random.Random(5)
     for _ in range(200):
         stages, chapters = generator.randint(1, 6), generator.randint(1, 9)
         ranks = generator.randint(1, min(stages, chapters))
         costs = [float(generator.randint(1, 20)) for _ in range(stages)]
+        lag = generator.randint(1, 4)
         ends = [[0.0] * stages for _ in range(chapters)]
         for chapter, stage in itertools.product(range(chapters), range(stages)):
             waits = [ends[chapter][stage - 1] if stage else 0.0]
             waits += [ends[chapter - 1][stage]] if chapter and ranks > 1 else []
             waits += [ends[chapter - ranks][-1]] if chapter >= ranks else []
+            waits += [ends[chapter - lag][-1]] if chapter >= lag else []
             ends[chapter][stage] = max(waits) + costs[stage]
-        work = work_of(stages, head=False, ranks=ranks, chapters=chapters, costs=costs)
+        adaptive = Adaptive("goodness", lag)
+        work = work_of(stages, head=False, ranks=ranks, chapters=chapters, costs=costs, adaptive=adaptive)
         assert chapters * sum(costs) / ends[-1][-1] <= AllLayers(work).bound * (1 + 1e-9)
