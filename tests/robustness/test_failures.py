@@ -50,7 +50,10 @@ def test_too_many_ranks_are_told_how_many_to_start(run: Run) -> None:
 
 def test_a_network_beyond_the_memory_is_refused(run: Run, tmp_path: Path) -> None:
     settings = ["--run", "run", "--set", "network.layers=[1000000,1000000]"]
-    done = run(0, "-m", "ffmpi", "train", DIGITS, *settings)
+    # Some systems promise any amount of memory.
+    limited = "import resource; from ffmpi.__main__ import main"
+    limited += "; resource.setrlimit(resource.RLIMIT_AS, (2**36, 2**36)); main()"
+    done = run(0, "-c", limited, "train", DIGITS, *settings)
     sentence(done, "not enough memory", "TiB", "smaller layers")
     assert not (tmp_path / "run").exists()
 
