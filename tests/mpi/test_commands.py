@@ -16,17 +16,10 @@ from tests.conftest import DIGITS, Run
 pytestmark = pytest.mark.mpi
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return where the one run is that these tests look at."""
-    return tmp_path_factory.mktemp("trained") / "run"
-
-
 @pytest.fixture
-def finished(trained: Path, ffmpi: Run) -> Path:
-    if not trained.exists():
-        ffmpi(2, "train", DIGITS, "--run", trained, "--set", "train.epochs=5")
-    return trained
+def finished(train_once) -> Path:
+    """Return the one run that these tests look at."""
+    return train_once("run", 2, "--set", "train.epochs=5")
 
 
 def test_digits_reach_their_accuracy(ffmpi: Run, tmp_path: Path) -> None:
@@ -128,6 +121,39 @@ def test_own_images_with_floats(ffmpi: Run, tmp_path: Path) -> None:
     ffmpi(2, "train", "own.toml", "--run", "run")
     accuracy = json.loads(ffmpi(1, "evaluate", "run", "--json").stdout)["accuracy"]
     assert min(accuracy.values()) > 90
+
+
+#: Trains, and prints the kernels of which more was compiled than `compile_all` had.
+COMPILED = """
+import importlib, pkgutil, sys
+from numba.core.dispatcher import Dispatcher
+from ffmpi import config, kernels, mpi, session
+
+modules = [importlib.import_module(f"ffmpi.kernels.{found.name}") for found in pkgutil.iter_modules(kernels.__path__)]
+
+def compiled():
+    named = [item for module in modules for item in vars(module).items()]
+    return {name: len(value.signatures) for name, value in named if isinstance(value, Dispatcher)}
+
+worker = session.training_worker(mpi.start(), config.read(sys.argv[1], ["train.epochs=2", *sys.argv[2:]]))
+worker.on_save, before = lambda chapter: None, compiled()
+assert len(before) > 20
+worker.execute(worker.schedule.steps(0))
+print([name for name, count in compiled().items() if count != before[name]])
+"""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["schedule.name=sequential", "negatives.kind=adaptive", "negatives.scores=goodness", "rule.goodness=mean"],
+        ["optimizer.name=adam", "negatives.kind=adaptive", "negatives.redraw=batch"],
+        ["rule.name=local-softmax", "optimizer.name=adam"],
+    ],
+)
+def test_training_compiles_nothing_more(settings: list[str], run: Run) -> None:
+    done = run(0, "-c", COMPILED, DIGITS, *settings)
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
 
 
 def test_layers_that_die_end_nothing(ffmpi: Run, tmp_path: Path) -> None:
