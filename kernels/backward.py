@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .compiled import compiled
 from .simd import LANES, fma, horizontal_sum, load, mul, splat, store, where_positive
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _transpose(d, classes, out):  # type: ignore[no-untyped-def]
     """Write out[panel, k, lane] = d[class k of unit 16 panel + lane]."""
     for panel in range(len(out)):
@@ -17,7 +17,7 @@ def _transpose(d, classes, out):  # type: ignore[no-untyped-def]
                 out[panel, k, lane] = d[k >> 4, panel * LANES + lane, k & 15]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def backward(error, classes, d, h, scale, divisor, eps, rows, dz):  # type: ignore[no-untyped-def]
     """Write the derivative of the loss by the layer's values before its ReLU, see `reference.backward`.
 

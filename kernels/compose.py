@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .compiled import compiled
 from .simd import LANES, horizontal_sum, load, mul
 
 NEUTRAL = -1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def compose(images, samples, blank, slope, offset, a, total):  # type: ignore[no-untyped-def]
     """Write one row of `a` for each entry of `samples`, see `reference.compose`.
 
@@ -36,7 +36,7 @@ def compose(images, samples, blank, slope, offset, a, total):  # type: ignore[no
         total[row] = square
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def pairs(classes, negatives, samples, riders, first):  # type: ignore[no-untyped-def]
     """Return which image each row shows and with which label, (rows,) int64 both.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from .compiled import compiled
 from .simd import LANES, add, fma, horizontal_sum, load, mul, relu, splat, store
 from .sparse import WORTHWHILE, Nonzeros, density, multiply
 from .tile import FORWARD_ROWS, PANELS, SPARSE_PANELS, forward_tile
@@ -13,7 +14,7 @@ from .tile import FORWARD_ROWS, PANELS, SPARSE_PANELS, forward_tile
 BLOCK = 32
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _finish(product, panel, row, scale, bias, h, squares, rectify):  # type: ignore[no-untyped-def]
     """Turn a row's product with a panel into activities."""
     z = fma(product, splat(scale), load(bias, panel * LANES))
@@ -23,7 +24,7 @@ def _finish(product, panel, row, scale, bias, h, squares, rectify):  # type: ign
     squares[panel, row] = horizontal_sum(mul(z, z))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _columns(first, last, a, scale, w, bias, h, squares, rows, rectify):  # type: ignore[no-untyped-def]
     """Compute the column tiles [first, last): no two of them touch the same memory."""
     inputs, pitch = w.shape[1] // LANES, a.shape[1]
@@ -55,7 +56,7 @@ def _columns(first, last, a, scale, w, bias, h, squares, rows, rectify):  # type
                     _finish(product, panel + j, row + i, scale[row + i], bias, h, squares, rectify)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _sparse_columns(first, last, nonzeros, scale, w, bias, h, squares, rows, rectify):  # type: ignore[no-untyped-def]
     """Compute the unit panels [first, last) from the activities that are not zero."""
     tiles = np.empty(rows * SPARSE_PANELS * LANES, np.float32)
@@ -70,7 +71,7 @@ def _sparse_columns(first, last, nonzeros, scale, w, bias, h, squares, rows, rec
         panel += width
 
 
-@njit(nogil=True, cache=True, parallel=True)
+@compiled(parallel=True)
 def _columns_parallel(threads, a, scale, w, bias, h, squares, rows, rectify):  # type: ignore[no-untyped-def]
     columns = -(-len(w) // PANELS)
     for t in prange(threads):
@@ -78,14 +79,14 @@ def _columns_parallel(threads, a, scale, w, bias, h, squares, rows, rectify):  #
         _columns(first, last, a, scale, w, bias, h, squares, rows, rectify)
 
 
-@njit(nogil=True, cache=True, parallel=True)
+@compiled(parallel=True)
 def _sparse_columns_parallel(threads, nonzeros, scale, w, bias, h, squares, rows, rectify):  # type: ignore[no-untyped-def]
     for t in prange(threads):
         first, last = len(w) * t // threads, len(w) * (t + 1) // threads
         _sparse_columns(first, last, nonzeros, scale, w, bias, h, squares, rows, rectify)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def sum_blocks(squares, total, rows):  # type: ignore[no-untyped-def]
     """Add the panels' row sums panel by panel: one order for every number of threads. `squares` has whole vectors."""
     for row in range(0, rows, LANES):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from .compiled import compiled
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def judge(total, per, positives, theta, slope, smallest, c):  # type: ignore[no-untyped-def]
     """Write each row's coefficient; return the sums of loss, positive and negative goodness, see `reference.judge`.
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from .compiled import compiled
 from .compose import NEUTRAL
 from .forward import forward, sum_blocks
 from .simd import LANES, add, fma, horizontal_sum, load, mul, relu, splat, store
 from .sparse import Nonzeros
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _panels(first, last, product, source, labels, place, classes, scale, w, bias, h, squares):  # type: ignore[no-untyped-def]
     """Complete the unit panels [first, last): no two of them touch the same memory."""
     inputs, pitch, out_pitch = w.shape[1], product.shape[1], h.shape[1]
@@ -30,7 +31,7 @@ def _panels(first, last, product, source, labels, place, classes, scale, w, bias
             squares[panel, row] = horizontal_sum(mul(value, value))
 
 
-@njit(nogil=True, cache=True, parallel=True)
+@compiled(parallel=True)
 def _panels_parallel(threads, product, source, labels, place, classes, scale, w, bias, h, squares):  # type: ignore[no-untyped-def]
     for t in prange(threads):
         first, last = len(w) * t // threads, len(w) * (t + 1) // threads

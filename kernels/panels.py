@@ -8,8 +8,8 @@ inputs are padded to a multiple of 16, rows to a multiple of 8; padded weights a
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .compiled import compiled
 from .simd import LANES, load, prefetch, store
 
 ROWS = 8
@@ -44,7 +44,7 @@ def to_panels(matrix: np.ndarray, pitch: int | None = None) -> np.ndarray:
     return panels
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _from_panels(panels, first, matrix):  # type: ignore[no-untyped-def]
     rows, columns = matrix.shape
     for row in range(rows):
@@ -59,7 +59,7 @@ def from_panels(panels: np.ndarray, rows: int, columns: int, first: int = 0) -> 
     return matrix
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def copy_rows(source, total, first, count, target, target_total):  # type: ignore[no-untyped-def]
     """Copy `count` rows from row `first` on, with their sums of squares, to the first rows of `target`.
 

@@ -10,10 +10,11 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .compiled import compiled
 from .simd import LANES, build_call, build_load, build_store, element
 
 #: Independent chains of vectors: 24 registers with AVX-512 (of 32), 12 with AVX (of 16), 24 with NEON (of 32); two
@@ -50,7 +51,7 @@ def _multiply_add(typingctx: Any, steps: Any, numbers: Any, chains: Any) -> Any:
     return types.void(types.intp, numbers, chains), codegen
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def multiply_add(steps, numbers, chains):  # type: ignore[no-untyped-def]
     """Make 2 * 16 * CHAINS * steps operations; numbers : (2, 16), chains : (CHAINS, 16) float32, updated."""
     _multiply_add(steps, numbers, chains)

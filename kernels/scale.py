@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .compiled import compiled
 from .compose import NEUTRAL
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def row_scale(total, rows, divisor, eps, scale):  # type: ignore[no-untyped-def]
     """Write scale = 1 / (sqrt(total / divisor) + eps) for the first `rows` rows; all float32.
 
@@ -18,7 +18,7 @@ def row_scale(total, rows, divisor, eps, scale):  # type: ignore[no-untyped-def]
         scale[row] = np.float32(1.0) / (np.sqrt(total[row] / divisor) + eps)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def row_scale_labelled(total, source, labels, classes, divisor, eps, scale):  # type: ignore[no-untyped-def]
     """Do the same for rows that show the images `source` with `labels`, which add 1, or 1/classes if NEUTRAL."""
     neutral = np.float32(1.0) / np.float32(classes)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from .compiled import compiled
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def softmax(logits, labels, classes, error):  # type: ignore[no-untyped-def]
     """Write (softmax - one-hot) / rows and return the summed cross-entropy and the hits, see `reference.softmax`.
 

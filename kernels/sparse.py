@@ -7,8 +7,8 @@ and which one runs is a question of speed only.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .compiled import compiled
 from .simd import LANES, load, lowest_bit, nonzero_lanes
 from .tile import sparse_tile
 
@@ -19,7 +19,7 @@ WORTHWHILE = 0.2
 _SAMPLED = 8  # rows looked at to estimate that share
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def density(a, rows):  # type: ignore[no-untyped-def]
     """Estimate the share of activities of `a` (panels, pitch, 16) that are not zero, from a few rows."""
     count, step = 0, max(1, rows // _SAMPLED)
@@ -62,7 +62,7 @@ class Nonzeros:
         return self.values, self.places, self.bounds
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _fill(a, rows, values, places, bounds):  # type: ignore[no-untyped-def]
     for row in range(rows):
         n = row * len(a) * LANES
@@ -78,7 +78,7 @@ def _fill(a, rows, values, places, bounds):  # type: ignore[no-untyped-def]
         bounds[row, -1] = n
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _fill_by_inputs(a, active, values, places, counts):  # type: ignore[no-untyped-def]
     counts[:] = 0
     for panel in range(len(a)):
@@ -94,7 +94,7 @@ def _fill_by_inputs(a, active, values, places, counts):  # type: ignore[no-untyp
                 bits &= bits - 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def multiply(panel, width, nonzeros, rows, w, tiles):  # type: ignore[no-untyped-def]
     """Write the products of all rows with `width` panels of w from `panel` on: tiles[row, j, :], flat."""
     values, places, bounds = nonzeros

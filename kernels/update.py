@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from .compiled import compiled
 from .simd import LANES, add, div, flush, fma, load, load_splat, mul, pointer, prefetch, splat, sqrt, store, sub
 from .sparse import Nonzeros, density
 from .tile import PANELS, SPARSE_PANELS, UPDATE_INPUTS, sparse_tile, update_tile
@@ -15,7 +16,7 @@ _SPARSE_WIDTH = SPARSE_PANELS // 2
 _MOST_LISTED = 2**16  # rows whose places uint16 can hold
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _optimise(kind, index, gradient, parameters, numbers):  # type: ignore[no-untyped-def]
     """Update sixteen parameters; denormal moments become zero, since they slow the machine a hundredfold."""
     w, m, v = parameters
@@ -32,7 +33,7 @@ def _optimise(kind, index, gradient, parameters, numbers):  # type: ignore[no-un
     store(w, index, sub(mul(load(w, index), load_splat(numbers, 7)), mul(step, load_splat(numbers, 6))))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _slopes(panel, j, rows, shown, g, taught, out):  # type: ignore[no-untyped-def]
     """Write what the active rows of a are multiplied with for panel `panel` + j into g, the bias's gradient into out.
 
@@ -57,7 +58,7 @@ def _slopes(panel, j, rows, shown, g, taught, out):  # type: ignore[no-untyped-d
     store(out, j * LANES, total)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _columns(first, last, kind, a, rows, shown, state, constants):  # type: ignore[no-untyped-def]
     """Update the column tiles [first, last): no two of them touch the same memory."""
     w, bias, m, v, mb, vb = state
@@ -88,7 +89,7 @@ def _columns(first, last, kind, a, rows, shown, state, constants):  # type: igno
                     _optimise(kind, ((panel + j) * inputs + start + i) * LANES, gradient, weights, numbers)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _sparse_columns(first, last, kind, rows, shown, state, constants, listed):  # type: ignore[no-untyped-def]
     """Update the unit panels [first, last) from the activities that are not zero."""
     w, bias, m, v, mb, vb = state
@@ -121,21 +122,21 @@ def _sparse_columns(first, last, kind, rows, shown, state, constants, listed):  
         panel += width
 
 
-@njit(nogil=True, cache=True, parallel=True)
+@compiled(parallel=True)
 def _columns_parallel(threads, kind, a, rows, shown, state, constants):  # type: ignore[no-untyped-def]
     columns = -(-len(state[0]) // PANELS)
     for t in prange(threads):
         _columns(columns * t // threads, columns * (t + 1) // threads, kind, a, rows, shown, state, constants)
 
 
-@njit(nogil=True, cache=True, parallel=True)
+@compiled(parallel=True)
 def _sparse_columns_parallel(threads, kind, rows, shown, state, constants, listed):  # type: ignore[no-untyped-def]
     panels = len(state[0])
     for t in prange(threads):
         _sparse_columns(panels * t // threads, panels * (t + 1) // threads, kind, rows, shown, state, constants, listed)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _participants(c, scale, pair):  # type: ignore[no-untyped-def]
     """Return c x scale and the rows of a that take part: those with a coefficient that is not zero, or whose pair has.
 
@@ -220,7 +221,7 @@ def update(
     return len(active)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def adam_constants(step, rate, decay, beta1, beta2, eps):  # type: ignore[no-untyped-def]
     """Return Adam's numbers for its `step`-th step (from 1): Kingma and Ba's algorithm with AdamW's decoupled decay.
 
@@ -234,7 +235,7 @@ def adam_constants(step, rate, decay, beta1, beta2, eps):  # type: ignore[no-unt
     return numbers
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def sgd_constants(rate, decay, momentum):  # type: ignore[no-untyped-def]
     """Return the numbers of descent along a running mean of the gradient, m = momentum m + (1 - momentum) g."""
     numbers = np.zeros(8, np.float32)

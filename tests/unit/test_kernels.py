@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -397,3 +402,22 @@ def test_backward(rows: int, units: int, classes: int, normalised: bool) -> None
     expected = reference.backward(error, d, h, scale, divisor, eps)
     np.testing.assert_allclose(kernels.from_panels(dz, rows, units), expected, rtol=2e-4, atol=2e-5)
     assert (kernels.from_panels(dz, rows, 16 * len(dz))[:, units:] == 0).all()
+
+
+def test_the_cache_notices_a_change_in_another_file(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    shutil.copytree(Path(kernels.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    script = (
+        "import numpy as np; from package.scale import row_scale; x = np.ones(1, np.float32);"
+        "row_scale(x, 1, x[0], x[0], x); print(sum(row_scale.stats.cache_hits.values()))"
+    )
+
+    def hits() -> int:
+        done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    assert [hits(), hits()] == [0, 1]
+    with open(package / "simd.py", "a") as file:
+        file.write("# changed")
+    assert hits() == 0
