@@ -13,7 +13,7 @@ from .schedule import Work
 from .schedule import steps as s
 
 
-class Size(NamedTuple):
+class Counts(NamedTuple):
     """How much a batch holds."""
 
     samples: int
@@ -21,7 +21,7 @@ class Size(NamedTuple):
     rows: int
 
 
-_NOTHING = s.Batch("train", -1), Size(0, 0, 0)
+_NOTHING = s.Batch("train", -1), Counts(0, 0, 0)
 
 
 class Batches:
@@ -31,7 +31,7 @@ class Batches:
         self.config, self.problem, self.holdings, self.work = holdings.config, holdings.problem, holdings, work
         self.samples: Samples | None = next(iter(holdings.samples.values()), None)
         self.epoch = self.shard = 0
-        self._sized = _NOTHING
+        self._counted = _NOTHING
 
     @property
     def labels(self) -> Labels:
@@ -41,19 +41,19 @@ class Batches:
 
     def renew(self, epoch: int, chapter: int, shard: int) -> None:
         """Take the order of `epoch` and the negatives of `chapter`, of a shard's samples if they are here."""
-        self.epoch, self.shard, self._sized = epoch, shard, _NOTHING
+        self.epoch, self.shard, self._counted = epoch, shard, _NOTHING
         if shard in self.holdings.samples:
             self.samples = self.holdings.samples[shard]
             self.samples.labels.renew(epoch, chapter)
 
-    def _at_once(self, batch: s.Batch) -> int:
+    def _most(self, batch: s.Batch) -> int:
         """Return the number of samples of all batches of a stream but the last."""
         many = batch.stream in ("goodness", "candidates")
         return images_at_once(self.config, self.problem.classes) if many else self.config.train.batch
 
     def _range(self, batch: s.Batch, total: int) -> tuple[int, int]:
         """Return the places of a batch's samples in the order of `total` samples; lessons may be numbered on."""
-        size = self._at_once(batch)
+        size = self._most(batch)
         first = batch.index % -(-total // size) * size
         return first, min(first + size, total)
 
@@ -70,17 +70,17 @@ class Batches:
             return self.of(s.Batch("neutral", batch.index + self.work.ahead))
         return self.of(batch)
 
-    def size(self, batch: s.Batch) -> Size:
+    def counts(self, batch: s.Batch) -> Counts:
         """Return how much a batch holds; it need not be here."""
-        if batch is not self._sized[0]:  # steps in a row mostly have the same one
+        if batch is not self._counted[0]:  # steps in a row mostly have the same one
             count = self._count(batch)
             riders = self._count(s.Batch("neutral", batch.index + self.work.ahead)) if self._carries(batch) else 0
             if batch.stream in ("lesson", "train"):
                 rows = count * (1 if self.config.local else 2) + riders
             else:
                 rows = count * (self.problem.classes if batch.stream in ("goodness", "candidates") else 1)
-            self._sized = batch, Size(count, riders, rows)
-        return self._sized[1]
+            self._counted = batch, Counts(count, riders, rows)
+        return self._counted[1]
 
     def _carries(self, batch: s.Batch) -> bool:
         """Whether neutral inputs come with a batch: in the pipeline, with what is learnt."""

@@ -150,5 +150,5 @@ def _describe_validation(
     value: Any = values
     for part in path.split("."):
         value = value[part]
-    from_command_line = any(setting.partition("=")[0].strip() == path for setting in settings)
+    from_command_line = any(f"{setting.partition('=')[0].strip()}.".startswith(f"{path}.") for setting in settings)
     return _describe("--set" if from_command_line else source, path, value)

@@ -218,17 +218,21 @@ class Layer:
         )  # fmt: skip
         return 2.0 * rows * p.inputs * p.units
 
-    def update(self, a: Activations, z: np.ndarray, c: np.ndarray, rate: float, **shown: Any) -> float:
+    def update(self, a: Activations, z: np.ndarray, c: np.ndarray, rate: float) -> float:
         """Learn from the rows whose coefficient is not zero, dW = (c a)^T z; return the FLOP.
 
         z : (panels, pitch, 16) float32, c : (rows,) float32. The layer has just computed its activities of `a`, so that
         their normalisation is still there.
         """
-        p, scale = self.parameters, self._normalisation.scale
+        p, scale, shown = self.parameters, self._normalisation.scale, self._shown(a, len(c))
         active = p.step(
             self.config.optimizer, rate, a.h, scale, c, z, nonzeros=self._nonzeros, threads=self.threads, **shown
         )
         return 2.0 * active * p.inputs * p.units
+
+    def _shown(self, a: Activations, rows: int) -> dict[str, Any]:
+        """Return what `kernels.update` has to know of labels in the first `rows` rows."""
+        return {}
 
 
 class LabelledLayer(Layer):
@@ -251,10 +255,10 @@ class LabelledLayer(Layer):
         )  # fmt: skip
         return 2.0 * samples * p.inputs * p.units
 
-    def update(self, a: Activations, z: np.ndarray, c: np.ndarray, rate: float, **shown: Any) -> float:
-        """See `Layer.update`; the rows are the images' positives, then their negatives."""
+    def _shown(self, a: Activations, rows: int) -> dict[str, Any]:
+        """The rows are the images' positives, then their negatives."""
         assert isinstance(a, Inputs)
-        return super().update(a, z, c, rate, labels=a.labels[: len(c)], place=a.place, classes=a.classes)
+        return {"labels": a.labels[:rows], "place": a.place, "classes": a.classes}
 
 
 def rate_at(config: Config, optimizer: Optimizer, epoch: int) -> float:

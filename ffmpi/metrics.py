@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,10 +67,11 @@ class Measurements:
         """Seconds from the beginning of the job's training to the end of the chapter."""
         return float(self.ranks[:, 0].max())
 
-    def record(self, epoch: int, samples: int, seconds: float, local: bool) -> dict[str, Any]:
+    def record(self, epoch: int, samples: int, seconds: float, rate: float, local: bool) -> dict[str, Any]:
         """Return means and rates as plain numbers, for a JSON line.
 
-        `samples` were trained on in the chapter, `seconds` after the chapter before; `local` names the learning rule.
+        `samples` were trained on in the chapter, `seconds` after the chapter before, `rate` of them a second; `local`
+        names the learning rule.
         """
         layers = []
         for loss, positive, negative, correct, rows, active in self.layers.tolist():
@@ -81,7 +83,7 @@ class Measurements:
             else:
                 layer |= {"positive_goodness": 2 * positive / rows, "negative_goodness": 2 * negative / rows}
             layers.append(layer)
-        record: dict[str, Any] = {"epoch": epoch, "seconds": seconds, "samples_per_second": samples / seconds}
+        record: dict[str, Any] = {"epoch": epoch, "samples": samples, "seconds": seconds, "samples_per_second": rate}
         record["layers"] = layers
         if self.head[2]:
             loss, correct, rows = self.head.tolist()
@@ -95,3 +97,19 @@ class Measurements:
         computing, seconds = numbers["computing"], numbers["seconds"]
         gflops = numbers["flop"] / computing / 1e9 if computing else 0.0
         return numbers | {"gflops": gflops, "waiting_share": numbers["waiting"] / seconds if seconds else 0.0}
+
+
+class Clock:
+    """When chapters have ended. One may end before the one that precedes it: it then takes no time of its own."""
+
+    def __init__(self, most: int) -> None:
+        """Look back over at most `most` chapters."""
+        self._ends: deque[tuple[float, int]] = deque([(0.0, 0)], most + 1)
+
+    def chapter(self, samples: int, elapsed: float, together: int) -> tuple[float, float]:
+        """Return the seconds since the last end, and the samples a second over as many chapters as run `together`."""
+        last, done = self._ends[-1]
+        self._ends.append((max(last, elapsed), done + samples))
+        now, done = self._ends[-1]
+        began, before = self._ends[max(-together - 1, -len(self._ends))]
+        return now - last, (done - before) / max(now - began, 1e-9)

@@ -14,7 +14,8 @@ import numpy as np
 
 from .errors import UserError
 
-_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS")
+#: Slurm's is that of srun: SLURM_NTASKS also stands in the environment of a batch script, which is one process.
+_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 _RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
 
 
@@ -43,14 +44,14 @@ def start() -> Any:
             f"no MPI library could be loaded ({error}); load your cluster's MPI module, or pip install 'ffmpi[mpi]'"
         ) from None
     comm = MPI.COMM_WORLD
-    for name in _SIZES:
-        size = os.environ.get(name, "1")
-        if comm.size == 1 and size.isdigit() and int(size) > 1:
-            library = MPI.Get_library_version().split("\n")[0].strip("\0 ")
-            raise UserError(
-                f"the launcher started {size} processes ({name}={size}) but each is alone in its world: it belongs to "
-                f"another MPI than {library}; use that MPI's own mpiexec (in Slurm: srun --mpi=pmi2 for MPICH)"
-            )
+    name = next((name for name in _SIZES if os.environ.get(name, "").isdigit()), None)
+    if name and comm.size == 1 < int(os.environ[name]):
+        library = MPI.Get_library_version().split("\n")[0].strip("\0 ")
+        raise UserError(
+            f"the launcher started {os.environ[name]} processes ({name}={os.environ[name]}) but each is alone in its "
+            f"world: it belongs to another MPI than {library}; use that MPI's own mpiexec (in Slurm: srun --mpi=pmi2 "
+            "for MPICH)"
+        )
     return comm
 
 
@@ -73,7 +74,8 @@ def end(comm: Any, error: BaseException) -> None:
     """Print what went wrong on this rank and end all ranks."""
     where = f" on rank {comm.rank} of {comm.size}" if comm.size > 1 else ""
     if isinstance(error, MemoryError):
-        error = UserError(f"not enough memory{where} ({error}); use smaller layers or batches, or a smaller depth")
+        reason = str(error) or "the system has no more"
+        error = UserError(f"not enough memory{where}: {reason}; expected a smaller network or smaller batches")
     status = 2 if isinstance(error, UserError) else 130 if isinstance(error, KeyboardInterrupt) else 1
     if isinstance(error, UserError):
         message = f"ffmpi: {error}\n"

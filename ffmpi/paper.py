@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
 from .config import parse
+from .data import KNOWN
 from .tables import Config
 
 
@@ -69,8 +70,15 @@ _LOCAL = {"last-layer": "last layer", "all-layers": "all layers"}
 
 def implementation_of(config: Config) -> str:
     """Return the paper's word for the schedule."""
-    one_chapter = config.chapters == 1 < config.train.epochs and config.schedule.name == "single-layer"
-    return "DFF" if one_chapter else _IMPLEMENTATIONS[config.schedule.name]
+    return "DFF" if _is_dff(config) else _IMPLEMENTATIONS[config.schedule.name]
+
+
+def _is_dff(config: Config) -> bool:
+    """Whether layers learn one after another, each for all epochs, from all samples at once."""
+    alone = config.chapters == 1 < config.train.epochs and config.schedule.name == "single-layer"
+    drawn = config.rule.name == "goodness" and config.negatives.kind != "adaptive"
+    known = KNOWN.get(config.data.name)
+    return alone and drawn and known is not None and config.train.batch >= known.train
 
 
 def model_of(config: Config, method: str) -> str | None:
@@ -79,54 +87,50 @@ def model_of(config: Config, method: str) -> str | None:
     AdaptiveNEG-Softmax also chooses its negatives by softmax, AdaptiveNEG-Goodness by goodness; Hinton's code draws
     them by softmax for each batch.
     """
-    if not _faithful(config):
+    preset, negatives, how = config.preset, config.negatives, method.capitalize()
+    if not preset or not all(_may_vary(config, *place) for place in _different(config)):
         return None
-    negatives = config.negatives
-    if config.preset == "hinton":
+    # The pipeline is another algorithm than the paper's, and so is learning from shards in turn.
+    if (preset == "hinton") != (config.schedule.name == "pipeline") or config.shards.count > 1:
+        return None
+    if preset == "hinton":
         his = (config.rule.name, negatives.kind, negatives.scores, negatives.redraw)
         return f"Hinton's MATLAB, {method}" if his == ("goodness", "adaptive", "softmax", "batch") else None
+    if negatives.redraw == "batch":
+        return None
     if config.local:
         return f"Performance-Optimized, {_LOCAL[method]}"
-    if implementation_of(config) == "DFF":
+    if _is_dff(config):
         return "DFF"
-    how, model = method.capitalize(), f"{negatives.kind.capitalize()}NEG"
+    model = f"{negatives.kind.capitalize()}NEG"
     if negatives.kind == "adaptive" and negatives.scores != method:
         return f"{model} by {negatives.scores}-{how}"
     return f"{model}-{how}"
 
 
-def _faithful(config: Config) -> bool:
-    """Whether the algorithm is that of the preset, but for what the tables vary and for the number of epochs."""
-    if not config.preset:
-        return False
-    plain = msgspec.to_builtins(parse(f"preset = '{config.preset}'", "paper", []))
-    found = msgspec.to_builtins(config)
-    return all(
-        found[table] == plain[table] or all(_may_vary(config, table, key) for key in _different(found, plain, table))
-        for table in plain
-    )
-
-
+#: What may differ from the preset: what the tables vary, the number of epochs, and what changes no weight.
 _VARIED = {
-    "seed": (),
-    "data": ("name", "path", "mean", "std", "label"),
+    "": ("seed",),
+    "data": ("name", "path", "mean", "std"),
     "rule": ("name",),
     "negatives": ("kind", "scores", "lag", "redraw"),
     "classify": ("methods", "softmax_every", "goodness_every"),
     "train": ("epochs", "chapters"),
     "schedule": ("name", "exchange", "depth", "threads", "timeout"),
-    "shards": ("count", "by", "sizes", "held_out"),
     "checkpoint": ("every",),
 }
 
 
-def _different(found: dict[str, Any], plain: dict[str, Any], table: str) -> list[str]:
-    """Return the keys of a table in which two configurations differ."""
-    if not isinstance(found[table], dict):
-        return []
-    return [key for key in found[table] if found[table][key] != plain[table][key]]
+def _different(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the tables and keys in which a configuration differs from its preset; the table "" has the others."""
+    plain = msgspec.to_builtins(parse(f"preset = {config.preset!r}", "paper", []))
+    for table, found in msgspec.to_builtins(config).items():
+        if not isinstance(found, dict):
+            if found != plain[table]:
+                yield "", table
+            continue
+        yield from ((table, key) for key in found if found[key] != plain[table][key])
 
 
 def _may_vary(config: Config, table: str, key: str) -> bool:
-    whole_batch = (table, key) == ("train", "batch") and implementation_of(config) == "DFF"
-    return key in _VARIED.get(table, ()) or whole_batch
+    return key in _VARIED.get(table, ()) or ((table, key) == ("train", "batch") and _is_dff(config))

@@ -96,6 +96,7 @@ def work_of(config: Config, problem: Problem, ranks: int) -> Work:
         ),
         exchange=config.schedule.exchange,
         redraw=negatives.redraw,
+        after=_after(config, problem),
     )
 
 
@@ -121,3 +122,18 @@ def costs_of(config: Config, problem: Problem) -> tuple[float, ...]:
         read = sum(config.network.layers[layer] for layer in config.head_layers)
         costs.append(2.0 * batch * (2 * problem.classes * read + through))
     return tuple(costs)
+
+
+def _after(config: Config, problem: Problem) -> float:
+    """Return the FLOP of scoring samples after a chapter, for each of its training batches."""
+    first, *others = (inputs * units for inputs, units in pairwise(widths(config, problem.pixels, problem.classes)))
+    once, by_class = first + sum(others), first + problem.classes * sum(others)
+    classify, negatives, shard = config.classify, config.negatives, problem.train / len(problem.shards)
+    scored = 0.0  # samples x weights
+    if (negatives.kind, negatives.scores) == ("adaptive", "goodness"):
+        scored += shard * by_class
+    if "goodness" in config.methods and classify.goodness_every:
+        scored += problem.test * by_class / classify.goodness_every
+    if (config.local or "softmax" in config.methods) and classify.softmax_every:
+        scored += problem.test * once / classify.softmax_every
+    return 2.0 * scored * config.train.batch / (shard * config.train.epochs / config.chapters)

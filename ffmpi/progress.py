@@ -55,8 +55,8 @@ class Progress:
             self._say(f"rank {rank} on {self.hosts[rank]}: {self.duties(rank)}")
         if work.ranks > 1:
             bound = self.schedule.bound
-            why = f", since negatives.lag = {work.at_once}" if bound == work.at_once < work.ranks else ""
-            self._say(f"the schedule allows: at most {bound:.2f} times as fast as one rank{why}")
+            why = f", since negatives.lag = {self.config.negatives.lag}" if bound == work.lag < work.ranks else ""
+            self._say(f"the schedule allows: about {bound:.2f} times as fast as one rank{why}")
         where = f"epochs {self._first + 1} to {work.epochs}" if self._first else f"{work.epochs} epochs"
         if self._first == work.epochs:
             return

@@ -13,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
+
 from . import __version__
 from .config import dump
 from .errors import UserError
@@ -58,6 +60,22 @@ def _processor() -> str:
     return next(names, platform.machine())
 
 
+class _Line(msgspec.Struct):
+    """What every line of the metrics has, among more."""
+
+    epoch: int
+    seconds: float
+    accuracy: dict[str, float]
+    ranks: list[dict[str, float]]
+
+
+def _put(path: Path, text: str) -> None:
+    """Write a file in one step: it holds what it held before, or `text`."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
 class RunDirectory:
     """A directory with config.toml, environment.json, metrics.jsonl and checkpoint.h5, written by rank 0."""
 
@@ -81,9 +99,9 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock()
-            (self.path / "config.toml").write_text(dump(config), encoding="utf-8")
-            (self.path / "environment.json").write_text(json.dumps(environment() | facts, indent=2), encoding="utf-8")
-            self.metrics.write_text("", encoding="utf-8")
+            _put(self.path / "config.toml", dump(config))
+            _put(self.path / "environment.json", json.dumps(environment() | facts, indent=2))
+            _put(self.metrics, "")
         except OSError as error:
             raise UserError(f"{self.path}: cannot be made a run directory ({error})") from None
 
@@ -99,19 +117,34 @@ class RunDirectory:
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one JSON line to the metrics."""
-        with open(self.metrics, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-
-    def go_on(self, config: Config, facts: dict[str, Any]) -> None:
-        """Note that a run goes on, perhaps elsewhere and with other settings."""
-        before = self.facts()
-        entry = environment() | facts
         try:
-            (self.path / "config.toml").write_text(dump(config), encoding="utf-8")
-            whole = before | {"continued": [*before.get("continued", []), entry]}
-            (self.path / "environment.json").write_text(json.dumps(whole, indent=2), encoding="utf-8")
+            with open(self.metrics, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
         except OSError as error:
-            raise UserError(f"{self.path}: cannot be written to ({error})") from None
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(
+            f"{self.path}: cannot be written to ({error}); make room, then go on with 'ffmpi resume {self.path}'"
+        )
+
+    def go_on(self, epoch: int, config: Config, facts: dict[str, Any]) -> None:
+        """Note that a run goes on after `epoch`, perhaps elsewhere and with other settings.
+
+        The metrics after it are forgotten: they will be measured again.
+        """
+        try:
+            before = self.facts()
+        except UserError:
+            before = {}  # a run is worth more than the description of where it was
+        whole = before | {"continued": [*before.get("continued", []), environment() | facts]}
+        kept = [record for record in self.records() if record["epoch"] <= epoch]
+        try:
+            _put(self.path / "config.toml", dump(config))
+            _put(self.path / "environment.json", json.dumps(whole, indent=2))
+            _put(self.metrics, "".join(json.dumps(record) + "\n" for record in kept))
+        except OSError as error:
+            raise self._unwritable(error) from None
 
     def facts(self) -> dict[str, Any]:
         """Return what environment.json says; UserError if it is damaged."""
@@ -120,9 +153,10 @@ class RunDirectory:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read ({error}); expected what a run leaves there") from None
-        if not isinstance(found, dict) or not isinstance(found.get("continued", []), list):
+        legs = [found, *found.get("continued", [])] if isinstance(found, dict) else [None]
+        if not all(isinstance(leg, dict) for leg in legs):
             raise UserError(f"{path}: expected a JSON object as a run leaves it there")
-        return found
+        return dict(found)
 
     def records(self) -> list[dict[str, Any]]:
         """Return the metrics up to the first line that a kill has cut off, or that is none."""
@@ -132,14 +166,8 @@ class RunDirectory:
         for line in self.metrics.read_bytes().splitlines():
             try:
                 record = json.loads(line)
+                msgspec.convert(record, _Line)
             except ValueError:
-                break
-            if not isinstance(record, dict) or not {"epoch", "seconds", "accuracy"} <= record.keys():
                 break
             records.append(record)
         return records
-
-    def rewind(self, epoch: int) -> None:
-        """Forget the metrics after `epoch`, which a resumed run measures again."""
-        kept = [record for record in self.records() if record["epoch"] <= epoch]
-        self.metrics.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")

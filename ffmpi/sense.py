@@ -16,8 +16,9 @@ def check(config: Config, source: str) -> None:
     for path, value in _numbers(config, ""):
         if not math.isfinite(value):
             raise UserError(f"{source}: {path} = {value}: expected a finite number")
-    if not config.data.path.isascii() and config.data.path.encode(errors="replace").decode() != config.data.path:
-        raise UserError(f"{source}: data.path = {config.data.path!r}: expected a path in UTF-8")
+    for path, name in (("data.path", config.data.path), ("shards.held_out", config.shards.held_out)):
+        if name.encode(errors="replace").decode() != name:
+            raise UserError(f"{source}: {path} = {name!r}: expected a path in UTF-8")
     epochs, chapters = config.train.epochs, config.train.chapters
     if chapters and epochs % chapters:
         raise UserError(f"{source}: train.chapters = {chapters}: expected a divisor of train.epochs = {epochs}")

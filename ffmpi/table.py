@@ -73,7 +73,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     for method, accuracy in records[-1]["accuracy"].items():
         model = paper.model_of(config, method) or f"{path.name}, {method}"
         implementation = paper.implementation_of(config)
-        # All schedules of one model give the same bits: where the paper has no such row its sequential one is next.
+        # All schedules of the paper's models give the same bits: where it has no such row its sequential one is next.
         same = [by_name.get((config.data.name, model, how)) for how in (implementation, "Sequential")]
         theirs = next((row for row in same if row), None)
         rows.append(

@@ -6,9 +6,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import checkpoint, config
 from .errors import UserError
-from .metrics import Measurements
+from .metrics import Clock, Measurements
 from .mpi import together
 from .progress import Progress
 from .rundir import RunDirectory
@@ -73,8 +75,7 @@ def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
     first = header.chapter
 
     def note() -> None:
-        directory.rewind(first * settled.train.epochs // settled.chapters)
-        directory.go_on(settled, facts(comm, worker))
+        directory.go_on(first * settled.train.epochs // settled.chapters, settled, facts(comm, worker))
 
     on_rank_0(comm, note)
     _run(comm, settled, worker, directory, first, as_json)
@@ -98,13 +99,15 @@ def _run(
         progress.start(directory.path, first_chapter)
         problem = dataclasses.asdict(worker.problem)
 
-        before = 0.0
+        clock = Clock(comm.size)
 
         def report(chapter: int, measurements: Measurements) -> None:
-            nonlocal before
-            epoch, samples = (chapter + 1) * work.epochs_per_chapter, worker.problem.shards[work.shard_of(chapter)]
-            seconds, before = max(measurements.elapsed - before, 1e-9), measurements.elapsed
-            record = measurements.record(epoch, samples * work.epochs_per_chapter, seconds, settled.local)
+            epoch = (chapter + 1) * work.epochs_per_chapter
+            samples = worker.problem.shards[work.shard_of(chapter)] * work.epochs_per_chapter
+            # A chapter that one rank has trained alone is one of as many that are under way.
+            together = comm.size if np.count_nonzero(measurements.ranks[:, 0]) == 1 else 1
+            seconds, rate = clock.chapter(samples, measurements.elapsed, together)
+            record = measurements.record(epoch, samples, seconds, rate, settled.local)
             directory.append(record)
             progress.chapter(record)
 

@@ -100,7 +100,7 @@ class Worker:
 
     def _put_out(self, step: s.Forward) -> None:
         """Compute what a layer, as it is now, puts out for a batch, and what it says for classification."""
-        index, rows, stream = step.layer, self.batches.size(step.batch).rows, step.batch.stream
+        index, rows, stream = step.layer, self.batches.counts(step.batch).rows, step.batch.stream
         layer, a, out = self.holdings.layers[index], self.buffers.held[index - 1], self.buffers.output(index)
         self.flop += layer.forward(a, out, rows)
         if stream == "local":
@@ -120,7 +120,7 @@ class Worker:
         if self.config.local:
             self._update_local(step, rate)
             return
-        pairs = self.batches.size(step.batch).samples
+        pairs = self.batches.counts(step.batch).samples
         said = judge(self.config.rule, out.total[: 2 * pairs], layer.units, pairs)
         # A loss of zero may come from a goodness that has overflowed.
         if not math.isfinite(said.loss + said.positive_goodness + said.negative_goodness):
@@ -163,8 +163,8 @@ class Worker:
 
     # -- Classifiers --------------------------------------------------------------------------------------------------
     def _collect(self, step: s.Collect) -> None:
-        size = self.batches.size(step.batch)
-        first, count = (2 * size.samples, size.riders) if step.batch.stream == "train" else (0, size.samples)
+        has = self.batches.counts(step.batch)
+        first, count = (2 * has.samples, has.riders) if step.batch.stream == "train" else (0, has.samples)
         source, target = self.buffers.held[step.layer], self.buffers.neutral_output(step.layer)
         kernels.copy_rows(source.h, source.total, first, count, target.h, target.total)
 

@@ -30,8 +30,7 @@ def samples_per_second(recipe: str, ranks: int, settings: list[str], directory: 
     subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL)
     records = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
     counted = records[MOST_RANKS:] or records[-1:]
-    samples = sum(record["samples_per_second"] * record["seconds"] for record in counted)
-    return float(samples / sum(record["seconds"] for record in counted))
+    return float(sum(record["samples"] for record in counted) / sum(record["seconds"] for record in counted))
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ Shape = tuple[int, int, int]
 
 def kernels(repeats: int, shapes: tuple[str, ...], threads: int, as_json: bool, plot: str | None) -> None:
     """Measure, then print a table or JSON; draw the roofline into the file `plot`."""
-    chosen = [parse_shape(text) for text in shapes] or SHAPES
+    chosen = [parse_shape(text, "--shapes") for text in shapes] or SHAPES
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if threads > cores:
         raise UserError(f"--threads: {threads} is more than the cores this process may use; expected 1 to {cores}")
@@ -45,11 +45,11 @@ def kernels(repeats: int, shapes: tuple[str, ...], threads: int, as_json: bool, 
         roofline.draw(results, plot)
 
 
-def parse_shape(text: str) -> Shape:
-    """Return inputs, units, rows of ``2000x2000x128``."""
+def parse_shape(text: str, option: str) -> Shape:
+    """Return inputs, units, rows of ``2000x2000x128``, what the command line has for `option`."""
     match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})x([1-9]\d{0,5})", text.strip())
     if match is None:
-        raise UserError(f"--shapes: {text!r} is no shape; expected INPUTSxUNITSxROWS, such as 2000x2000x128")
+        raise UserError(f"{option}: {text!r} is no shape; expected INPUTSxUNITSxROWS, such as 2000x2000x128")
     inputs, units, rows = (int(number) for number in match.groups())
     return inputs, units, rows
 
@@ -102,14 +102,20 @@ def _torch() -> Any:
     return torch
 
 
-def contenders(shape: Shape, threads: int = 1) -> dict[str, Step]:
-    """Return one layer's step in every library there is, on the same random numbers."""
+def numbers(shape: Shape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return random a, w, c for one layer's step."""
     inputs, units, rows = shape
     rng = np.random.default_rng(0)
     a = np.maximum(rng.standard_normal((rows, inputs), np.float32), 0)
     a *= np.float32(1) / np.sqrt(np.mean(a * a, axis=1, keepdims=True) + np.float32(1e-8))
     w = rng.standard_normal((inputs, units), np.float32) / np.float32(np.sqrt(inputs))
     c = np.where(np.arange(rows) < rows // 2, -1, 1).astype(np.float32) / np.float32(rows)
+    return a, w, c
+
+
+def contenders(shape: Shape, threads: int = 1) -> dict[str, Step]:
+    """Return one layer's step in every library there is, on the same numbers."""
+    a, w, c = numbers(shape)
     steps: dict[str, Step] = {"ffmpi": FfmpiStep(a, w, c, threads=threads), "numpy": NumpyStep(a, w, c)}
     if _torch() is not None:
         from .torch_steps import AutogradStep, HandStep

@@ -10,8 +10,8 @@ import time
 import numpy as np
 
 from ..errors import UserError
-from .kernels import contenders, parse_shape
-from .steps import Step
+from .kernels import numbers, parse_shape
+from .steps import FfmpiStep, Step
 
 _BURST = 5  # steps in a row: as in training, the other threads stay awake and their caches warm
 
@@ -21,8 +21,8 @@ def threads(count: int, shape: str, repeats: int, as_json: bool) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not 2 <= count <= cores:
         raise UserError(f"--threads {count}: expected 2 to {cores}, the cores this process may use")
-    inputs, units, rows = parse_shape(shape)
-    steps = {number: contenders((inputs, units, rows), number)["ffmpi"] for number in (1, count)}
+    inputs, units, rows = parse_shape(shape, "--shape")
+    steps = {number: FfmpiStep(*numbers((inputs, units, rows)), threads=number) for number in (1, count)}
     for step in steps.values():
         _burst(step, rows)
     times = [{number: _burst(step, rows) for number, step in steps.items()} for _ in range(repeats)]

@@ -66,8 +66,8 @@ class AllLayers:
     @property
     def bound(self) -> float:
         """The speed-up over one rank that chapters, stages and the lag of adaptive negatives allow."""
-        costs, chapters = self.work.costs, max(1, self.work.chapters - self.first)
-        return min(chapters / -(-chapters // self.work.ranks), sum(costs) / max(costs), self.work.at_once)
+        work, chapters = self.work, max(1, self.work.chapters - self.first)
+        return min(chapters / -(-chapters // work.ranks), (sum(work.costs) + work.after) / max(work.costs), work.lag)
 
     def rank_of(self, chapter: int) -> int:
         """Return the rank that trains `chapter`; it does not depend on where a run goes on, since it has the shard."""

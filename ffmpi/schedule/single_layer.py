@@ -58,11 +58,6 @@ class SingleLayer(Placement):
             self.begins[chapter] = begin
 
     @property
-    def bound(self) -> float:
-        """The speed-up over one rank that the balance of the costs and the lag of adaptive negatives allow."""
-        return min(super().bound, self.work.at_once)
-
-    @property
     def reader(self) -> int:
         """The rank that reads out the network: the head's, or the last layer's."""
         return self.last if self.head is None else self.head

@@ -39,6 +39,7 @@ class Work:
     adaptive: Adaptive | None = None
     exchange: Literal["activations", "weights"] = "activations"
     redraw: Literal["chapter", "batch"] = "chapter"  # the negatives
+    after: float = 0.0  # FLOP of scoring samples after a chapter, for each of its training batches
 
     @property
     def stages(self) -> int:
@@ -95,10 +96,9 @@ class Work:
         return chapter + self.adaptive.lag
 
     @property
-    def at_once(self) -> int:
-        """How many chapters can be under way at once: a chapter's negatives may wait for the end of an earlier one."""
-        by_chapter = self.adaptive and not self.adaptive.each_batch
-        return min(self.adaptive.lag, self.chapters) if self.adaptive and by_chapter else self.chapters
+    def lag(self) -> float:
+        """How many chapters can be under way at once, if a chapter's negatives wait for the end of an earlier one."""
+        return self.adaptive.lag if self.adaptive and not self.adaptive.each_batch else float("inf")
 
     @property
     def ahead(self) -> int:

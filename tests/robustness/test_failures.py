@@ -54,13 +54,17 @@ def test_a_network_beyond_the_memory_is_refused(run: Run, tmp_path: Path) -> Non
     limited = "import resource; from ffmpi.__main__ import main"
     limited += "; resource.setrlimit(resource.RLIMIT_AS, (2**36, 2**36)); main()"
     done = run(0, "-c", limited, "train", DIGITS, *settings)
-    sentence(done, "not enough memory", "TiB", "smaller layers")
+    sentence(done, "not enough memory", "TiB", "smaller batches")
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("variable", ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS"])
+@pytest.mark.parametrize("variable", ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
 def test_a_launcher_of_another_mpi_is_recognised(variable: str, run: Run) -> None:
     sentence(run(0, "-m", "ffmpi", "train", DIGITS, **{variable: "4"}), variable, "mpiexec")
+
+
+def test_one_process_in_a_batch_script_is_no_failed_launch(ffmpi: Run) -> None:
+    ffmpi(0, "train", DIGITS, "--run", "run", "--set", "train.epochs=1", SLURM_NTASKS="4", SLURM_PROCID="0")
 
 
 def test_an_exception_on_one_rank_ends_all(run: Run, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_table_and_roofline(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
 @pytest.mark.parametrize("text", ["2000x2000", "0x5x5", "axbxc", "1x2x3x4", "-1x2x3"])
 def test_a_wrong_shape_costs_a_sentence(text: str) -> None:
     with pytest.raises(UserError, match="INPUTSxUNITSxROWS"):
-        command.parse_shape(text)
+        command.parse_shape(text, "--shapes")
 
 
 def test_too_many_threads_cost_a_sentence() -> None:

@@ -35,7 +35,8 @@ def parameters(seed: int = 1) -> Parameters:
     rng = np.random.default_rng(seed)
     made = Parameters.new(np.zeros((INPUTS, UNITS), np.float32), SETTINGS.optimizer)
     for name, shape in shapes().items():
-        made.set_array(name, np.array(seed) if name == "steps" else rng.normal(size=shape).astype(np.float32))
+        value = rng.normal(size=shape).astype(np.float32)
+        made.set_array(name, np.array(seed) if name == "steps" else abs(value) if name.endswith("_v") else value)
     return made
 
 
@@ -250,6 +251,12 @@ def test_not_finite(path: Path, name: str, value: float) -> None:
         array[tuple(size - 1 for size in array.shape)] = value
 
     refused(edit(path, change), f"'layers/0/{name}'", "not finite")
+
+
+@pytest.mark.parametrize("name", ["weights_v", "bias_v", "steps"])
+def test_negative(path: Path, name: str) -> None:
+    value = -np.abs(parameters().array(name)) - 1
+    refused(replace(path, value, f"layers/0/{name}"), f"'layers/0/{name}'", "negative")
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, "layers/0/steps", "layers/0", "layers"])

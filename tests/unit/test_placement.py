@@ -136,14 +136,15 @@ def test_bound_of_all_layers() -> None:
         stages, chapters = generator.randint(1, 6), generator.randint(1, 9)
         ranks = generator.randint(1, min(stages, chapters))
         costs = [float(generator.randint(1, 20)) for _ in range(stages)]
-        lag = generator.randint(1, 4)
+        lag, after = generator.randint(1, 4), float(generator.randint(0, 40))
         ends = [[0.0] * stages for _ in range(chapters)]
         for chapter, stage in itertools.product(range(chapters), range(stages)):
             waits = [ends[chapter][stage - 1] if stage else 0.0]
             waits += [ends[chapter - 1][stage]] if chapter and ranks > 1 else []
-            waits += [ends[chapter - ranks][-1]] if chapter >= ranks else []
-            waits += [ends[chapter - lag][-1]] if chapter >= lag else []
+            waits += [ends[chapter - ranks][-1] + after] if chapter >= ranks else []
+            waits += [ends[chapter - lag][-1] + after] if chapter >= lag else []
             ends[chapter][stage] = max(waits) + costs[stage]
-        adaptive = Adaptive("goodness", lag)
-        work = work_of(stages, head=False, ranks=ranks, chapters=chapters, costs=costs, adaptive=adaptive)
-        assert chapters * sum(costs) / ends[-1][-1] <= AllLayers(work).bound * (1 + 1e-9)
+        more = {"adaptive": Adaptive("goodness", lag), "after": after}
+        work = work_of(stages, head=False, ranks=ranks, chapters=chapters, costs=costs, **more)
+        reached = chapters * (sum(costs) + after) / (max(end[-1] for end in ends) + after)
+        assert reached <= AllLayers(work).bound * (1 + 1e-9)

@@ -14,7 +14,7 @@ from ffmpi.classify import Classifier
 from ffmpi.errors import UserError
 from ffmpi.inputs import Labels
 from ffmpi.layer import Activations, rate_at
-from ffmpi.metrics import HEAD, LAYER, METHODS, RANK, Measurements
+from ffmpi.metrics import HEAD, LAYER, METHODS, RANK, Clock, Measurements
 from ffmpi.rules import SMALLEST, goodness, judge
 from ffmpi.shards import divide
 from ffmpi.tables import Config, Rule
@@ -148,8 +148,8 @@ def test_record() -> None:
     m.ranks[0] = 5.0, 2.0, 1.0, 0.5, 3e9, 100, 90, 50, 30, 10
     m.ranks[1] = 5.5, 2.5, 0.0, 0.0, 0.0, 100, 90, 50, 30, 10
     assert m.elapsed == 5.5
-    record = m.record(7, 50, 2.5, local=False)
-    assert (record["epoch"], record["seconds"], record["samples_per_second"]) == (7, 2.5, 20.0)
+    record = m.record(7, 50, 2.5, 20.0, local=False)
+    assert (record["epoch"], record["samples"], record["seconds"], record["samples_per_second"]) == (7, 50, 2.5, 20.0)
     assert record["layers"] == [
         {"loss": 0.5, "positive_goodness": 2.5, "negative_goodness": 0.5, "active": 0.25},
         {"loss": 1.0, "positive_goodness": 0.0, "negative_goodness": 0.0, "active": 1.0},
@@ -159,9 +159,13 @@ def test_record() -> None:
     assert record["ranks"][0]["gflops"] == 3.0 and record["ranks"][0]["waiting_share"] == 0.25
     assert record["ranks"][1]["gflops"] == 0.0 and record["ranks"][1]["waiting"] == 0.0
     json.loads(json.dumps(record, allow_nan=False))
-    assert m.record(7, 50, 2.5, local=True)["layers"][1] == {"loss": 1.0, "training_accuracy": 25.0, "active": 1.0}
+    assert m.record(7, 50, 2.5, 20.0, local=True)["layers"][1] == {
+        "loss": 1.0,
+        "training_accuracy": 25.0,
+        "active": 1.0,
+    }
     m.head[:] = 0  # a run without a head
-    assert "head" not in m.record(7, 50, 1.0, local=False)
+    assert "head" not in m.record(7, 50, 1.0, 50.0, local=False)
 
 
 @pytest.mark.parametrize("normalise", ["rms", "l2", ""])
@@ -277,3 +281,13 @@ def test_shards(by: str, sizes: str) -> None:
     assert all(len(kinds) == 5 for kinds in held) if by == "shuffle" else max(held[0]) <= min(held[1] | held[2])
     with pytest.raises(UserError, match=r"shards.sizes = \[1.0, 1e-09, 1.0\]: 801 samples leave one empty"):
         divide(config.change(c, "test", ["shards.sizes=[1, 1e-9, 1]"]), classes)
+
+
+def test_clock() -> None:
+    clock = Clock(2)
+    assert clock.chapter(100, 2.0, 1) == (2.0, 50.0)
+    assert clock.chapter(100, 7.0, 2) == (5.0, 200 / 7)
+    # The chapter after one with a long read-out may have ended before it; nothing is counted twice.
+    assert clock.chapter(100, 6.0, 2) == (0.0, 200 / 5)
+    assert clock.chapter(300, 9.0, 2) == (2.0, 400 / 2)
+    assert clock.chapter(100, 10.0, 1) == (1.0, 100.0)

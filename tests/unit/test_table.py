@@ -13,6 +13,8 @@ from ffmpi.errors import UserError
 from ffmpi.table import rows_of, table
 
 RECIPES = sorted((Path(__file__).parents[2] / "runs" / "paper").glob("*.toml"))
+PAPER = ["preset=paper", "schedule.name=all-layers"]
+HINTON = ["preset=hinton", "schedule.name=pipeline", "negatives.kind=adaptive"]
 
 
 def test_every_row_of_the_paper_has_a_recipe() -> None:
@@ -34,23 +36,29 @@ def test_every_row_of_the_paper_has_a_recipe() -> None:
         (["negatives.kind=adaptive", "negatives.scores=goodness"], "AdaptiveNEG-Goodness"),
         (["negatives.kind=adaptive"], "AdaptiveNEG by softmax-Goodness"),
         (["train.batch=128"], None),
+        (["train.batch=128", "train.chapters=1", "schedule.name=single-layer"], None),
+        (["schedule.name=pipeline"], None),
+        (["schedule.name=federated", "shards.count=2"], None),
+        (["schedule.name=federated"], "RandomNEG-Goodness"),
+        (["negatives.redraw=batch"], None),
+        (["data.label=append"], None),
         (["optimizer.rate=0.001"], None),
         (["head.optimizer.name=sgd"], None),
         (["preset="], None),
         (["preset=hinton"], None),
-        (["preset=hinton", "negatives.kind=adaptive", "negatives.redraw=batch"], "Hinton's MATLAB, goodness"),
-        (["preset=hinton", "negatives.kind=adaptive"], None),
+        ([*HINTON, "negatives.redraw=batch"], "Hinton's MATLAB, goodness"),
+        (HINTON, None),
     ],
 )
 def test_models(settings: list[str], model: str | None) -> None:
-    assert paper.model_of(config.parse("", "test", ["preset=paper", *settings]), "goodness") == model
+    assert paper.model_of(config.parse("", "test", [*PAPER, *settings]), "goodness") == model
 
 
 def test_models_by_method() -> None:
-    settled = config.parse("", "test", ["preset=paper", "rule.name=local-softmax"])
+    settled = config.parse("", "test", [*PAPER, "rule.name=local-softmax"])
     assert paper.model_of(settled, "last-layer") == "Performance-Optimized, last layer"
     assert paper.model_of(settled, "all-layers") == "Performance-Optimized, all layers"
-    assert paper.model_of(config.parse("", "test", ["preset=paper"]), "softmax") == "RandomNEG-Softmax"
+    assert paper.model_of(config.parse("", "test", PAPER), "softmax") == "RandomNEG-Softmax"
 
 
 def make(directory: Path, epochs: int, *settings: str) -> Path:
@@ -60,7 +68,9 @@ def make(directory: Path, epochs: int, *settings: str) -> Path:
     (directory / "config.toml").write_text(config.dump(settled))
     facts = {"processor": "Cray-1", "cores": 1, "ranks": 2, "commit": "abc"}
     (directory / "environment.json").write_text(json.dumps(facts))
-    records = [{"epoch": e + 1, "seconds": 2.0, "accuracy": {"softmax": 90.0 + e}} for e in range(epochs)]
+    records = [
+        {"epoch": e + 1, "seconds": 2.0, "accuracy": {"softmax": 90.0 + e}, "ranks": [{}]} for e in range(epochs)
+    ]
     (directory / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     return directory
 
@@ -95,6 +105,7 @@ def test_runs_that_are_not_finished(tmp_path: Path) -> None:
     [
         ("environment.json", b'{"ranks": ', "environment.json: cannot be read"),
         ("environment.json", b"[]", "environment.json: expected a JSON object"),
+        ("environment.json", b'{"continued": [1]}', "environment.json: expected a JSON object"),
         ("metrics.jsonl", b"\xff\xfe\n", "0 of 2 epochs are done"),
         ("metrics.jsonl", b"{}\n", "0 of 2 epochs are done"),
     ],

@@ -1,0 +1,70 @@
+"""The run directory: what a kill or a full disk leaves of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ffmpi import config
+from ffmpi.errors import UserError
+from ffmpi.rundir import RunDirectory
+
+SETTINGS = config.parse("", "test", [])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    """Return a run directory with three epochs."""
+    directory = RunDirectory(tmp_path / "run")
+    directory.create(SETTINGS, {"ranks": 2})
+    for epoch in (1, 2, 3):
+        directory.append({"epoch": epoch, "seconds": 1.0, "accuracy": {"softmax": 90.0}, "ranks": [{}, {}]})
+    return directory
+
+
+def test_going_on(run: RunDirectory) -> None:
+    run.go_on(2, SETTINGS, {"ranks": 3})
+    assert [record["epoch"] for record in run.records()] == [1, 2]
+    assert [leg["ranks"] for leg in (run.facts(), *run.facts()["continued"])] == [2, 3]
+    assert not list(run.path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"continued": [1]}'])
+def test_going_on_with_a_damaged_environment(run: RunDirectory, content: str) -> None:
+    (run.path / "environment.json").write_text(content)
+    run.go_on(3, SETTINGS, {"ranks": 3})
+    assert [leg["ranks"] for leg in run.facts()["continued"]] == [3] and len(run.records()) == 3
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        '{"epoch": 4, "seconds": 1.0, "accuracy": {}}',
+        '{"epoch": null, "seconds": 1.0, "accuracy": {}, "ranks": []}',
+        '{"epoch": 4, "seconds": 1.0, "accuracy": {"softmax": "x"}, "ranks": []}',
+    ],
+)
+def test_lines_after_a_damaged_one_are_lost(run: RunDirectory, line: str) -> None:
+    run.metrics.write_text(run.metrics.read_text() + line + "\n" + json.dumps(run.records()[0]) + "\n")
+    assert [record["epoch"] for record in run.records()] == [1, 2, 3]
+
+
+def test_a_full_disk_costs_a_sentence(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {file.name: file.read_bytes() for file in run.path.iterdir()}
+
+    def full(*_: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(UserError, match=r"No space left.*ffmpi resume"):
+        run.go_on(1, SETTINGS, {})
+    assert {name: (run.path / name).read_bytes() for name in before} == before
+    run.metrics.unlink()
+    run.metrics.mkdir()
+    with pytest.raises(UserError, match="cannot be written to"):
+        run.append({})
