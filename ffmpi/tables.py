@@ -183,7 +183,7 @@ class Config(Table, frozen=True):
 #: The ways to read out classes that each learning rule has.
 RULE_METHODS = {"goodness": ("softmax", "goodness"), "local-softmax": ("last-layer", "all-layers")}
 
-#: Section 4 of the design: Hinton's published code, and the paper with its first author's code.
+#: Hinton's published code without its peer normalisation, and the paper with its first author's code.
 PRESETS: dict[str, dict[str, Any]] = {
     "": {},
     "hinton": {},  # the defaults
