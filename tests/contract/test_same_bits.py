@@ -82,7 +82,8 @@ def test_same_bits_with_another_mpi(reference, ffmpi: Run, tmp_path: Path) -> No
 )
 def test_same_bits_with_narrower_vectors(name: str, processor: str, features: str, ffmpi: Run, tmp_path: Path) -> None:
     """A cluster of unlike machines: the other run uses whatever vectors this one has."""
-    target = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    cache = str(tmp_path.parent / processor)  # compiled once for all cases
+    target = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": cache}
     ffmpi(2, "train", DIGITS, "--run", tmp_path / "run", *options(name, "train.epochs=1"), **target)
     ffmpi(1, "train", DIGITS, "--run", tmp_path / "whole", *options(name, "train.epochs=1"))
     assert_same_bits(tmp_path / "whole", tmp_path / "run")
@@ -90,12 +91,10 @@ def test_same_bits_with_narrower_vectors(name: str, processor: str, features: st
 
 @pytest.mark.parametrize(("before", "after"), [(2, 3), (3, 1), (1, 2)])
 def test_same_bits_after_kill_and_resume(
-    before: int, after: int, start: Start, ffmpi: Run, references: Path, tmp_path: Path
+    before: int, after: int, start: Start, ffmpi: Run, train_once, tmp_path: Path
 ) -> None:
     longer = options("hinton", "train.epochs=12")
-    whole = references / "longer"
-    if not whole.exists():
-        ffmpi(2, "train", DIGITS, "--run", whole, *longer)
+    whole = train_once("longer", 2, *longer)
     directory = tmp_path / "run"
     job = start(before, "-m", "ffmpi", "train", DIGITS, "--run", directory, *longer)
     deadline = time.monotonic() + 60
