@@ -23,8 +23,8 @@ COLUMNS = (
 def table(runs: list[str], as_json: bool, as_markdown: bool) -> None:
     """Print the runs in the order of the paper's rows, those without a row of the paper after them."""
     found = [row for run in runs for row in rows_of(Path(run))]
-    order = {(row.data, row.model, row.implementation): place for place, row in enumerate(paper.ROWS)}
-    found.sort(key=lambda row: (order.get(_key(row), len(order)), _key(row), row["epochs"], row["seed"]))
+    order = list(dict.fromkeys((row.data, row.model) for row in paper.ROWS))
+    found.sort(key=lambda row: (*_place(row, order), row["implementation"], row["epochs"], row["seed"]))
     if as_json:
         print(json.dumps(found))
         return
@@ -44,8 +44,9 @@ def table(runs: list[str], as_json: bool, as_markdown: bool) -> None:
     console.print(shown)
 
 
-def _key(row: dict[str, Any]) -> tuple[str, str, str]:
-    return row["data"], row["model"], row["implementation"]
+def _place(row: dict[str, Any], order: list[tuple[str, str]]) -> tuple[int, str, str]:
+    key = row["data"], row["model"]
+    return order.index(key) if key in order else len(order), *key
 
 
 def _text(value: object) -> str:
