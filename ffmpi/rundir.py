@@ -69,6 +69,12 @@ class _Line(msgspec.Struct):
     ranks: list[dict[str, float]]
 
 
+class _Environment(msgspec.Struct):
+    """What is relied on in environment.json."""
+
+    continued: list[dict[str, Any]] = []
+
+
 def _put(path: Path, text: str) -> None:
     """Write a file in one step: it holds what it held before, or `text`."""
     partial = path.with_name(path.name + ".partial")
@@ -153,9 +159,10 @@ class RunDirectory:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read ({error}); expected what a run leaves there") from None
-        legs = [found, *found.get("continued", [])] if isinstance(found, dict) else [None]
-        if not all(isinstance(leg, dict) for leg in legs):
-            raise UserError(f"{path}: expected a JSON object as a run leaves it there")
+        try:
+            msgspec.convert(found, _Environment)
+        except msgspec.ValidationError:
+            raise UserError(f"{path}: expected a JSON object as a run leaves it there") from None
         return dict(found)
 
     def records(self) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ def test_going_on(run: RunDirectory) -> None:
     assert not list(run.path.glob("*.partial"))
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"continued": [1]}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"continued": [1]}', '{"continued": null}', '{"continued": 3}'])
 def test_going_on_with_a_damaged_environment(run: RunDirectory, content: str) -> None:
     (run.path / "environment.json").write_text(content)
     run.go_on(3, SETTINGS, {"ranks": 3})
