@@ -78,7 +78,7 @@ def _is_dff(config: Config) -> bool:
     alone = config.chapters == 1 < config.train.epochs and config.schedule.name == "single-layer"
     drawn = config.rule.name == "goodness" and config.negatives.kind != "adaptive"
     known = KNOWN.get(config.data.name)
-    return alone and drawn and known is not None and config.train.batch >= known.train
+    return alone and drawn and known is not None and 0 < known.train <= config.train.batch
 
 
 def model_of(config: Config, method: str) -> str | None:
