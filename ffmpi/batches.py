@@ -46,14 +46,14 @@ class Batches:
             self.samples = self.holdings.samples[shard]
             self.samples.labels.renew(epoch, chapter)
 
-    def _most(self, batch: s.Batch) -> int:
+    def _full_size(self, batch: s.Batch) -> int:
         """Return the number of samples of all batches of a stream but the last."""
         many = batch.stream in ("goodness", "candidates")
         return images_at_once(self.config, self.problem.classes) if many else self.config.train.batch
 
     def _range(self, batch: s.Batch, total: int) -> tuple[int, int]:
         """Return the places of a batch's samples in the order of `total` samples; lessons may be numbered on."""
-        size = self._most(batch)
+        size = self._full_size(batch)
         first = batch.index % -(-total // size) * size
         return first, min(first + size, total)
 

@@ -188,7 +188,7 @@ class Reader:
         for array_name, shape in Parameters.shapes_of(parameters.inputs, parameters.units, optimizer).items():
             value = self.array(f"{name}/{array_name}", shape, dtype_of(array_name))
             if array_name in ("steps", "weights_v", "bias_v") and (value < 0).any():
-                raise self._fail(f"{f'{name}/{array_name}'!r} holds a negative number", "a count, or mean squares")
+                raise self._fail(f"'{name}/{array_name}' holds a negative number", "a count, or mean squares")
             parameters.set_array(array_name, value)
 
     def choices(self, classes: np.ndarray) -> dict[int, np.ndarray]:

@@ -26,7 +26,6 @@ class Watched(MPI.Intracomm):
 sent = []
 begin = mpi.start
 mpi.start = lambda: Watched(begin())
-rank = MPI.COMM_WORLD.rank
 try:
     cli.app(sys.argv[2:], standalone_mode=False)
 finally:
@@ -36,7 +35,7 @@ finally:
     rows |= {(image / np.float32(255)).astype(np.float32).tobytes() for image in images}
     found = sum(row in message for *_, message in sent for row in rows)
     notes = {"tags": [[tag, dtype, size] for tag, dtype, size, _ in sent], "images": found}
-    open(f"{sys.argv[1]}.{rank}", "w").write(json.dumps(notes))
+    open(f"{sys.argv[1]}.{mpi.launched_rank()}", "w").write(json.dumps(notes))
 """
 
 
