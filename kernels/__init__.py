@@ -11,6 +11,7 @@ from .forward import forward
 from .judge import judge
 from .labels import forward_labelled
 from .panels import copy_rows, from_panels, padded_rows, panels_of, to_panels, zeros
+from .powers import exponentials
 from .scale import row_scale, row_scale_labelled
 from .simd import LANES
 from .softmax import softmax
@@ -29,6 +30,7 @@ __all__ = [
     "compile_all",
     "compose",
     "copy_rows",
+    "exponentials",
     "forward",
     "forward_labelled",
     "from_panels",
@@ -72,6 +74,7 @@ def compile_all(*, threads: int = 1) -> None:
     forward_labelled(a, 1, first, first, 0, 2, one, w, bias, product, h, row, squares, threads=threads)
     judge(one, np.float32(1), 1, 1.0, 1.0, 0.0, one)
     softmax(h, first, 2, product)
+    exponentials(np.zeros((1, 1)))
     backward(product, 2, w, h, row, np.float32(1), np.float32(1), 1, product)
     from_panels(h, 1, 1)
     adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)

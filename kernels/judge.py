@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from .compiled import compiled
+from .powers import exp
 
 
 @compiled(error_model="numpy")
@@ -29,7 +30,7 @@ def judge(total, per, positives, theta, slope, smallest, c):  # type: ignore[no-
         g = total[row] / per
         sign = 1.0 if row < positives else -1.0
         x = -sign * (np.float64(g) - theta)
-        tail = math.exp(-abs(x))
+        tail = exp(-abs(x))
         exact = -sign * (1.0 if x >= 0 else tail) / (1.0 + tail) * slope / rows
         c[row] = 0.0 if abs(exact) < smallest else exact
         active += c[row] != 0

@@ -6,6 +6,7 @@ import numpy as np
 from numba import prange
 
 from .compiled import compiled
+from .powers import power
 from .simd import LANES, add, div, flush, fma, load, load_splat, mul, pointer, prefetch, splat, sqrt, store, sub
 from .sparse import Nonzeros, density
 from .tile import PANELS, SPARSE_PANELS, UPDATE_INPUTS, sparse_tile, update_tile
@@ -230,8 +231,8 @@ def adam_constants(step, rate, decay, beta1, beta2, eps):  # type: ignore[no-unt
     numbers = np.empty(8, np.float32)
     numbers[0], numbers[1] = beta1, 1 - beta1
     numbers[2], numbers[3] = beta2, 1 - beta2
-    numbers[4], numbers[5] = 1 / np.sqrt(1 - beta2 ** np.float64(step)), eps
-    numbers[6], numbers[7] = rate / (1 - beta1 ** np.float64(step)), 1 - rate * decay
+    numbers[4], numbers[5] = 1 / np.sqrt(1 - power(beta2, step)), eps
+    numbers[6], numbers[7] = rate / (1 - power(beta1, step)), 1 - rate * decay
     return numbers
 
 

@@ -255,6 +255,23 @@ def test_judge(rows: int, positives: int) -> None:
     np.testing.assert_allclose([positive, negative], [g[:positives].sum(), g[positives:].sum()], rtol=1e-5)
 
 
+def test_exponentials() -> None:
+    x = np.concatenate(
+        [-np.geomspace(1e-300, 745, 20001), np.linspace(-0.7, 0, 20001), [-0.0, -745.2, -746.1, -np.inf]]
+    )
+    found, expected = kernels.exponentials(x[None])[0], np.exp(x)
+    assert (abs(found - expected) <= np.spacing(expected)).all()
+    assert found[-4] == 1 and (found[-2:] == 0).all() and np.isnan(kernels.exponentials(np.full((1, 1), np.nan)))
+    assert kernels.exponentials(np.empty((0, 10))).shape == (0, 10)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 1000, 93_800, 10**9])
+def test_adam_constants(step: int) -> None:
+    found = kernels.adam_constants(step, 0.01, 0.1, 0.9, 0.999, 1e-8)
+    corrections = 1 / np.sqrt(1 - 0.999**step), 0.01 / (1 - 0.9**step)
+    np.testing.assert_allclose(found[[4, 6]], corrections, rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize(("pixels", "blank"), [(1, 0), (16, 10), (17, 10), (64, 0), (64, 16), (784, 10), (33, 20)])
 def test_compose(dtype: type, pixels: int, blank: int) -> None:
