@@ -48,8 +48,12 @@ class Batches:
 
     def _full_size(self, batch: s.Batch) -> int:
         """Return the number of samples of all batches of a stream but the last."""
-        many = batch.stream in ("goodness", "candidates")
-        return images_at_once(self.config, self.problem.classes) if many else self.config.train.batch
+        labels = self._labels_each(batch)
+        return images_at_once(self.config, labels) if labels else self.config.train.batch
+
+    def _labels_each(self, batch: s.Batch) -> int:
+        """Return with how many labels a batch shows each sample to score it by goodness, or 0 if it does not."""
+        return {"goodness": self.problem.classes, "candidates": self.problem.classes - 1}.get(batch.stream, 0)
 
     def _range(self, batch: s.Batch, total: int) -> tuple[int, int]:
         """Return the places of a batch's samples in the order of `total` samples; lessons may be numbered on."""
@@ -78,7 +82,7 @@ class Batches:
             if batch.stream in ("lesson", "train"):
                 rows = count * (1 if self.config.local else 2) + riders
             else:
-                rows = count * (self.problem.classes if batch.stream in ("goodness", "candidates") else 1)
+                rows = count * (self._labels_each(batch) or 1)
             self._counted = batch, Counts(count, riders, rows)
         return self._counted[1]
 
@@ -104,7 +108,10 @@ class Batches:
             if self._carries(batch):
                 neutral = self.neutral_of(batch) if self.work.ahead else samples
             source.composer.pairs(samples, self.labels, neutral, out)
-        elif batch.stream in ("goodness", "candidates"):
-            source.composer.candidates(samples, out)
+        elif batch.stream == "candidates":
+            source.composer.candidates(samples, self.labels.wrong(samples), out)
+        elif batch.stream == "goodness":
+            every = np.tile(np.arange(self.problem.classes), (len(samples), 1))
+            source.composer.candidates(samples, every, out)
         else:
             source.composer.neutral(samples, out)

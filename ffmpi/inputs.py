@@ -49,21 +49,28 @@ class Labels:
         size = self.config.train.batch
         return self.order[index * size : (index + 1) * size]
 
+    def wrong(self, samples: np.ndarray) -> np.ndarray:
+        """Return every wrong class of `samples`, (samples, classes - 1) int64, ascending."""
+        others = np.arange(self.number - 1)
+        return others + (others >= self.classes[samples][:, None])
+
     def choose(self, chapter: int, samples: np.ndarray, scores: np.ndarray) -> None:
-        """Choose negatives for `chapter` by scores (samples, classes)."""
+        """Choose negatives for `chapter` by the logits of all classes or the goodness of `wrong` ones, float32."""
         chosen = self.choices.setdefault(chapter, np.zeros(len(self.classes), np.uint8))
         chosen[samples] = self._chosen(chapter, samples, scores)
 
     def choose_now(self, samples: np.ndarray, scores: np.ndarray) -> None:
-        """Choose negatives for the running epoch by scores (samples, classes)."""
+        """Choose negatives for the running epoch by scores, see `choose`."""
         self.negatives[samples] = self._chosen(self._now[0], samples, scores)
 
     def _chosen(self, key: int, samples: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Return for each sample the wrong class of the greatest score, or one drawn by their softmax."""
-        scores = scores.astype(np.float64)
-        scores[np.arange(len(samples)), self.classes[samples]] = -np.inf
+        each = np.arange(len(samples))
         if self.config.negatives.scores == "goodness":
-            return scores.argmax(axis=1)
+            hardest: np.ndarray = self.wrong(samples)[each, scores.argmax(axis=1)]
+            return hardest
+        scores = scores.astype(np.float64)
+        scores[each, self.classes[samples]] = -np.inf
         if self._words[0] != key:
             self._words = key, draws.words(self.config.seed, draws.Purpose.CHOICE, key, len(self.classes))
         upto = kernels.exponentials(scores - scores.max(axis=1, keepdims=True)).cumsum(axis=1)
@@ -125,7 +132,6 @@ class Composer:
         """Write the neutral inputs of `samples`."""
         self.show(samples, np.full(len(samples), kernels.NEUTRAL), np.arange(len(samples)), out)
 
-    def candidates(self, samples: np.ndarray, out: Inputs) -> None:
-        """Write for each of `samples` one row for each class it might be."""
-        count = len(samples)
-        self.show(samples, np.tile(np.arange(out.classes), count), np.repeat(np.arange(count), out.classes), out)
+    def candidates(self, samples: np.ndarray, labels: np.ndarray, out: Inputs) -> None:
+        """Write for each of `samples` a row with each of its `labels` (samples, any number)."""
+        self.show(samples, labels.ravel(), np.repeat(np.arange(len(samples)), labels.shape[1]), out)

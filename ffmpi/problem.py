@@ -58,23 +58,23 @@ def rows_of(config: Config, classes: int) -> int:
 def images_composed(config: Config, classes: int) -> int:
     """Return the most images that a batch shows: its own, and perhaps those of another's neutral inputs."""
     riding = config.negatives.kind == "adaptive" and config.negatives.redraw == "batch"
-    return max(config.train.batch * (2 if riding else 1), images_at_once(config, classes))
+    return max(config.train.batch * (2 if riding else 1), images_at_once(config, classes - 1))
 
 
-def images_at_once(config: Config, classes: int) -> int:
-    """Return how many images are scored by goodness in one batch, each with all its candidates."""
-    return rows_of(config, classes) // classes
+def images_at_once(config: Config, labels: int) -> int:
+    """Return how many images are scored by goodness in one batch, each with `labels` labels."""
+    return rows_of(config, labels) // labels
 
 
 def work_of(config: Config, problem: Problem, ranks: int) -> Work:
     """Return what the schedule has to know of a run."""
-    methods, batch, together = config.methods, config.train.batch, images_at_once(config, problem.classes)
+    methods, batch, classes = config.methods, config.train.batch, problem.classes
     classify, negatives = config.classify, config.negatives
     held_out: dict[Stream, tuple[int, int]] = {}
     if "softmax" in methods:
         held_out["softmax"] = -(-problem.test // batch), classify.softmax_every
     if "goodness" in methods:
-        held_out["goodness"] = -(-problem.test // together), classify.goodness_every
+        held_out["goodness"] = -(-problem.test // images_at_once(config, classes)), classify.goodness_every
     if config.local:
         held_out["local"] = -(-problem.test // batch), classify.softmax_every
     return Work(
@@ -86,7 +86,7 @@ def work_of(config: Config, problem: Problem, ranks: int) -> Work:
         epochs=config.train.epochs,
         chapters=config.chapters,
         batches=tuple(-(-count // batch) for count in problem.shards),
-        candidate_batches=tuple(-(-count // together) for count in problem.shards),
+        candidate_batches=tuple(-(-count // images_at_once(config, classes - 1)) for count in problem.shards),
         held_out_batches=held_out,
         save_every=config.checkpoint.every,
         adaptive=(
@@ -127,13 +127,13 @@ def costs_of(config: Config, problem: Problem) -> tuple[float, ...]:
 def _after(config: Config, problem: Problem) -> float:
     """Return the FLOP of scoring samples after a chapter, for each of its training batches."""
     first, *others = (inputs * units for inputs, units in pairwise(widths(config, problem.pixels, problem.classes)))
-    once, by_class = first + sum(others), first + problem.classes * sum(others)
+    once, each = first + sum(others), sum(others)
     classify, negatives, shard = config.classify, config.negatives, problem.train / len(problem.shards)
     scored = 0.0  # samples x weights
     if (negatives.kind, negatives.scores) == ("adaptive", "goodness"):
-        scored += shard * by_class
+        scored += shard * (first + (problem.classes - 1) * each)
     if "goodness" in config.methods and classify.goodness_every:
-        scored += problem.test * by_class / classify.goodness_every
+        scored += problem.test * (first + problem.classes * each) / classify.goodness_every
     if (config.local or "softmax" in config.methods) and classify.softmax_every:
         scored += problem.test * once / classify.softmax_every
     return 2.0 * scored * config.train.batch / (shard * config.train.epochs / config.chapters)

@@ -183,7 +183,8 @@ class Worker:
     def _choose(self, step: s.Choose) -> None:
         samples = self.batches.of(step.batch) if step.index is None else self.batches.labels.batch(step.index)
         if step.batch.stream == "candidates":
-            scores = self._last_scores(len(samples) * self.problem.classes).reshape(len(samples), -1)
+            wrong = self.problem.classes - 1
+            scores = self._last_scores(len(samples) * wrong).reshape(-1, wrong)
         else:
             assert self.holdings.head is not None
             scores = self.holdings.head.logits(len(samples))

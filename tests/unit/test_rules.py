@@ -212,14 +212,15 @@ def choosing(scores: str, classes: np.ndarray, number: int) -> Labels:
 
 def test_negatives_of_the_greatest_goodness() -> None:
     labels = choosing("goodness", np.array([2, 0, 1], np.uint8), 3)
-    labels.choose(4, np.array([2, 0]), np.array([[5, 9, 7], [1, 2, 8]], np.float32))
-    labels.choose(4, np.array([1]), np.array([[3, 1, 1]], np.float32))  # the first of equals
+    assert labels.wrong(np.array([0, 1, 2, 2])).tolist() == [[0, 1], [1, 2], [0, 2], [0, 2]]
+    labels.choose(4, np.array([2, 0]), np.array([[5, 7], [1, 2]], np.float32))
+    labels.choose(4, np.array([1]), np.array([[1, 1]], np.float32))  # the first of equals
     assert labels.choices[4].tolist() == [1, 1, 2] and labels.choices[4].dtype == np.uint8
     labels.renew(4, 4)
     assert labels.negatives.tolist() == [1, 1, 2]
     labels.renew(5, 5)  # nobody has chosen: drawn at random
     assert (labels.negatives != labels.classes).all()
-    labels.choose(6, np.array([0]), np.zeros((1, 3), np.float32))
+    labels.choose(6, np.array([0]), np.zeros((1, 2), np.float32))
     labels.forget(4)
     assert list(labels.choices) == [6]
 
