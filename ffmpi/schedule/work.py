@@ -33,7 +33,7 @@ class Work:
     epochs: int
     chapters: int
     batches: tuple[int, ...]  # of training, each epoch, by shard
-    candidate_batches: tuple[int, ...]  # the same samples with every class, by shard
+    candidate_batches: tuple[int, ...]  # the same samples with every wrong class, by shard
     held_out_batches: dict[Stream, tuple[int, int]]  # how many, and every how many chapters (0: after the last only)
     save_every: int
     adaptive: Adaptive | None = None
