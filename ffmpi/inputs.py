@@ -73,7 +73,9 @@ class Labels:
         scores[each, self.classes[samples]] = -np.inf
         if self._words[0] != key:
             self._words = key, draws.words(self.config.seed, draws.Purpose.CHOICE, key, len(self.classes))
-        upto = kernels.exponentials(scores - scores.max(axis=1, keepdims=True)).cumsum(axis=1)
+        powers = np.ascontiguousarray(scores - scores.max(axis=1, keepdims=True))
+        kernels.exponentials(powers.reshape(-1))
+        upto = powers.cumsum(axis=1)
         share = (self._words[1][samples] >> np.uint64(11)).astype(np.float64) * 2.0**-53 * upto[:, -1]
         # The first class beyond the share; a share rounded up to the whole must not lead beyond the last one.
         chosen: np.ndarray = (upto <= np.minimum(share, np.nextafter(upto[:, -1], 0))[:, None]).sum(axis=1)

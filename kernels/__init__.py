@@ -74,7 +74,7 @@ def compile_all(*, threads: int = 1) -> None:
     forward_labelled(a, 1, first, first, 0, 2, one, w, bias, product, h, row, squares, threads=threads)
     judge(one, np.float32(1), 1, 1.0, 1.0, 0.0, one)
     softmax(h, first, 2, product)
-    exponentials(np.zeros((1, 1)))
+    exponentials(np.zeros(1))
     backward(product, 2, w, h, row, np.float32(1), np.float32(1), 1, product)
     from_panels(h, 1, 1)
     adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from .compiled import compiled
-from .powers import exp
+from .powers import exponentials
 
 
 @compiled(error_model="numpy")
@@ -26,11 +26,14 @@ def judge(total, per, positives, theta, slope, smallest, c):  # type: ignore[no-
     c : (rows,) float32, written
     """
     loss, positive, negative, active, rows = 0.0, 0.0, 0.0, 0, len(total)
+    tails = np.empty(rows)
     for row in range(rows):
-        g = total[row] / per
+        tails[row] = -abs(np.float64(total[row] / per) - theta)
+    exponentials(tails)
+    for row in range(rows):
+        g, tail = total[row] / per, tails[row]
         sign = 1.0 if row < positives else -1.0
         x = -sign * (np.float64(g) - theta)
-        tail = exp(-abs(x))
         exact = -sign * (1.0 if x >= 0 else tail) / (1.0 + tail) * slope / rows
         c[row] = 0.0 if abs(exact) < smallest else exact
         active += c[row] != 0

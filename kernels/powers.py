@@ -6,40 +6,60 @@ A C library's differ in the last bit from one processor or release to another, a
 from __future__ import annotations
 
 import math
+from typing import Any
 
-import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from .compiled import compiled
 
 _LOG2_E = 1 / math.log(2)
 _LN2_HIGH = float.fromhex("0x1.62e42feep-1")  # ends in zeros, so that its product with a binary exponent is exact
 _LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
-_SERIES = tuple(1 / math.factorial(k) for k in range(13, 1, -1))
+_ROUND = 1.5 * 2.0**52  # a number to which it is added is rounded, and its integer part is in the last bits of the sum
+_C = tuple(1 / math.factorial(k) for k in range(14))
+
+
+@intrinsic
+def _bits(typing_context: Any, x: Any) -> Any:
+    """Return the bits of a float64 as int64."""
+    return types.int64(types.float64), lambda context, builder, signature, args: builder.bitcast(
+        args[0], ir.IntType(64)
+    )
+
+
+@intrinsic
+def _float(typing_context: Any, bits: Any) -> Any:
+    """Return the float64 that has these bits."""
+    return types.float64(types.int64), lambda context, builder, signature, args: builder.bitcast(
+        args[0], ir.DoubleType()
+    )
 
 
 @compiled
 def exp(x):  # type: ignore[no-untyped-def]
-    """Return e to the power x <= 0, float64, within one unit in the last place; a NaN stays one."""
-    if x < -746.0:
-        return 0.0
-    if math.isnan(x):
-        return x
-    exponent = math.floor(x * _LOG2_E + 0.5)
+    """Return e to the power x <= 0, float64, within a unit in the last place; 0 below -708, and a NaN stays one.
+
+    There is no branch and no call: LLVM makes vectors of a loop around it.
+    """
+    shifted = x * _LOG2_E + _ROUND
+    exponent = shifted - _ROUND
     r = (x - exponent * _LN2_HIGH) - exponent * _LN2_LOW
-    series = 0.0
-    for factor in _SERIES:
-        series = series * r + factor
-    return math.ldexp(1.0 + (r + r * r * series), int(exponent))
+    r2 = r * r
+    r4 = r2 * r2
+    low = (_C[2] + _C[3] * r) + (_C[4] + _C[5] * r) * r2
+    middle = (_C[6] + _C[7] * r) + (_C[8] + _C[9] * r) * r2
+    high = (_C[10] + _C[11] * r) + (_C[12] + _C[13] * r) * r2
+    power = _float((_bits(shifted) + 1023) << 52) * (1.0 + (r + r2 * (low + r4 * (middle + r4 * high))))
+    return 0.0 if x < -708.0 else power
 
 
 @compiled
 def exponentials(x):  # type: ignore[no-untyped-def]
-    """Return `exp` of every element of x (rows, columns) float64, each at most 0."""
-    result = np.empty_like(x)
-    for row in range(x.shape[0]):
-        for column in range(x.shape[1]):
-            result[row, column] = exp(x[row, column])
-    return result
+    """Replace every element of x (n,) float64, at most 0, by its `exp`."""
+    for i in range(len(x)):
+        x[i] = exp(x[i])
 
 
 @compiled

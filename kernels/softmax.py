@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from .compiled import compiled
-from .powers import exp
+from .powers import exponentials
 
 
 @compiled
@@ -30,7 +30,9 @@ def softmax(logits, labels, classes, error):  # type: ignore[no-untyped-def]
         correct += best == labels[row]
         largest, norm = np.float64(logits[best >> 4, row, best & 15]), 0.0
         for k in range(classes):
-            power[k] = exp(np.float64(logits[k >> 4, row, k & 15]) - largest)
+            power[k] = np.float64(logits[k >> 4, row, k & 15]) - largest
+        exponentials(power)
+        for k in range(classes):
             norm += power[k]
         loss += math.log(norm) + largest - logits[labels[row] >> 4, row, labels[row] & 15]
         for k in range(classes):

@@ -257,12 +257,21 @@ def test_judge(rows: int, positives: int) -> None:
 
 def test_exponentials() -> None:
     x = np.concatenate(
-        [-np.geomspace(1e-300, 745, 20001), np.linspace(-0.7, 0, 20001), [-0.0, -745.2, -746.1, -np.inf]]
+        [-np.geomspace(1e-300, 708, 20001), np.linspace(-0.7, 0, 20001), [-0.0, -708.1, -1e308, -np.inf]]
     )
-    found, expected = kernels.exponentials(x[None])[0], np.exp(x)
-    assert (abs(found - expected) <= np.spacing(expected)).all()
-    assert found[-4] == 1 and (found[-2:] == 0).all() and np.isnan(kernels.exponentials(np.full((1, 1), np.nan)))
-    assert kernels.exponentials(np.empty((0, 10))).shape == (0, 10)
+    expected = np.exp(x)
+    found = x.copy()
+    kernels.exponentials(found)
+    assert (abs(found - expected) <= np.spacing(expected))[:-3].all()
+    assert found[-4] == 1 and (found[-3:] == 0).all()
+    for i in range(0, len(x), 997):  # alone as in a vector
+        one = x[i : i + 1].copy()
+        kernels.exponentials(one)
+        assert one[0] == found[i]
+    nothing, nan = np.empty(0), np.array([np.nan])
+    kernels.exponentials(nothing)
+    kernels.exponentials(nan)
+    assert np.isnan(nan[0])
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 1000, 93_800, 10**9])
