@@ -8,10 +8,7 @@ from ..errors import UserError
 from .all_layers import AllLayers
 from .pipeline import Pipeline
 from .single_layer import SingleLayer
-from .steps import (
-    LinkId,
-    Steps,
-)
+from .steps import LinkId, Steps
 from .work import Work
 
 __all__ = ["Pipeline", "Schedule", "Steps", "Work", "schedule_of"]

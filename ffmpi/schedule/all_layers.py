@@ -11,19 +11,7 @@ from functools import cached_property
 
 from ..errors import UserError
 from . import chapter as c
-from .steps import (
-    Choice,
-    LinkId,
-    Post,
-    Receive,
-    Record,
-    Report,
-    Reserve,
-    Save,
-    Send,
-    State,
-    Steps,
-)
+from .steps import Choice, LinkId, Post, Receive, Record, Report, Reserve, Save, Send, State, Steps
 from .traffic import Traffic
 from .work import Work
 

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from ..errors import UserError
-from .steps import (
-    LinkId,
-)
+from .steps import LinkId
 from .work import Work
 
 
