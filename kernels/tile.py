@@ -33,6 +33,9 @@ UPDATE_INPUTS = 8 if _WIDE else 4
 PANELS = 3 if _WIDE else 1
 SPARSE_PANELS = 12 if _WIDE else 4
 
+#: Rows that an update tile of many rows fetches ahead of the one it adds.
+AHEAD = 32
+
 _INDEX = ir.IntType(64)
 
 
@@ -117,35 +120,45 @@ def forward_tile(
     )
 
 
-@intrinsic
-def update_tile(
-    typingctx: Any, panels: Any, a: Any, a_index: Any, rows: Any, count: Any, g: Any, g_panel: Any, out: Any
-) -> Any:
-    """Compute out[i, j, :] = sum over r of a[rows[r], i] * g[r, j, :].
+def _update_tile(many: bool) -> Any:
+    """Return an intrinsic; `many` rows come in several goes and from memory, few in one and from a cache."""
 
-    UPDATE_INPUTS inputs i of one panel of a, `panels` panels j of g (at most PANELS), `g_panel` floats apart, and the
-    first `count` entries of `rows` (int64).
-    """
+    def tile(
+        typingctx: Any, panels: Any, a: Any, a_index: Any, rows: Any, first: Any, last: Any, g: Any, g_panel: Any,
+        out: Any, out_index: Any,
+    ) -> Any:  # fmt: skip
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            width, _, a_start, _, first, last, _, g_step, _, out_start = args
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        width, _, a_start, _, count, _, g_step, _ = args
-        a_base = element(context, builder, signature.args[1], args[1], a_start)
-        g_base = element(context, builder, signature.args[5], args[5], _constant(0))
-        out_base = element(context, builder, signature.args[7], args[7], _constant(0))
-        for panels in range(1, PANELS + 1):
-            with builder.if_then(builder.icmp_signed("==", width, _constant(panels))):
-                accumulators = _Accumulators(builder, UPDATE_INPUTS, panels)
-                jumps = [builder.mul(g_step, _constant(j)) for j in range(panels)]
-                with cgutils.for_range(builder, count) as step:
-                    row = builder.load(element(context, builder, signature.args[3], args[3], step.index))
-                    line = builder.gep(g_base, [builder.mul(step.index, _constant(LANES))])
-                    vectors = [build_load(builder, builder.gep(line, [jump])) for jump in jumps]
-                    accumulators.step(builder.gep(a_base, [builder.mul(row, _constant(LANES))]), 1, vectors)
-                accumulators.write(out_base)
-        return context.get_dummy_value()
+            def at(position: int, index: Any) -> Any:
+                return element(context, builder, signature.args[position], args[position], index)
 
-    index = types.intp
-    return types.void(index, a, index, rows, index, g, index, out), codegen
+            a_base, g_base, out_base = at(1, a_start), at(6, _constant(0)), at(8, out_start)
+            for panels in range(1, PANELS + 1):
+                with builder.if_then(builder.icmp_signed("==", width, _constant(panels))):
+                    accumulators = _Accumulators(builder, UPDATE_INPUTS, panels, out_base if many else None)
+                    jumps = [builder.mul(g_step, _constant(j)) for j in range(panels)]
+                    with cgutils.for_range(builder, last, first) as step:
+                        row = builder.load(at(3, step.index))
+                        if many:
+                            soon = builder.load(at(3, builder.add(step.index, _constant(AHEAD))))
+                            build_prefetch(builder, builder.gep(a_base, [builder.mul(soon, _constant(LANES))]))
+                        line = builder.gep(g_base, [builder.mul(step.index, _constant(LANES))])
+                        vectors = [build_load(builder, builder.gep(line, [jump])) for jump in jumps]
+                        accumulators.step(builder.gep(a_base, [builder.mul(row, _constant(LANES))]), 1, vectors)
+                    accumulators.write(out_base)
+            return context.get_dummy_value()
+
+        index = types.intp
+        return types.void(index, a, index, rows, index, index, g, index, out, index), codegen
+
+    return intrinsic(tile)
+
+
+#: Compute out[i, j, :] = sum over r of a[rows[r], i] * g[r, j, :]: UPDATE_INPUTS inputs i of one panel of a, `panels`
+#: panels j of g (at most PANELS), `g_panel` floats apart, and the entries r of `rows` (int64) from `first` to `last`.
+#: `out` begins at its flat index `out_index`. The second one adds to what is there, and reads AHEAD more of `rows`.
+update_tile, update_tile_of_many = _update_tile(many=False), _update_tile(many=True)
 
 
 @intrinsic

@@ -9,12 +9,14 @@ from .compiled import compiled
 from .powers import power
 from .simd import LANES, add, div, flush, fma, load, load_splat, mul, pointer, prefetch, splat, sqrt, store, sub
 from .sparse import Nonzeros, density
-from .tile import PANELS, SPARSE_PANELS, UPDATE_INPUTS, sparse_tile, update_tile
+from .tile import AHEAD, PANELS, SPARSE_PANELS, UPDATE_INPUTS, sparse_tile, update_tile, update_tile_of_many
 
 ADAM, SGD = 0, 1
 #: Unit panels in one go where zeros are skipped: their share of a batch of 128 rows just fits the first-level cache.
 _SPARSE_WIDTH = SPARSE_PANELS // 2
 _MOST_LISTED = 2**16  # rows whose places uint16 can hold
+#: Rows in one go: their share of a and of the slopes stays in the second-level cache while all inputs pass.
+_ROWS = 1024
 
 
 @compiled
@@ -67,7 +69,8 @@ def _columns(first, last, kind, a, rows, shown, state, constants):  # type: igno
     pitch, inputs, count = a.shape[1], w.shape[1], len(active)
     g = np.empty((PANELS, max(count, 1), LANES), np.float32)
     taught = np.empty((PANELS, max(classes, 1), LANES), np.float32)  # gradient of the label places
-    tile = np.empty(UPDATE_INPUTS * PANELS * LANES, np.float32)
+    size, many = UPDATE_INPUTS * PANELS * LANES, count > _ROWS
+    tiles = np.empty(inputs // UPDATE_INPUTS * size if many else size, np.float32)
     no_decay = constants.copy()
     no_decay[7] = 1.0  # biases do not decay
     # Addresses are handed on without counting references, arrays are not.
@@ -77,17 +80,28 @@ def _columns(first, last, kind, a, rows, shown, state, constants):  # type: igno
         panel = column * PANELS
         width = min(PANELS, len(w) - panel)
         for j in range(width):
-            _slopes(panel, j, rows, shown, g, taught, tile)
-            _optimise(kind, (panel + j) * LANES, load(tile, j * LANES), biases, numbers_no_decay)
-        for start in range(0, inputs, UPDATE_INPUTS):
-            a_index = start // LANES * pitch * LANES + start % LANES
-            update_tile(width, a, a_index, active, count, g, g.shape[1] * LANES, tile)
-            for i in range(UPDATE_INPUTS):
-                for j in range(width):
-                    gradient = load(tile, (i * width + j) * LANES)
-                    if place <= start + i < place + classes:
-                        gradient = add(gradient, load(taught, (j * taught.shape[1] + start + i - place) * LANES))
-                    _optimise(kind, ((panel + j) * inputs + start + i) * LANES, gradient, weights, numbers)
+            _slopes(panel, j, rows, shown, g, taught, tiles)
+            _optimise(kind, (panel + j) * LANES, load(tiles, j * LANES), biases, numbers_no_decay)
+        if many:
+            tiles[:] = 0.0
+        for begin in range(0, max(count, 1), _ROWS):
+            end = min(begin + _ROWS, count)
+            for start in range(0, inputs, UPDATE_INPUTS):
+                a_index = start // LANES * pitch * LANES + start % LANES
+                tile, step = 0, g.shape[1] * LANES
+                if many:
+                    tile = start // UPDATE_INPUTS * size
+                    update_tile_of_many(width, a, a_index, active, begin, end, g, step, tiles, tile)
+                else:
+                    update_tile(width, a, a_index, active, begin, end, g, step, tiles, tile)
+                if end < count:
+                    continue
+                for i in range(UPDATE_INPUTS):
+                    for j in range(width):
+                        gradient = load(tiles, tile + (i * width + j) * LANES)
+                        if place <= start + i < place + classes:
+                            gradient = add(gradient, load(taught, (j * taught.shape[1] + start + i - place) * LANES))
+                        _optimise(kind, ((panel + j) * inputs + start + i) * LANES, gradient, weights, numbers)
 
 
 @compiled
@@ -143,7 +157,7 @@ def _participants(c, scale, pair):  # type: ignore[no-untyped-def]
 
     Row i of a has the coefficients i and, if there are more, i + `pair`.
     """
-    scaled, active, count = np.empty(len(c), np.float32), np.empty(pair, np.int64), 0
+    scaled, active, count = np.empty(len(c), np.float32), np.zeros(pair + AHEAD, np.int64), 0
     for row in range(len(c)):
         scaled[row] = c[row] * scale[row]
     for row in range(pair):

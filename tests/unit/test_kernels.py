@@ -200,7 +200,9 @@ def test_update_is_the_same_for_any_number_of_threads() -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("labelled", [False, True])
-@pytest.mark.parametrize(("rows", "inputs", "units"), [(1, 17, 1), (8, 100, 49), (64, 333, 200), (12, 64, 400)])
+@pytest.mark.parametrize(
+    ("rows", "inputs", "units"), [(1, 17, 1), (8, 100, 49), (64, 333, 200), (12, 64, 400), (6000, 40, 49)]
+)
 def test_update_skipping_zeros_gives_the_same_bits(
     rows: int, inputs: int, units: int, labelled: bool, threads: int
 ) -> None:
