@@ -10,6 +10,10 @@ class UserError(Exception):
     """Bad input from outside: its text is one sentence saying what, where and what was expected."""
 
 
+class Consequence(UserError):
+    """What another rank's error may have led to here: that rank, if there is one, has the word."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the known name closest to `name`, or an empty string."""
     close = difflib.get_close_matches(str(name), list(known), n=1)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import UserError
+from .errors import Consequence, UserError
 
 #: Slurm's is that of srun: SLURM_NTASKS also stands in the environment of a batch script, which is one process.
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -55,6 +55,10 @@ def start() -> Any:
     return comm
 
 
+#: Seconds that a rank whose error may follow from another's leaves that one to end the job.
+_CAUSE = 2.0
+
+
 def run(main: Callable[[Any], None]) -> None:
     """Start MPI and call ``main(comm)``; whatever goes wrong on any rank ends the whole job.
 
@@ -70,12 +74,22 @@ def run(main: Callable[[Any], None]) -> None:
         end(comm, error)
 
 
+def _where(comm: Any) -> str:
+    return f" on rank {comm.rank} of {comm.size}" if comm.size > 1 else ""
+
+
+def _no_memory(comm: Any, error: MemoryError) -> UserError:
+    reason = str(error) or "the system has no more"
+    return UserError(f"not enough memory{_where(comm)}: {reason}; expected a smaller network or smaller batches")
+
+
 def end(comm: Any, error: BaseException) -> None:
     """Print what went wrong on this rank and end all ranks."""
-    where = f" on rank {comm.rank} of {comm.size}" if comm.size > 1 else ""
+    where = _where(comm)
     if isinstance(error, MemoryError):
-        reason = str(error) or "the system has no more"
-        error = UserError(f"not enough memory{where}: {reason}; expected a smaller network or smaller batches")
+        error = _no_memory(comm, error)
+    if isinstance(error, Consequence) and comm.size > 1:
+        time.sleep(_CAUSE)  # the rank it began on ends this one meanwhile
     status = 2 if isinstance(error, UserError) else 130 if isinstance(error, KeyboardInterrupt) else 1
     if isinstance(error, UserError):
         message = f"ffmpi: {error}\n"
@@ -94,12 +108,17 @@ def end(comm: Any, error: BaseException) -> None:
 
 @contextmanager
 def together(comm: Any) -> Iterator[None]:
-    """Run a block that may raise UserError on some ranks: then the lowest such rank says so and all exit with 2."""
+    """Run a block that may fail on some ranks, by UserError or for want of memory.
+
+    Then the lowest such rank says so and all exit with 2.
+    """
     error: UserError | None = None
     try:
         yield
     except UserError as caught:
         error = caught
+    except MemoryError as caught:
+        error = _no_memory(comm, caught)
     failed = np.array([comm.size if error is None else comm.rank], np.int64)
     lowest = np.empty(1, np.int64)
     from mpi4py import MPI

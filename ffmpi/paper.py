@@ -96,14 +96,18 @@ def model_of(config: Config, method: str) -> str | None:
     if preset == "hinton":
         his = (config.rule.name, negatives.kind, negatives.scores, negatives.redraw)
         return f"Hinton's MATLAB, {method}" if his == ("goodness", "adaptive", "softmax", "batch") else None
-    if negatives.redraw == "batch":
+    if _is_dff(config):
+        return "DFF"
+    # In the paper every epoch is a chapter, with negatives of its own.
+    adaptive = negatives.kind == "adaptive"
+    if config.chapters < config.train.epochs or negatives.redraw == "batch":
         return None
     if config.local:
         return f"Performance-Optimized, {_LOCAL[method]}"
-    if _is_dff(config):
-        return "DFF"
+    if adaptive and negatives.lag >= config.chapters:
+        return None
     model = f"{negatives.kind.capitalize()}NEG"
-    if negatives.kind == "adaptive" and negatives.scores != method:
+    if adaptive and negatives.scores != method:
         return f"{model} by {negatives.scores}-{how}"
     return f"{model}-{how}"
 

@@ -97,6 +97,10 @@ def work_of(config: Config, problem: Problem, ranks: int) -> Work:
         exchange=config.schedule.exchange,
         redraw=negatives.redraw,
         after=_after(config, problem),
+        forwards=tuple(
+            2.0 * (config.train.batch if layer == 0 else lesson_rows(config)) * inputs * units
+            for layer, (inputs, units) in enumerate(pairwise(widths(config, problem.pixels, problem.classes)))
+        ),
     )
 
 

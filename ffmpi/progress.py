@@ -31,7 +31,7 @@ class Progress:
     ) -> None:  # fmt: skip
         self.config, self.problem, self.schedule, self.hosts, self.as_json = config, problem, schedule, hosts, as_json
         # Open MPI gives its ranks a terminal even where its own output is a file; other launchers give them a pipe.
-        self.console = Console(highlight=False, force_terminal=False if launched() else None)
+        self.console = Console(highlight=False, markup=False, emoji=False, force_terminal=False if launched() else None)
         self.status: Status | None = None
         self._began = self._shown = time.monotonic()
         self._first = 0

@@ -97,16 +97,19 @@ class RunDirectory:
         return cls(Path("results") / f"{Path(config_path).stem}-{time.strftime('%Y%m%d-%H%M%S')}")
 
     def create(self, config: Config, facts: dict[str, Any]) -> None:
-        """Make the directory for a new run; raises UserError if it holds a run already."""
+        """Make the directory for a new run; UserError if it holds a run already, or a recipe that would be lost."""
         if self.checkpoint.exists():
             raise UserError(
                 f"{self.path}: holds a run already; continue it with 'ffmpi resume {self.path}' or choose another --run"
             )
+        recipe, description = self.path / "config.toml", self.path / "environment.json"
+        if recipe.exists() and not description.exists():
+            raise UserError(f"{recipe}: was not left by a run and would be lost; choose another --run")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock()
-            _put(self.path / "config.toml", dump(config))
-            _put(self.path / "environment.json", json.dumps(environment() | facts, indent=2))
+            _put(description, json.dumps(environment() | facts, indent=2))
+            _put(recipe, dump(config))
             _put(self.metrics, "")
         except OSError as error:
             raise UserError(f"{self.path}: cannot be made a run directory ({error})") from None

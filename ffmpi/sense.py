@@ -51,7 +51,7 @@ def _check_negatives(config: Config, source: str) -> None:
     if config.shards.count > 1:
         raise UserError(
             f"{source}: negatives.kind = 'adaptive' with shards.count = {config.shards.count}: the choices would "
-            "have to leave their rank; expected 'fixed' or 'random'"
+            "have to leave their rank for the checkpoint; expected 'fixed' or 'random'"
         )
 
 

@@ -39,7 +39,8 @@ def training_worker(comm: Any, config: Config, first: int = 0) -> Worker:
     else:
         problem, schedule, samples, test = _read(comm, config, first)
     prepare_kernels(comm, config)
-    return Worker(comm, Holdings(config, problem, schedule, comm.rank, samples, test), schedule)
+    with together(comm):
+        return Worker(comm, Holdings(config, problem, schedule, comm.rank, samples, test), schedule)
 
 
 def _read(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,23 @@ from .errors import UserError
 from .rundir import RunDirectory
 
 COLUMNS = (
-    "data", "model", "implementation", "epochs", "seed", "accuracy", "paper", "difference", "seconds", "paper seconds",
-    "paper implementation", "ranks", "machine", "commit",
+    "data", "model", "implementation", "lag", "epochs", "seed", "accuracy", "paper", "difference", "seconds",
+    "paper seconds", "paper implementation", "ranks", "machine", "commit",
 )  # fmt: skip
 
 
 def table(runs: list[str], as_json: bool, as_markdown: bool) -> None:
     """Print the runs in the order of the paper's rows, those without a row of the paper after them."""
-    found = [row for run in runs for row in rows_of(Path(run))]
+    found, missing = [], []
+    for run in runs:
+        try:
+            found += rows_of(Path(run))
+        except UserError as error:
+            missing.append(error)
+    if missing and not found:
+        raise missing[0]
+    for reason in missing:
+        print(f"ffmpi: left out: {reason}", file=sys.stderr)
     order = list(dict.fromkeys((row.data, row.model) for row in paper.ROWS))
     found.sort(key=lambda row: (*_place(row, order), row["implementation"], row["epochs"], row["seed"]))
     if as_json:
@@ -38,7 +48,7 @@ def table(runs: list[str], as_json: bool, as_markdown: bool) -> None:
         shown.add_column(column)
     for row in cells:
         shown.add_row(*row)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 250
     console.print(shown)
@@ -62,7 +72,8 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     if not records or records[-1]["epoch"] < config.train.epochs:
         done = records[-1]["epoch"] if records else 0
         raise UserError(
-            f"{path}: {done} of {config.train.epochs} epochs are done; finish it with 'ffmpi resume {path}'"
+            f"{path}: {done} of {config.train.epochs} epochs are done; expected a finished run: wait, or go on with "
+            f"'ffmpi resume {path}'"
         )
     environment = run.facts()
     legs = [environment, *environment.get("continued", [])]
@@ -72,9 +83,9 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     where = ranks.pop() if len(ranks) == 1 else ", then ".join(str(leg.get("ranks")) for leg in legs)
     rows = []
     for method, accuracy in records[-1]["accuracy"].items():
-        model = paper.model_of(config, method) or f"{path.name}, {method}"
+        model = paper.model_of(config, method) or f"{path.resolve().name}, {method}"
         implementation = paper.implementation_of(config)
-        # All schedules of the paper's models give the same bits: where it has no such row its sequential one is next.
+        # The paper's schedules are one algorithm (for one lag): where it has no such row its sequential one is next.
         same = [by_name.get((config.data.name, model, how)) for how in (implementation, "Sequential")]
         theirs = next((row for row in same if row), None)
         rows.append(
@@ -82,6 +93,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
                 "data": config.data.name,
                 "model": model,
                 "implementation": implementation,
+                "lag": config.negatives.lag if config.negatives.kind == "adaptive" else None,
                 "epochs": config.train.epochs,
                 "seed": config.seed,
                 "accuracy": accuracy,

@@ -183,7 +183,8 @@ class Config(Table, frozen=True):
 #: The ways to read out classes that each learning rule has.
 RULE_METHODS = {"goodness": ("softmax", "goodness"), "local-softmax": ("last-layer", "all-layers")}
 
-#: Hinton's published code without its peer normalisation, and the paper with its first author's code.
+#: After Hinton's published code, but without its peer normalisation, and with random negatives where it draws them by
+#: softmax for each batch. After the paper with its first author's code, but that biases begin at zero there, too.
 PRESETS: dict[str, dict[str, Any]] = {
     "": {},
     "hinton": {},  # the defaults

@@ -14,7 +14,7 @@ from . import kernels
 from .batches import Batches
 from .buffers import Buffers
 from .checkpoint import Writer
-from .errors import UserError
+from .errors import Consequence, UserError
 from .gather import Gather
 from .holdings import Holdings
 from .layer import Parameters, rate_at
@@ -124,9 +124,8 @@ class Worker:
         said = judge(self.config.rule, out.total[: 2 * pairs], layer.units, pairs)
         # A loss of zero may come from a goodness that has overflowed.
         if not math.isfinite(said.loss + said.positive_goodness + said.negative_goodness):
-            raise self._diverged(
-                f"layer {step.layer + 1}", step, said.loss, f"optimizer.rate = {self.config.optimizer.rate:g}"
-            )
+            came = a.total[: 2 * pairs] if step.layer > 0 else None
+            raise self._diverged(f"layer {step.layer + 1}", step, said.loss, "optimizer", came)
         self.flop += layer.update(a, out.h, said.coefficients, rate)
         goodnesses = said.positive_goodness, said.negative_goodness
         self.measurements.add_layer(step.layer, said.loss, *goodnesses, 0, 2 * pairs, said.active)
@@ -140,18 +139,23 @@ class Worker:
         classifier.forward({index: out}, rows)
         said = classifier.judge(classes)
         if not math.isfinite(said.loss):
-            raise self._diverged(
-                f"layer {index + 1}", step, said.loss, f"optimizer.rate = {self.config.optimizer.rate:g}"
-            )
+            came = a.total[:rows] if index > 0 else None
+            raise self._diverged(f"layer {index + 1}", step, said.loss, "optimizer", came)
         classifier.backward(index, out.h, rows, slopes.h)
         classifier.step({index: out}, rows, rate_at(self.config, self.config.head.optimizer, step.epoch))
         self.flop += layer.update(a, slopes.h, np.ones(rows, np.float32), rate)
         self.measurements.add_layer(index, said.loss, 0, 0, said.correct, rows, rows)
 
-    def _diverged(self, who: str, step: s.Update | s.Learn, loss: float, setting: str) -> UserError:
+    def _diverged(
+        self, who: str, step: s.Update | s.Learn, loss: float, optimizer: str, came: np.ndarray | None
+    ) -> UserError:
+        """Return the error of a loss that is not finite; `came` are the sums of squares of what was learnt from."""
         index = step.batch.index % self.schedule.work.batches[self.batches.shard]
-        return UserError(
-            f"{who}, epoch {step.epoch + 1}, batch {index + 1}: loss {loss}; expected a finite one: lower {setting}"
+        rate = (self.config.optimizer if optimizer == "optimizer" else self.config.head.optimizer).rate
+        kind = UserError if came is None or np.isfinite(came).all() else Consequence
+        return kind(
+            f"{who}, epoch {step.epoch + 1}, batch {index + 1}: loss {loss}; expected a finite one: "
+            f"lower {optimizer}.rate = {rate:g}"
         )
 
     def _remember(self, step: s.Remember) -> None:
@@ -175,8 +179,8 @@ class Worker:
         head.forward(self.buffers.collected, len(classes))
         said = head.judge(classes)
         if not math.isfinite(said.loss):
-            rate = self.config.head.optimizer.rate
-            raise self._diverged("softmax head", step, said.loss, f"head.optimizer.rate = {rate:g}")
+            came = np.concatenate([a.total[: len(classes)] for a in self.buffers.collected.values()])
+            raise self._diverged("softmax head", step, said.loss, "head.optimizer", came)
         head.step(self.buffers.collected, len(classes), rate_at(self.config, self.config.head.optimizer, step.epoch))
         self.measurements.add_head(said.loss, said.correct, len(classes))
 

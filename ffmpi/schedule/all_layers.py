@@ -7,6 +7,7 @@ If every chapter has a shard of the samples of its own, and with it a rank, it i
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 
 from ..errors import UserError
@@ -25,8 +26,10 @@ class AllLayers:
     def __init__(self, work: Work, first: int = 0) -> None:
         self.work, self.first = work, first
         self.stages = range(work.stages)
+        # Stages follow each other; what comes after the last, such as scores of adaptive negatives, needs no order.
+        at_once = max(work.stages, math.ceil((sum(work.costs) + work.after) / max(work.costs)))
         # With shards a rank is where its samples are, useful or not.
-        useful = work.chapters if len(work.batches) > 1 else min(work.stages, work.chapters)
+        useful = work.chapters if len(work.batches) > 1 else min(at_once, work.chapters)
         more = "" if useful < work.chapters else ", or raise train.chapters"
         if work.ranks > useful:
             raise UserError(

@@ -7,7 +7,8 @@ them on, into buffers for a whole chapter; or by computing them with the weights
 When the last layer has finished a chapter all ranks together pass the neutral inputs, the candidates for adaptive
 negatives and the held-out samples through the network as it was after that chapter: the ranks ahead have remembered
 their layers. With `weights` only weights travel, and the last rank does all this alone while the others wait, as in the
-paper. If negatives are chosen for a chapter that would begin before the scores are there, its beginning waits for them.
+paper for adaptive negatives. If negatives are chosen for a chapter that would begin before the scores are there, its
+beginning waits for them.
 """
 
 from __future__ import annotations
@@ -66,6 +67,27 @@ class SingleLayer(Placement):
     def chooser(self) -> int:
         """The rank that chooses adaptive negatives."""
         return self.reader if self.by_weights else super().chooser
+
+    @property
+    def bound(self) -> float:
+        """The speed-up over one rank that the slots allow: each lasts as long as its dearest block and read-out."""
+        work, blocks = self.work, [self._cost(rank) for rank in range(self.last + 1)]
+        plain = sum(work.costs[: work.layers])
+        sweep = sum(work.costs[work.layers :]) + work.after
+        share = 1.0 if self.by_weights else max(blocks) / plain  # of the rank that has most to do in a read-out
+        starts = set(self.begins.values())
+        time = sum(
+            max((cost for rank, cost in enumerate(blocks) if slot - rank in starts), default=0.0)
+            for slot in range(max(starts, default=0) + self.last + 1)
+        )
+        time += len(starts) * sweep * share
+        return len(starts) * (plain + sweep) / time if starts else 1.0
+
+    def _cost(self, rank: int) -> float:
+        """Return the FLOP of a training batch on `rank`; with `weights` the layers before its own compute it, too."""
+        layers = self.layers(rank)
+        again = sum(self.work.forwards[: layers[0]]) / self.work.epochs_per_chapter if self.by_weights else 0.0
+        return sum(self.work.costs[layer] for layer in layers) + again
 
     def computed(self, rank: int) -> list[int]:
         """Return the layers whose activities `rank` computes: with `weights` also those before its own."""

@@ -40,6 +40,7 @@ class Work:
     exchange: Literal["activations", "weights"] = "activations"
     redraw: Literal["chapter", "batch"] = "chapter"  # the negatives
     after: float = 0.0  # FLOP of scoring samples after a chapter, for each of its training batches
+    forwards: tuple[float, ...] = ()  # FLOP of passing a training batch's lesson through each layer once
 
     @property
     def stages(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 
 import pytest
@@ -129,14 +130,35 @@ def test_ranks_that_a_schedule_cannot_use(name: str, work: Work, expected: str) 
     assert str(caught.value) == expected
 
 
+@pytest.mark.parametrize(
+    ("chapters", "more", "expected"),
+    [
+        (3, {}, 6 / 4),  # four slots for three chapters
+        (1, {}, 1.0),
+        (3, {"after": 2.0}, 12 / (4 + 3 * 2 / 2)),  # all ranks read out together
+        (
+            3,
+            {"after": 2.0, "exchange": "weights", "forwards": (0.5, 0.5)},
+            12 / (1 + 3 * 1.5 + 3 * 2),
+        ),  # the last alone
+        (3, {"adaptive": Adaptive("goodness", 1)}, 1.0),
+        (3, {"adaptive": Adaptive("goodness", 2)}, 6 / 4),
+    ],
+)
+def test_bound_of_single_layer(chapters: int, more: dict, expected: float) -> None:
+    work = work_of(2, head=False, ranks=2, chapters=chapters, costs=[1, 1], **more)
+    assert SingleLayer(work).bound == pytest.approx(expected)
+
+
 def test_bound_of_all_layers() -> None:
     """No run is faster than its bound: a stage waits for the one before, its state, its rank and its negatives."""
     generator = random.Random(5)
     for _ in range(200):
         stages, chapters = generator.randint(1, 6), generator.randint(1, 9)
-        ranks = generator.randint(1, min(stages, chapters))
         costs = [float(generator.randint(1, 20)) for _ in range(stages)]
         lag, after = generator.randint(1, 4), float(generator.randint(0, 40))
+        most = max(stages, math.ceil((sum(costs) + after) / max(costs)))
+        ranks = generator.randint(1, min(most, chapters))
         ends = [[0.0] * stages for _ in range(chapters)]
         for chapter, stage in itertools.product(range(chapters), range(stages)):
             waits = [ends[chapter][stage - 1] if stage else 0.0]

@@ -25,6 +25,21 @@ def run(tmp_path: Path) -> RunDirectory:
     return directory
 
 
+def test_a_recipe_is_not_overwritten(tmp_path: Path) -> None:
+    recipe = tmp_path / "config.toml"
+    recipe.write_text("# mine")
+    with pytest.raises(UserError, match="was not left by a run"):
+        RunDirectory(tmp_path).create(SETTINGS, {})
+    assert [file.name for file in tmp_path.iterdir()] == ["config.toml"] and recipe.read_text() == "# mine"
+
+
+def test_a_run_that_saved_nothing_may_begin_again(run: RunDirectory) -> None:
+    again = RunDirectory(run.path)
+    run._lock.close()
+    again.create(SETTINGS, {"ranks": 3})
+    assert again.records() == [] and again.facts()["ranks"] == 3
+
+
 def test_going_on(run: RunDirectory) -> None:
     run.go_on(2, SETTINGS, {"ranks": 3})
     assert [record["epoch"] for record in run.records()] == [1, 2]

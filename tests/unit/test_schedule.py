@@ -144,6 +144,7 @@ def draw(generator: random.Random, name: str, layers: int, head: bool, chapters:
         adaptive=None if federated else g.choice(adaptive),
         exchange="weights" if name.endswith("by weights") else "activations",
         redraw=g.choice(["chapter", "batch"]),
+        after=1000.0 if ranks > layers + head else 0.0,  # so much to read out that so many ranks have something to do
     )
 
 
@@ -154,8 +155,9 @@ def test_schedule(layers: int, head: bool, name: str) -> None:
     """On all numbers of ranks and chapters, from the beginning and resumed; all else is drawn."""
     generator = random.Random(f"{name} {layers} {head}")
     for chapters in range(1, 6):
-        most = {"sequential": 1, "all-layers": chapters, "federated": chapters}.get(name, layers + head)
-        for ranks in range(1, min(most, layers + head) + 1):
+        stages = layers + head
+        most = {"sequential": 1, "all-layers": min(chapters, stages + 2), "federated": min(chapters, stages)}
+        for ranks in range(1, most.get(name, stages) + 1):
             for first in (0, generator.randint(0, chapters)):
                 prove(name, draw(generator, name, layers, head, chapters, ranks), first)
 

@@ -33,6 +33,8 @@ def test_every_row_of_the_paper_has_a_recipe() -> None:
     [
         ([], "RandomNEG-Goodness"),
         (["train.epochs=10", "train.chapters=10", "data.mean=0.5", "schedule.threads=2"], "RandomNEG-Goodness"),
+        (["train.epochs=10", "train.chapters=5"], None),
+        (["negatives.kind=adaptive", "negatives.scores=goodness", "negatives.lag=100"], None),
         (["negatives.kind=adaptive", "negatives.scores=goodness"], "AdaptiveNEG-Goodness"),
         (["negatives.kind=adaptive"], "AdaptiveNEG by softmax-Goodness"),
         (["train.batch=128"], None),
@@ -91,15 +93,30 @@ def test_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [row["model"] for row in found] == ["RandomNEG-Softmax", "mine, softmax"]  # the paper's rows first
     table([str(own)], as_json=False, as_markdown=True)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].startswith("| --- |") and "| mine, softmax | Pipeline | 3 | 0 | 92.00 |" in lines[2]
+    assert lines[1].startswith("| --- |") and "| mine, softmax | Pipeline |  | 3 | 0 | 92.00 |" in lines[2]
 
 
-def test_runs_that_are_not_finished(tmp_path: Path) -> None:
-    directory = make(tmp_path / "run", 2, "train.epochs=5")
-    with pytest.raises(UserError, match="2 of 5 epochs are done; finish it with 'ffmpi resume"):
-        rows_of(directory)
+def test_runs_that_are_not_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are left out; with nothing else it is an error."""
+    running, done = make(tmp_path / "run", 2, "train.epochs=5"), make(tmp_path / "done", 5, "train.epochs=5")
+    with pytest.raises(UserError, match="2 of 5 epochs are done; expected a finished run"):
+        table([str(running)], as_json=True, as_markdown=False)
     with pytest.raises(UserError, match="no such run directory"):
         rows_of(tmp_path / "none")
+    table([str(running), str(done), str(tmp_path / "none")], as_json=True, as_markdown=False)
+    said = capsys.readouterr()
+    assert [row["model"] for row in json.loads(said.out)] == ["done, softmax"]
+    assert [line.split(":")[1] for line in said.err.splitlines()] == [" left out"] * 2
+
+
+def test_names_are_shown_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = make(tmp_path / "run[a=1] [ :key:", 1, "train.epochs=1")
+    table([str(directory)], as_json=False, as_markdown=False)
+    assert "run[a=1] [ :key:, softmax" in capsys.readouterr().out
+    monkeypatch.chdir(directory)
+    assert rows_of(Path("."))[0]["model"] == "run[a=1] [ :key:, softmax"
 
 
 @pytest.mark.parametrize(
