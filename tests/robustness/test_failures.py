@@ -50,7 +50,7 @@ def test_too_many_ranks_are_told_how_many_to_start(run: Run) -> None:
 
 @pytest.mark.parametrize("ranks", [0, 2])
 def test_a_network_beyond_the_memory_is_refused(ranks: int, run: Run, tmp_path: Path) -> None:
-    settings = ["--run", "run", "--set", "network.layers=[1000000,1000000]", "--set", "schedule.name=all-layers"]
+    settings = ["--run", "run", "--set", "network.layers=[10,1000000,1000000]", "--set", "schedule.name=all-layers"]
     # Some systems promise any amount of memory.
     limited = "import resource; from ffmpi.__main__ import main"
     limited += "; resource.setrlimit(resource.RLIMIT_AS, (2**36, 2**36)); main()"
