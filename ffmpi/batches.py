@@ -30,7 +30,7 @@ class Batches:
     def __init__(self, holdings: Holdings, work: Work) -> None:
         self.config, self.problem, self.holdings, self.work = holdings.config, holdings.problem, holdings, work
         self.samples: Samples | None = next(iter(holdings.samples.values()), None)
-        self.epoch = self.shard = 0
+        self.shard = 0
         self._counted = _NOTHING
 
     @property
@@ -41,7 +41,7 @@ class Batches:
 
     def renew(self, epoch: int, chapter: int, shard: int) -> None:
         """Take the order of `epoch` and the negatives of `chapter`, of a shard's samples if they are here."""
-        self.epoch, self.shard, self._counted = epoch, shard, _NOTHING
+        self.shard, self._counted = shard, _NOTHING
         if shard in self.holdings.samples:
             self.samples = self.holdings.samples[shard]
             self.samples.labels.renew(epoch, chapter)

@@ -15,9 +15,11 @@ from .mpi import launched
 from .problem import Problem
 from .rundir import RunDirectory
 from .schedule import Schedule
+from .schedule.steps import Update
 from .tables import Config
 
 _EVERY = 0.2  # seconds between two changes of the live line
+_SILENT = 300.0  # seconds without a line after which one says what is being done
 MB = 2.0**20
 #: What a rank may need beyond its weights, links and data: interpreter, libraries, compiled kernels, one batch.
 ALLOWANCE = 200 * MB
@@ -82,13 +84,15 @@ class Progress:
             parts.append(f"shard{'s' if len(mine) > 1 else ''} {', '.join(mine)} of {shards}")
         return " + ".join(parts)
 
-    def batch(self, epoch: int, index: int) -> None:
-        """Change the live line."""
+    def update(self, step: Update) -> None:
+        """Say which layer learns from what: in the live line, or if nothing has been said for long."""
         now = time.monotonic()
-        if self.status is None or now - self._shown < _EVERY:
+        if self.as_json or now - self._shown < (_EVERY if self.status else _SILENT):
             return
         self._shown = now
-        self.status.update(f"epoch {epoch + 1}/{self.config.train.epochs}, batch {index + 1}")
+        epochs, batch = self.config.train.epochs, step.batch.index + 1
+        say = self.status.update if self.status else self._say
+        say(f"epoch {step.epoch + 1}/{epochs}, layer {step.layer + 1}, batch {batch}")
 
     def _left(self, epochs_done: float) -> float:
         elapsed = time.monotonic() - self._began
@@ -104,6 +108,7 @@ class Progress:
         if self.as_json:
             print(json.dumps(record), flush=True)
             return
+        self._shown = time.monotonic()
         epoch = record["epoch"]
         parts = [f"epoch {epoch}/{self.config.train.epochs}"]
         layers = record["layers"]

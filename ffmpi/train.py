@@ -111,7 +111,7 @@ def _run(
             directory.append(record)
             progress.chapter(record)
 
-        worker.on_batch = progress.batch
+        worker.on_update = progress.update
         worker.on_report = report
         worker.on_save = lambda chapter: checkpoint.Writer(directory.checkpoint, settled, problem, chapter + 1)
     worker.execute(worker.schedule.steps(comm.rank))

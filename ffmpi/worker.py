@@ -42,12 +42,12 @@ class Worker:
         self.wanted: str | None = None  # the method whose scores are kept; otherwise the last one's are
         self.spent: dict[type, float] = defaultdict(float)
         self.flop = 0.0
-        self.on_batch: Callable[[int, int], None] = lambda epoch, index: None
+        self.on_update: Callable[[s.Update], None] = lambda step: None
         self.on_report: Callable[[int, Measurements], None] = lambda chapter, measurements: None
         self.on_save: Callable[[int], Writer | None] = lambda chapter: None
         self._do: dict[type, Callable[[Any], None]] = {
             s.Renew: lambda step: self.batches.renew(step.epoch, step.chapter, step.shard),
-            s.Compose: self._compose,
+            s.Compose: lambda step: self.batches.compose(step.batch),
             s.Post: self.buffers.post,
             s.Receive: self.buffers.receive,
             s.Again: self.buffers.use,
@@ -83,11 +83,6 @@ class Worker:
             before = now
         self.gather.close()
 
-    def _compose(self, step: s.Compose) -> None:
-        self.batches.compose(step.batch)
-        if step.batch.stream not in s.HELD_OUT:
-            self.on_batch(self.batches.epoch, step.batch.index)
-
     # -- Layers -------------------------------------------------------------------------------------------------------
     def _forward(self, step: s.Forward) -> None:
         if step.chapter is None:
@@ -115,6 +110,7 @@ class Worker:
                 out.score[:rows, 0] += goodness(self.config.rule, out.total[:rows], layer.units)
 
     def _update(self, step: s.Update) -> None:
+        self.on_update(step)
         layer, rate = self.holdings.layers[step.layer], rate_at(self.config, self.config.optimizer, step.epoch)
         a, out = self.buffers.held[step.layer - 1], self.buffers.held[step.layer]
         if self.config.local:
