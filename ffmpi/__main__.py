@@ -23,6 +23,8 @@ def main() -> None:
         message = "ffmpi: interrupted"
     except UserError as error:
         message = f"ffmpi: {error}"
+    except MemoryError as error:
+        message = f"ffmpi: not enough memory: {str(error) or 'the system has no more'}; expected smaller sizes"
     # Every rank finds the same fault in the same command line, before MPI has started: one of them says so.
     if launched_rank() == 0:
         print(message, file=sys.stderr)

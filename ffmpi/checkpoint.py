@@ -24,9 +24,12 @@ from . import __version__
 from .config import dump, parse
 from .errors import UserError
 from .layer import Parameters
+from .problem import Problem
 from .tables import Config
 
 FORMAT = 1
+_MOST = 2**62  # of anything counted
+_PROBLEM = ("shape", "names", "train", "test", "digest")  # the fields that a checkpoint keeps of it
 _OVERHEAD, _OVERHEAD_EACH = 1 << 17, 1 << 10  # bytes of HDF5's own: headers and attributes
 
 
@@ -44,7 +47,7 @@ def _reason(error: Exception) -> str:
 class Writer:
     """Writes a checkpoint beside the old one and puts it in its place in one step, so a kill at any moment is safe."""
 
-    def __init__(self, path: Path, config: Config, problem: dict[str, Any], chapter: int) -> None:
+    def __init__(self, path: Path, config: Config, problem: Problem, chapter: int) -> None:
         """Begin a checkpoint at `path` of a state in which `chapter` chapters are done."""
         self._path, self._partial = path, path.with_name(path.name + ".partial")
         self._file = self._guard(lambda: h5py.File(self._partial, "w", locking=False))
@@ -53,7 +56,7 @@ class Writer:
             "format": FORMAT,
             "ffmpi": np.bytes_(__version__),
             "config": np.bytes_(dump(config).encode()),
-            "problem": np.bytes_(json.dumps(problem).encode()),
+            "problem": np.bytes_(json.dumps({name: getattr(problem, name) for name in _PROBLEM}).encode()),
             "chapter": chapter,
         }
         self._guard(lambda: self._file.attrs.update(attributes))
@@ -80,7 +83,12 @@ class Writer:
         self._guard(make_room)
 
     def write(self, name: str, array: np.ndarray, part: slice | tuple[()] = ()) -> None:
-        """Write an array that there is room for, or the rows of it in `part`."""
+        """Write an array that there is room for, or the rows of it in `part`; UserError if it has diverged."""
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"{self._partial}: {name} is no longer finite, so it is not saved; the previous checkpoint is intact, "
+                "expected a lower optimizer.rate"
+            )
         self._guard(lambda: self._file[name].__setitem__(part, array))
 
     def commit(self) -> None:
@@ -155,7 +163,12 @@ class Reader:
                 "attribute 'problem' cannot be read", "image shape, class names and sample count"
             ) from None
         chapter = self._number("chapter")
-        if min(shape, default=0) < 1 or not 2 <= len(names) <= 256 or train < 1 or not 0 <= chapter <= config.chapters:
+        if (
+            min(shape, default=0) < 1
+            or not 2 <= len(names) <= 256
+            or not 1 <= train <= _MOST
+            or not 0 <= chapter <= config.chapters
+        ):
             raise self._fail("impossible sizes in the header", "positive sizes, 2 to 256 classes, a chapter of the run")
         return Header(config, shape, names, train, digest, chapter, self._text("ffmpi"))
 
@@ -189,6 +202,8 @@ class Reader:
             value = self.array(f"{name}/{array_name}", shape, dtype_of(array_name))
             if array_name in ("steps", "weights_v", "bias_v") and (value < 0).any():
                 raise self._fail(f"'{name}/{array_name}' holds a negative number", "a count, or mean squares")
+            if array_name == "steps" and value > _MOST:
+                raise self._fail(f"'{name}/steps' is {value}", f"at most {_MOST}")
             parameters.set_array(array_name, value)
 
     def choices(self, classes: np.ndarray) -> dict[int, np.ndarray]:
@@ -213,7 +228,7 @@ def reading(path: Path) -> Iterator[Reader]:
     try:
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
-        reason = "no such file" if not path.exists() else _reason(error)
+        reason = "no such file" if not os.path.exists(path) else _reason(error)
         raise UserError(f"{path}: cannot be opened ({reason}); expected an ffmpi checkpoint (HDF5)") from None
     with file:
         yield Reader(path, file)

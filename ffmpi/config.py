@@ -36,7 +36,7 @@ def parse(text: str, source: str, settings: list[str]) -> Config:
     """Return the configuration in `text`, which came from `source`; see `read`."""
     try:
         given = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # also of a number of more digits than Python reads
         raise UserError(f"{source}: not valid TOML: {error}") from None
     except RecursionError:
         raise UserError(f"{source}: not valid TOML: nested too deeply") from None
@@ -83,7 +83,7 @@ def _parse_setting(setting: str) -> dict[str, Any]:
         raise UserError(f"--set {setting}: expected table.key=value, for example train.epochs=10")
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         parsed = {}
     value = parsed["value"] if len(parsed) == 1 else text
     nested: dict[str, Any] = {parts[-1]: value}
@@ -139,7 +139,11 @@ def _describe(source: str, path: str, value: Any) -> str:
     allowed = typing.get_args(inner) if typing.get_origin(inner) is Literal else ()
     wrong = next((v for v in value if v not in allowed), value) if isinstance(value, list) else value
     hint = nearest(wrong, [name for name in allowed if name]) if isinstance(wrong, str) else ""
-    return f"{source}: {path} = {value!r}: expected {_expected(kind)}{hint}"
+    try:
+        shown = repr(value)
+    except ValueError:  # hexadecimal, so it could be read
+        shown = "a number of thousands of digits"
+    return f"{source}: {path} = {shown}: expected {_expected(kind)}{hint}"
 
 
 def _describe_validation(

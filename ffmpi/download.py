@@ -11,7 +11,6 @@ import os
 import secrets
 import urllib.request
 import zlib
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -25,7 +24,6 @@ from ffmpi.errors import UserError, nearest
 
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 16  # a chunk of a hostile .gz may unpack to 1032 times this much, which is still little
-Progress = Callable[[str, int, int | None], None]  # file name, bytes so far, bytes in all if the server said
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,7 @@ SOURCES = {
 }
 
 
-def download(
-    name: str, directory: str | Path, base_url: str | None = None, progress: Progress | None = None
-) -> list[Path]:
+def download(name: str, directory: str | Path, base_url: str | None = None) -> list[Path]:
     """Fetch what is missing of the data set `name` into `directory` (made if need be); return the paths of its files.
 
     A file which is there and good is kept; one which is there and is not the published one is replaced. `base_url` is
@@ -85,7 +81,7 @@ def download(
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{place}: cannot be made ({error.strerror}), expected a directory to write into") from error
-    return [_fetch(base + remote.name, remote, place / remote.name, progress) for remote in SOURCES[name].files]
+    return [_fetch(base + remote.name, remote, place / remote.name) for remote in SOURCES[name].files]
 
 
 class _Digest:
@@ -119,7 +115,7 @@ def _is_good(file: Path, md5: str, unpacked: bool) -> bool:
     return False
 
 
-def _fetch(url: str, remote: Remote, target: Path, progress: Progress | None) -> Path:
+def _fetch(url: str, remote: Remote, target: Path) -> Path:
     plain = target.with_suffix("")
     if remote.unpacked and _is_good(plain, remote.md5, unpacked=False):
         return plain
@@ -133,7 +129,7 @@ def _fetch(url: str, remote: Remote, target: Path, progress: Progress | None) ->
         except OSError as error:
             raise UserError(f"{target}: cannot be written ({error.strerror}), expected a writable directory") from error
         with output:
-            _transfer(url, remote, output, target, progress)
+            _transfer(url, remote, output, target)
         part.replace(target)
     except OSError as error:
         raise UserError(f"{target}: cannot be written ({error.strerror}), expected room for {url}") from error
@@ -142,7 +138,7 @@ def _fetch(url: str, remote: Remote, target: Path, progress: Progress | None) ->
     return target
 
 
-def _transfer(url: str, remote: Remote, output: IO[bytes], target: Path, progress: Progress | None) -> None:
+def _transfer(url: str, remote: Remote, output: IO[bytes], target: Path) -> None:
     """Copy `url` to `output`, verifying on the way. Errors of `output` are raised as the OSError they are."""
     advice = f"try again, give another address, or put the file into {target.parent} yourself"
     digest, done = _Digest(remote.unpacked), 0
@@ -168,8 +164,6 @@ def _transfer(url: str, remote: Remote, output: IO[bytes], target: Path, progres
             with suppress(zlib.error):  # not gzip: the digest then stays wrong
                 digest.update(data)
             output.write(data)
-            if progress:
-                progress(remote.name, done, total)
     if total is not None and done < total:
         raise UserError(f"{url}: broke off after {done} of {total} bytes; {advice}")
     if not digest.matches(remote.md5):

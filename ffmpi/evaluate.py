@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,10 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool) -> None:
 
     problem: Problem = on_rank_0(comm, read)
     with together(comm):
-        if (problem.shape, len(problem.names)) != (header.shape, len(header.names)):
+        if (problem.shape, problem.names) != (header.shape, header.names):
             raise UserError(
-                f"{settled.data.path or settled.data.name}: images of shape {problem.shape} in {problem.classes} "
-                f"classes; expected {header.shape} in {len(header.names)} as in {file}"
+                f"{settled.data.path or settled.data.name}: images of shape {problem.shape} in the classes "
+                f"{', '.join(problem.names)}; expected {header.shape} in {', '.join(header.names)} as in {file}"
             )
         pipeline = Pipeline(_reading(settled, problem, comm.size))
         if comm.rank > 0 and comm.rank in pipeline.owners[pipeline.work.layers - 1 :]:
@@ -110,7 +111,7 @@ def _print_predictions(header: Header, names: Sequence[str], scores: np.ndarray,
 
 def checkpoint_path(path: str) -> Path:
     """Return the checkpoint at `path`, or the one in the run directory `path`."""
-    return RunDirectory(Path(path)).checkpoint if Path(path).is_dir() else Path(path)
+    return RunDirectory(Path(path)).checkpoint if os.path.isdir(path) else Path(path)
 
 
 def _read_header(comm: Any, file: Path, settings: list[str]) -> tuple[Header, Config]:

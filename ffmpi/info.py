@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import os
 from typing import Any
 
 import msgspec
@@ -12,7 +12,7 @@ from rich.console import Console
 from . import checkpoint
 from . import data as data_sets_module
 from .download import download as fetch
-from .errors import UserError, nearest
+from .errors import UserError
 from .evaluate import checkpoint_path
 from .rundir import RunDirectory, environment
 
@@ -85,7 +85,7 @@ def _checkpoint(path: str) -> dict[str, Any]:
         "images": " x ".join(map(str, header.shape)),
         "classes": ", ".join(header.names),
     }
-    records = run.records() if Path(path).is_dir() else []
+    records = run.records() if os.path.isdir(path) else []
     if records:
         last = records[-1]
         description["held-out accuracy"] = {k: f"{v:.2f} %" for k, v in last["accuracy"].items()}
@@ -97,12 +97,9 @@ def _checkpoint(path: str) -> dict[str, Any]:
 
 def data_sets(name: str | None, path: str | None, download: bool, url: str | None, as_json: bool) -> None:
     """List the data sets, or check one of them, after downloading it if asked to."""
-    known = data_sets_module.KNOWN
     if name is None:
         _list(as_json)
         return
-    if name not in known:
-        raise UserError(f"data set {name!r} is not known{nearest(name, known)}; expected one of {', '.join(known)}")
     if download:
         if path is None:
             raise UserError("--download: expected a directory after the name, as in 'ffmpi data mnist data/mnist'")

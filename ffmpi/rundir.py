@@ -98,12 +98,12 @@ class RunDirectory:
 
     def create(self, config: Config, facts: dict[str, Any]) -> None:
         """Make the directory for a new run; UserError if it holds a run already, or a recipe that would be lost."""
-        if self.checkpoint.exists():
+        if os.path.exists(self.checkpoint):  # Path.exists raises where the directory may not be read
             raise UserError(
                 f"{self.path}: holds a run already; continue it with 'ffmpi resume {self.path}' or choose another --run"
             )
         recipe, description = self.path / "config.toml", self.path / "environment.json"
-        if recipe.exists() and not description.exists():
+        if os.path.exists(recipe) and not os.path.exists(description):
             raise UserError(f"{recipe}: was not left by a run and would be lost; choose another --run")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -160,7 +160,7 @@ class RunDirectory:
         path = self.path / "environment.json"
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path}: cannot be read ({error}); expected what a run leaves there") from None
         try:
             msgspec.convert(found, _Environment)
@@ -170,14 +170,16 @@ class RunDirectory:
 
     def records(self) -> list[dict[str, Any]]:
         """Return the metrics up to the first line that a kill has cut off, or that is none."""
-        if not self.metrics.exists():
+        try:
+            lines = self.metrics.read_bytes().splitlines()
+        except OSError:
             return []
         records: list[dict[str, Any]] = []
-        for line in self.metrics.read_bytes().splitlines():
+        for line in lines:
             try:
                 record = json.loads(line)
                 msgspec.convert(record, _Line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 break
             records.append(record)
         return records

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 from msgspec import Struct
 
 from .errors import UserError
 from .tables import RULE_METHODS, SHARD, Config
+
+#: Positive float32 numbers that are not denormal.
+_SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 def check(config: Config, source: str) -> None:
@@ -16,6 +20,10 @@ def check(config: Config, source: str) -> None:
     for path, value in _numbers(config, ""):
         if not math.isfinite(value):
             raise UserError(f"{source}: {path} = {value}: expected a finite number")
+        if value and not _SMALLEST <= abs(value) <= _LARGEST:
+            raise UserError(
+                f"{source}: {path} = {value}: expected 0 or between {_SMALLEST:g} and {_LARGEST:g} (float32)"
+            )
     for path, name in (("data.path", config.data.path), ("shards.held_out", config.shards.held_out)):
         if name.encode(errors="replace").decode() != name:
             raise UserError(f"{source}: {path} = {name!r}: expected a path in UTF-8")

@@ -64,7 +64,7 @@ def read_files(
     own: dict[int, DataSet] = {}
     with together(comm):
         for shard in range(config.shards.count):
-            if shard % comm.size == comm.rank:
+            if config.shards.count == 1 or shard % comm.size == comm.rank:
                 own[shard] = load(config, "train", images=True, path=config.data.path.replace(SHARD, str(shard + 1)))
         test = load(config, "test", images=True, path=config.shards.held_out)
     facts = {shard: (s.shape, s.names, len(s.classes), digest(s)) for shard, s in own.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def _text(value: object) -> str:
 def rows_of(path: Path) -> list[dict[str, Any]]:
     """Return one row for each way in which the run at `path` is read out; UserError if it is not a finished run."""
     run = RunDirectory(path)
-    if not (path / "config.toml").exists():
+    if not os.path.exists(path / "config.toml"):
         raise UserError(f"{path}: no such run directory")
     config, records = read(str(path / "config.toml")), run.records()
     if not records or records[-1]["epoch"] < config.train.epochs:

@@ -38,7 +38,7 @@ class Network(Table, frozen=True):
         default_factory=lambda: [1000, 1000, 1000]
     )
     normalise: Literal["rms", "l2"] = "rms"
-    eps: NotNegative = 1e-8
+    eps: Positive = 1e-8
     init: Literal["normal", "uniform"] = "normal"
 
 
@@ -99,7 +99,11 @@ class Classify(Table, frozen=True):
 
 
 class Train(Table, frozen=True):
-    """How long and in what portions; the rate falls linearly to 0 after `constant` of the epochs."""
+    """How long and in what portions; the rate falls linearly to 0 after `constant` of the epochs.
+
+    With `shuffle` the samples are in another order each epoch; where the layers learn in turn, each chapter, since its
+    batches come again, unless negatives.redraw is 'batch', whichever the rule.
+    """
 
     epochs: Count = 100
     chapters: Annotated[int, Meta(ge=0)] = 0  # 0: as many as epochs

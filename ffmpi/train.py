@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
     directory = RunDirectory(Path(run))
 
     def read_header() -> tuple[checkpoint.Header, Config]:
-        if not directory.path.is_dir():
+        if not os.path.isdir(run):
             raise UserError(f"{run}: no such run directory")
         directory.lock()
         with checkpoint.reading(directory.checkpoint) as reader:
@@ -97,7 +97,6 @@ def _run(
     if comm.rank == 0:
         progress = Progress(settled, worker.problem, worker.schedule, hosts, as_json)
         progress.start(directory.path, first_chapter)
-        problem = dataclasses.asdict(worker.problem)
 
         clock = Clock(comm.size)
 
@@ -113,7 +112,7 @@ def _run(
 
         worker.on_update = progress.update
         worker.on_report = report
-        worker.on_save = lambda chapter: checkpoint.Writer(directory.checkpoint, settled, problem, chapter + 1)
+        worker.on_save = lambda chapter: checkpoint.Writer(directory.checkpoint, settled, worker.problem, chapter + 1)
     worker.execute(worker.schedule.steps(comm.rank))
     if comm.rank == 0:
         progress.finish(directory)

@@ -19,7 +19,7 @@ from .gather import Gather
 from .holdings import Holdings
 from .layer import Parameters, rate_at
 from .metrics import METHODS, Measurements
-from .mpi import progress
+from .mpi import mover
 from .rules import goodness, judge
 from .schedule import Schedule, Steps
 from .schedule import steps as s
@@ -71,13 +71,13 @@ class Worker:
 
     def execute(self, steps: Steps) -> None:
         """Carry out `steps` to the end; messages travel between them."""
+        move = mover(self.comm) if self.comm.size > 1 else None
         before = self._began = self._start = time.perf_counter()
-        alone = self.comm.size == 1
         for step in steps:
             kind = type(step)
             self._do[kind](step)
-            if not alone:
-                progress(self.comm)
+            if move:
+                move()
             now = time.perf_counter()
             self.spent[kind] += now - before
             before = now

@@ -25,7 +25,7 @@ READERS = {"digits": "digits", "mnist": "idx", "fashion-mnist": "idx", "cifar10"
 def load(name: str, path: str | None, split: str, *, images: bool = True) -> DataSet:
     """Load the split ``train`` or ``test`` of the data set `name`.
 
-    `path` says where its files are (`KNOWN`; ``digits`` needs none and ignores it). With ``images=False`` only the
+    `path` says where its files are (`KNOWN`; ``digits`` takes none). With ``images=False`` only the
     classes are read: a rank that owns no first layer needs no pixels. Raises UserError for whatever is wrong outside.
     """
     known, where = _find(name, path)
@@ -65,6 +65,8 @@ def _reader(name: str) -> Any:
 def _find(name: str, path: str | None) -> tuple[Known, Path]:
     if name not in KNOWN:
         raise UserError(f"unknown data set {name!r}, expected one of {', '.join(KNOWN)}{nearest(name, KNOWN)}")
+    if path and not KNOWN[name].path:
+        raise UserError(f"data set {name!r} takes no path, found {path!r}; expected none, or another data.name")
     if KNOWN[name].path and not path:
         raise UserError(f"data set {name!r} needs a path, expected {KNOWN[name].path}")
     where = Path(os.path.expanduser(path or ""))
@@ -83,8 +85,9 @@ def read_images(path: str, shape: tuple[int, ...]) -> tuple[np.ndarray, list[str
     from . import hdf5, png
 
     where = Path(os.path.expanduser(path))
-    if where.is_dir():
-        files = sorted(file for file in where.iterdir() if file.suffix.lower() == ".png")
+    if os.path.isdir(where):
+        with reading(where, "a directory of PNG files"):
+            files = sorted(file for file in where.iterdir() if file.suffix.lower() == ".png")
         if not files:
             raise UserError(f"{where}: holds no PNG file, expected a directory of *.png")
         return np.stack([png.read(file, shape) for file in files]), [file.name for file in files]

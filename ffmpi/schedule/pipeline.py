@@ -46,7 +46,7 @@ class Pipeline(Placement):
         """Yield what `rank` does to the end."""
         work, chapters = self.work, range(self.first, self.work.chapters)
         told = [link for link in self.links if link.cargo == "negatives" and rank in (link.source, link.target)]
-        choices = [choice for chapter in chapters for choice in self._choices(chapter)]
+        choices = [choice for chapter in chapters if told for choice in self._choices(chapter)]
         traffic = Traffic(rank, {link: choices for link in told})
         yield from traffic.open()
         for chapter in chapters:

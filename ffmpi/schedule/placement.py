@@ -96,11 +96,6 @@ class Placement:
         costs = self.work.costs
         return sum(costs) / max(sum(costs[stage] for stage in block) for block in self.blocks)
 
-    @property
-    def links(self) -> list[LinkId]:
-        """All links."""
-        return self.flow
-
     @cached_property
     def flow(self) -> list[LinkId]:
         """The links of a sweep: layer to layer where a block ends, and layer to head where another rank has the head.

@@ -180,7 +180,7 @@ class SingleLayer(Placement):
             if rank not in (link.source, link.target):
                 continue
             if link.cargo == "lessons":
-                items[link] = [batch for chapter in chapters for batch in work.lessons(chapter)]
+                items[link] = work.lessons(0) * len(chapters)  # the same objects: it may be millions
             elif link.cargo == "weights":
                 items[link] = [State(link.stage, chapter) for chapter in chapters]
             elif link.cargo == "negatives":

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import time
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 from ffmpi import config, data
 from ffmpi.shards import divide
-from tests.conftest import DIGITS, Run, Start, assert_same_bits
+from tests.conftest import Run
+from tests.contract.agreement import assert_agrees_with_plain_numpy, assert_survives_kill
+from tests.helpers import DIGITS, assert_same_bits, records, sets
 
 pytestmark = pytest.mark.mpi
 
@@ -31,13 +31,13 @@ CASES = {
 PLACES = [(2, "all-layers", ""), (3, "single-layer", "activations"), (2, "single-layer", "weights")]
 #: Cases that add little elsewhere, or cannot be there.
 ONLY = {"fixed": "all-layers", "headless": "single-layer", "whole batch": "single-layer"}
-MORE = [(4, "all-layers", ""), (4, "single-layer", "activations"), (4, "single-layer", "weights")]
+#: On as many ranks as there are, with one buffer a link.
+MOST = [(4, "all-layers", ""), (4, "single-layer", "activations"), (4, "single-layer", "weights")]
 
 
 def options(case: str, name: str, *more: str) -> list[str]:
     """Return the command line of a case under schedule `name`; no layer is like another."""
-    settings = ["network.layers=[64,50,32]", *CASES[case], f"schedule.name={name}", *more]
-    return [part for setting in settings for part in ("--set", setting)]
+    return sets("network.layers=[64,50,32]", *CASES[case], f"schedule.name={name}", *more)
 
 
 @pytest.fixture
@@ -48,8 +48,12 @@ def reference(train_once):
 
 @pytest.mark.parametrize(
     ("case", "ranks", "name", "exchange"),
-    [(case, *place) for case in CASES for place in PLACES if ONLY.get(case, place[1]) == place[1]]
-    + [("by goodness", *place) for place in MORE],
+    [
+        (case, *place)
+        for case in CASES
+        for place in (MOST if case == "by goodness" else PLACES)
+        if ONLY.get(case, place[1]) == place[1]
+    ],
 )
 def test_every_schedule_gives_the_sequential_bits(
     case: str, ranks: int, name: str, exchange: str, reference, ffmpi: Run, tmp_path: Path
@@ -66,16 +70,23 @@ def test_one_shard_is_all_layers(reference, ffmpi: Run, tmp_path: Path) -> None:
     assert_same_bits(reference("random"), tmp_path / "run")
 
 
+def write(path: Path, samples: data.DataSet, group: str, part: np.ndarray | slice = slice(None)) -> None:
+    """Write a part of digits into a file of its own."""
+    assert samples.images is not None
+    with h5py.File(path, "w") as file:
+        file.attrs["classes"] = 10
+        file[f"{group}/images"] = samples.images[part].reshape(-1, 8, 8)
+        file[f"{group}/labels"] = samples.classes[part]
+
+
 def test_shards_by_file(ffmpi: Run, tmp_path: Path) -> None:
     """Each shard from a file that only its rank opens gives the bits of the same shards cut out of one set."""
     train, test = (data.load("digits", None, split) for split in ("train", "test"))
     cut = ["schedule.name=federated", "shards.count=2", "shards.by=class", "shards.sizes=[2,1]"]
     parts = divide(config.read(str(DIGITS), cut), train.classes)
-    for name, split, samples in [("1", train, parts[0]), ("2", train, parts[1]), ("held-out", test, slice(None))]:
-        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
-            file.attrs["classes"] = 10
-            group = file.create_group("test" if split is test else "train")
-            group["images"], group["labels"] = split.images[samples].reshape(-1, 8, 8), split.classes[samples]
+    for shard, part in enumerate(parts, 1):
+        write(tmp_path / f"{shard}.h5", train, "train", part)
+    write(tmp_path / "held-out.h5", test, "test")
     files = [
         "schedule.name=federated", "data.name=hdf5", f"data.path={tmp_path}/{{shard}}.h5", "shards.count=2",
         "shards.by=file", f"shards.held_out={tmp_path}/held-out.h5",
@@ -84,12 +95,21 @@ def test_shards_by_file(ffmpi: Run, tmp_path: Path) -> None:
     ffmpi(1, "train", DIGITS, "--run", tmp_path / "cut", *options("random", "federated", *cut, *more))
     ffmpi(2, "train", DIGITS, "--run", tmp_path / "files", *options("random", "federated", *files, *more))
     assert_same_bits(tmp_path / "cut", tmp_path / "files")
-    one, other = (
-        json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1]) for name in ("cut", "files")
-    )
+    one, other = (records(tmp_path / name)[-1] for name in ("cut", "files"))
     assert one["accuracy"] == other["accuracy"]
     done = ffmpi(2, "evaluate", tmp_path / "files", "--json")
     assert json.loads(done.stdout)["accuracy"] == one["accuracy"]
+
+
+def test_one_shard_by_file_is_everybodys(reference, ffmpi: Run, tmp_path: Path) -> None:
+    write(tmp_path / "1.h5", data.load("digits", None, "train"), "train")
+    write(tmp_path / "held-out.h5", data.load("digits", None, "test"), "test")
+    files = [
+        "shards.by=file", "data.name=hdf5", f"data.path={tmp_path}/{{shard}}.h5",
+        f"shards.held_out={tmp_path}/held-out.h5",
+    ]  # fmt: skip
+    ffmpi(2, "train", DIGITS, "--run", tmp_path / "run", *options("random", "federated", *files))
+    assert_same_bits(reference("random"), tmp_path / "run")
 
 
 def test_shards_may_be_on_any_ranks(ffmpi: Run, tmp_path: Path) -> None:
@@ -97,6 +117,11 @@ def test_shards_may_be_on_any_ranks(ffmpi: Run, tmp_path: Path) -> None:
     for ranks in (1, 3):
         ffmpi(ranks, "train", DIGITS, "--run", tmp_path / str(ranks), *options("random", "federated", *shards))
     assert_same_bits(tmp_path / "1", tmp_path / "3")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_plain_numpy_agrees(case: str, reference) -> None:
+    assert_agrees_with_plain_numpy(reference(case))
 
 
 @pytest.mark.parametrize(
@@ -110,32 +135,21 @@ def test_shards_may_be_on_any_ranks(ffmpi: Run, tmp_path: Path) -> None:
     ],
 )
 def test_same_bits_after_kill_and_resume(
-    case: str, before: tuple[int, str], after: int, start: Start, ffmpi: Run, tmp_path: Path
+    case: str, before: tuple[int, str], after: int, reference, train_once, run: Run, tmp_path: Path
 ) -> None:
     ranks, name = before
-    more = ["train.epochs=24", "train.chapters=12", "network.layers=[128,100,64]"]
+    settings, whole = options(case, name), reference(case)
     if name == "federated":
-        more += ["shards.count=2"]
-    ffmpi(1, "train", DIGITS, "--run", tmp_path / "whole", *options(case, name, *more))
-    directory = tmp_path / "run"
-    job = start(ranks, "-m", "ffmpi", "train", DIGITS, "--run", directory, *options(case, name, *more))
-    deadline = time.monotonic() + 60
-    while not (directory / "checkpoint.h5").exists():
-        assert time.monotonic() < deadline and job.process.poll() is None
-        time.sleep(0.002)
-    os.kill(job.rank_pid(ranks - 1), signal.SIGKILL)
-    assert job.wait().returncode != 0
-    other = ["--set", "schedule.name=single-layer"] if name == "sequential" else []
-    ffmpi(after, "resume", directory, *other)
-    assert_same_bits(tmp_path / "whole", directory)
-    assert len((directory / "metrics.jsonl").read_text().splitlines()) == 12
+        settings += sets("shards.count=2", "train.chapters=6")
+        whole = train_once("federated", 1, *settings)
+    more = sets("schedule.name=single-layer") if name == "sequential" else []
+    assert_survives_kill(run, whole, tmp_path / "run", settings, ranks, after, *more)
 
 
 def test_negatives_chosen_for_each_batch_of_the_pipeline(ffmpi: Run, tmp_path: Path) -> None:
     """The neutral inputs run ahead of their lessons by `lag` batches, on however many ranks."""
     each = ["negatives.kind=adaptive", "negatives.redraw=batch", "negatives.lag=3", "train.epochs=3", "train.batch=70"]
     for ranks in (1, 2, 4):
-        settings = [part for setting in each for part in ("--set", setting)]
-        ffmpi(ranks, "train", DIGITS, "--run", tmp_path / str(ranks), *settings)
+        ffmpi(ranks, "train", DIGITS, "--run", tmp_path / str(ranks), *sets(*each))
     assert_same_bits(tmp_path / "1", tmp_path / "2")
     assert_same_bits(tmp_path / "1", tmp_path / "4")

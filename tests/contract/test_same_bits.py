@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import signal
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import DIGITS, OTHER_PYTHON, Run, Start, assert_same_bits
+from tests.conftest import OTHER_PYTHON, Run
+from tests.contract.agreement import assert_agrees_with_plain_numpy, assert_survives_kill
+from tests.helpers import DIGITS, assert_same_bits, sets
 
 pytestmark = pytest.mark.mpi
 
@@ -28,13 +27,14 @@ CONFIGURATIONS = {
         "train.epochs=2", "rule.name=local-softmax", "network.layers=[50,70,33]", "train.batch=37",
         "optimizer.name=adam", "optimizer.rate=0.003", "head.init=uniform",
     ],
+    "gentle": ["train.epochs=4", "optimizer.rate=0.001", "negatives.kind=adaptive"],
     "headless": ["train.epochs=4", "train.chapters=2", 'classify.methods=["goodness"]', "train.batch=200"],
 }  # fmt: skip
 
 
 def options(name: str, *more: str) -> list[str]:
     """Return the command line of a configuration."""
-    return [part for setting in (*CONFIGURATIONS[name], *more) for part in ("--set", setting)]
+    return sets(*CONFIGURATIONS[name], *more)
 
 
 @pytest.fixture
@@ -46,12 +46,10 @@ def reference(train_once):
 @pytest.mark.parametrize(
     ("name", "ranks", "more"),
     [
-        ("hinton", 2, []),
         ("hinton", 3, ["schedule.depth=1"]),
         ("hinton", 4, []),
         ("hinton", 2, ["schedule.threads=2", "schedule.depth=7"]),
         ("hinton", 0, ["schedule.threads=2"]),
-        ("uneven", 2, []),
         ("uneven", 4, ["schedule.depth=2"]),
         ("headless", 3, []),
         ("local", 3, []),
@@ -80,50 +78,23 @@ def test_same_bits_with_another_mpi(reference, ffmpi: Run, tmp_path: Path) -> No
         ("local", "haswell", "+avx,+avx2,+fma"),
     ],
 )
-def test_same_bits_with_narrower_vectors(name: str, processor: str, features: str, ffmpi: Run, tmp_path: Path) -> None:
+def test_same_bits_with_narrower_vectors(
+    name: str, processor: str, features: str, reference, ffmpi: Run, tmp_path: Path
+) -> None:
     """A cluster of unlike machines: the other run uses whatever vectors this one has."""
     cache = str(tmp_path.parent / processor)  # compiled once for all cases
     target = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": cache}
-    ffmpi(2, "train", DIGITS, "--run", tmp_path / "run", *options(name, "train.epochs=1"), **target)
-    ffmpi(1, "train", DIGITS, "--run", tmp_path / "whole", *options(name, "train.epochs=1"))
-    assert_same_bits(tmp_path / "whole", tmp_path / "run")
+    ffmpi(2, "train", DIGITS, "--run", tmp_path / "run", *options(name), **target)
+    assert_same_bits(reference(name), tmp_path / "run")
+
+
+# In the others losses are so great that what a rounding changes grows a hundred times with each layer.
+@pytest.mark.parametrize("name", ["uneven", "local", "gentle"])
+def test_plain_numpy_agrees(name: str, reference) -> None:
+    assert_agrees_with_plain_numpy(reference(name))
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 3), (3, 1), (1, 2)])
-def test_same_bits_after_kill_and_resume(
-    before: int, after: int, start: Start, ffmpi: Run, train_once, tmp_path: Path
-) -> None:
-    longer = options("hinton", "train.epochs=12")
-    whole = train_once("longer", 2, *longer)
-    directory = tmp_path / "run"
-    job = start(before, "-m", "ffmpi", "train", DIGITS, "--run", directory, *longer)
-    deadline = time.monotonic() + 60
-    while not (directory / "metrics.jsonl").exists() or len(metrics(directory)) < 3:
-        assert time.monotonic() < deadline and job.process.poll() is None
-        time.sleep(0.002)
-    os.kill(job.rank_pid(before - 1) if before > 1 else job.pids()[-1], signal.SIGKILL)
-    assert job.wait().returncode != 0
-    ffmpi(after, "resume", directory, "--set", "schedule.depth=1")
-    assert_same_bits(whole, directory)
-    assert len(metrics(directory)) == 12
-
-
-def metrics(directory: Path) -> list[str]:
-    """Return the lines of a run's metrics."""
-    return (directory / "metrics.jsonl").read_text().splitlines()
-
-
-def test_sequential_chapters_survive_resume(start: Start, ffmpi: Run, tmp_path: Path) -> None:
-    chapters = options(
-        "hinton", "train.epochs=12", "train.chapters=6", "schedule.name=sequential", "network.layers=[64,64]"
-    )
-    ffmpi(0, "train", DIGITS, "--run", tmp_path / "whole", *chapters)
-    job = start(0, "-m", "ffmpi", "train", DIGITS, "--run", tmp_path / "run", *chapters)
-    while not (tmp_path / "run" / "metrics.jsonl").exists() or len(metrics(tmp_path / "run")) < 2:
-        assert job.process.poll() is None
-        time.sleep(0.002)
-    for pid in job.pids():
-        os.kill(pid, signal.SIGKILL)
-    job.wait()
-    ffmpi(1, "resume", tmp_path / "run")
-    assert_same_bits(tmp_path / "whole", tmp_path / "run")
+def test_same_bits_after_kill_and_resume(before: int, after: int, reference, run: Run, tmp_path: Path) -> None:
+    more = ["--set", "schedule.depth=1"]
+    assert_survives_kill(run, reference("hinton"), tmp_path / "run", options("hinton"), before, after, *more)

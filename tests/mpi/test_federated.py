@@ -7,23 +7,37 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import DIGITS, Run
+from tests.conftest import Run
+from tests.helpers import DIGITS, sets
 
 pytestmark = pytest.mark.mpi
 
 #: Runs the command line with every array that leaves a rank noted down.
 WATCH = """
-import json, sys
+import json, pickle, sys
 import numpy as np
 from mpi4py import MPI
 from ffmpi import cli, mpi
+
+WORDS = "send", "bcast", "gather", "scatter", "reduce", "alltoall", "scan"
 
 class Watched(MPI.Intracomm):
     def Isend(self, array, *args):
         sent.append((args[1], str(array.dtype), array.size, array.tobytes()))
         return super().Isend(array, *args)
 
-sent = []
+def watched(name):
+    def call(self, *args, **options):
+        said.append(pickle.dumps([[array.tobytes() for array in args if isinstance(array, np.ndarray)], args]))
+        return getattr(MPI.Intracomm, name)(self, *args, **options)
+    return call
+
+others = [name for name in dir(MPI.Intracomm) if any(word in name.lower() for word in WORDS) and name != "Isend"]
+for name in others:
+    if not name.endswith("_init"):
+        setattr(Watched, name, watched(name))
+
+sent, said = [], []
 begin = mpi.start
 mpi.start = lambda: Watched(begin())
 try:
@@ -33,8 +47,8 @@ finally:
     images = data.load("digits", None, "train").images
     rows = {image.tobytes() for image in images}
     rows |= {(image / np.float32(255)).astype(np.float32).tobytes() for image in images}
-    found = sum(row in message for *_, message in sent for row in rows)
-    notes = {"tags": [[tag, dtype, size] for tag, dtype, size, _ in sent], "images": found}
+    found = sum(row in message for message in [*said, *(message for *_, message in sent)] for row in rows)
+    notes = {"tags": [[tag, dtype, size] for tag, dtype, size, _ in sent], "images": found, "said": len(said)}
     open(f"{sys.argv[1]}.{mpi.launched_rank()}", "w").write(json.dumps(notes))
 """
 
@@ -45,7 +59,7 @@ def test_only_layers_travel(ffmpi: Run, run: Run, tmp_path: Path) -> None:
     settings = [
         "schedule.name=federated", "shards.count=2", "shards.by=class", "train.epochs=6", "network.layers=[32,40]",
     ]  # fmt: skip
-    options = [part for setting in settings for part in ("--set", setting)]
+    options = sets(*settings)
     command = [script, tmp_path / "notes", "train", DIGITS, "--run", tmp_path / "run", *options]
     done = run(2, *command)
     assert done.returncode == 0, done.stderr
@@ -60,7 +74,7 @@ def test_only_layers_travel(ffmpi: Run, run: Run, tmp_path: Path) -> None:
     allowed = {state(inputs, 32), state(32, 40), state(40, classes)}
     for rank in range(2):
         notes = json.loads((tmp_path / f"notes.{rank}").read_text())
-        assert notes["images"] == 0 and notes["tags"]
+        assert notes["images"] == 0 and notes["tags"] and notes["said"] > 1
         layers = [size for tag, dtype, size in notes["tags"] if tag < links and dtype == "float32"]
         others = [(tag, dtype) for tag, dtype, size in notes["tags"] if tag >= links]
         assert set(layers) == allowed

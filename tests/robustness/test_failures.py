@@ -13,7 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import DIGITS, Run, Start
+from tests.conftest import Run, Start
+from tests.helpers import DIGITS, sets, until
 
 pytestmark = pytest.mark.mpi
 
@@ -29,7 +30,7 @@ def sentence(done, *words: str) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("ranks", [0, 1, 3])
+@pytest.mark.parametrize("ranks", [0, 3])
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -94,26 +95,32 @@ def test_an_exception_on_one_rank_ends_all(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "checkpoint.h5").exists()
 
 
-def wait_for(condition, job, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline and job.process.poll() is None, job.wait().stderr
-        time.sleep(0.01)
-
-
 def test_a_killed_rank_ends_all(start: Start, tmp_path: Path) -> None:
     job = start(3, "-m", "ffmpi", "train", DIGITS, "--run", "run", "--set", "train.epochs=100000")
-    wait_for((tmp_path / "run" / "checkpoint.h5").exists, job)
+    until((tmp_path / "run" / "checkpoint.h5").exists, job)
     began = time.monotonic()
     os.kill(job.rank_pid(1), signal.SIGKILL)
     assert job.wait().returncode not in (0, 124)
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_launcher_ends_all(number: int, start: Start, tmp_path: Path) -> None:
+    job = start(3, "-m", "ffmpi", "train", DIGITS, "--run", "run", "--set", "train.epochs=100000")
+    until((tmp_path / "run" / "checkpoint.h5").exists, job)
+    began = time.monotonic()
+    job.process.send_signal(number)  # `timeout` hands it on
+    done = job.wait()
+    assert done.returncode not in (0, 124) and "Traceback" not in done.stderr
+    assert time.monotonic() - began < 10
+    with h5py.File(tmp_path / "run" / "checkpoint.h5") as file:
+        assert file.attrs["chapter"] > 0
+
+
 def test_a_rank_that_stops_answering_ends_all(start: Start, tmp_path: Path) -> None:
     settings = ["--set", "train.epochs=100000", "--set", "schedule.timeout=2"]
     job = start(3, "-m", "ffmpi", "train", DIGITS, "--run", "run", *settings)
-    wait_for((tmp_path / "run" / "checkpoint.h5").exists, job)
+    until((tmp_path / "run" / "checkpoint.h5").exists, job)
     os.kill(job.rank_pid(1), signal.SIGSTOP)
     done = job.wait()
     assert done.returncode not in (0, 124, 137)
@@ -123,14 +130,14 @@ def test_a_rank_that_stops_answering_ends_all(start: Start, tmp_path: Path) -> N
 @pytest.mark.parametrize("settings", [[], ["rule.name=local-softmax"], ["schedule.name=single-layer"]])
 def test_a_diverging_loss_names_layer_and_batch(settings: list[str], run: Run) -> None:
     """What spreads from there makes other ranks fail, too, which say nothing."""
-    more = [part for setting in ["optimizer.rate=1e30", *settings] for part in ("--set", setting)]
+    more = sets("optimizer.rate=1e30", *settings)
     done = run(3, "-m", "ffmpi", "train", DIGITS, "--run", "run", *more)
     sentence(done, "layer 1, epoch 1, batch ", "lower optimizer.rate")
 
 
 def test_two_writers_are_refused(start: Start, run: Run, tmp_path: Path) -> None:
     job = start(1, "-m", "ffmpi", "train", DIGITS, "--run", "run", "--set", "train.epochs=100000")
-    wait_for((tmp_path / "run" / "checkpoint.h5").exists, job)
+    until((tmp_path / "run" / "checkpoint.h5").exists, job)
     sentence(run(2, "-m", "ffmpi", "resume", "run"), "another ffmpi is writing")
     sentence(run(2, "-m", "ffmpi", "train", DIGITS, "--run", "run"), "holds a run already", "resume")
     for pid in job.pids():
@@ -167,7 +174,6 @@ def test_other_data_is_refused_on_resume(ffmpi: Run, run: Run, tmp_path: Path) -
 
 def test_a_full_disk_keeps_the_previous_checkpoint(run: Run, ffmpi: Run, tmp_path: Path) -> None:
     """The limit on file size stands in for a full disk."""
-    ffmpi(1, "train", DIGITS, "--run", "run", "--set", "train.epochs=2", "--set", "checkpoint.every=1")
     (tmp_path / "job.py").write_text(
         textwrap.dedent(
             """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -20,10 +21,12 @@ from ffmpi.checkpoint import FORMAT, Header, Writer, reading
 from ffmpi.data import hdf5
 from ffmpi.errors import UserError
 from ffmpi.layer import Parameters
+from ffmpi.problem import Problem
 from ffmpi.tables import Config
 
 INPUTS, UNITS = 5, 3
 PROBLEM = {"shape": [2, 2], "names": ["cat", "d\u00f6g"], "train": 30, "test": 10, "digest": 77}
+THE_SAME = Problem((2, 2), ("cat", "d\u00f6g"), 30, 10, 77, shards=(10, 20))
 SETTINGS = config.parse(
     "", "test", ["train.epochs=4", "network.layers=[3]", "data.path=/\u00e9", "optimizer.name=adam"]
 )
@@ -46,7 +49,7 @@ def shapes() -> dict[str, tuple[int, ...]]:
 
 def begin(path: Path, chapter: int = 2, seed: int = 1) -> Writer:
     """Write a checkpoint of one layer, but do not commit it."""
-    writer, made = Writer(path, SETTINGS, PROBLEM, chapter), parameters(seed)
+    writer, made = Writer(path, SETTINGS, THE_SAME, chapter), parameters(seed)
     writer.create({f"layers/0/{name}": shape for name, shape in shapes().items()})
     for name in shapes():
         writer.write(f"layers/0/{name}", made.array(name))
@@ -108,7 +111,7 @@ def test_round_trip(path: Path) -> None:
 
 def test_arrays_in_parts(tmp_path: Path) -> None:
     path, whole = tmp_path / "parts.h5", parameters().array("weights")
-    writer = Writer(path, SETTINGS, PROBLEM, 0)
+    writer = Writer(path, SETTINGS, THE_SAME, 0)
     writer.create({WEIGHTS: whole.shape})
     for part in (slice(3, 5), slice(0, 3)):
         writer.write(WEIGHTS, parameters().array("weights", part), part)
@@ -184,6 +187,7 @@ def test_other_format(path: Path) -> None:
         ("[train]\nepoch = 3", "did you mean 'epochs'?"),
         ("seed = -1", "seed = -1"),
         ("seed = " + 3000 * "[", "TOML"),
+        ("seed = 1" + 5000 * "0", "TOML"),
     ],
 )
 def test_wrong_config(path: Path, text: str, fragment: str) -> None:
@@ -205,6 +209,7 @@ def test_wrong_config(path: Path, text: str, fragment: str) -> None:
         json.dumps(PROBLEM | {"names": ["a"]}),
         json.dumps(PROBLEM | {"names": ["a"] * 257}),
         json.dumps(PROBLEM | {"train": 0}),
+        json.dumps(PROBLEM | {"train": 10**400}),
         json.dumps(PROBLEM | {"train": float("inf")}),
         "[" * 20_000,
     ],
@@ -270,8 +275,20 @@ def test_no_group(path: Path, name: str, value: Any) -> None:
     refused(replace(path, value, name), "'layers/0/")
 
 
-def test_negative_count_of_steps(path: Path) -> None:
-    refused(replace(path, np.int64(-1), "layers/0/steps"), "'layers/0/steps'")
+@pytest.mark.parametrize("steps", [-1, 2**63 - 1])
+def test_impossible_count_of_steps(path: Path, steps: int) -> None:
+    refused(replace(path, np.int64(steps), "layers/0/steps"), "'layers/0/steps'")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_could_not_be_read_is_not_written(path: Path, value: float) -> None:
+    """Nothing looks at a loss after a run's last update."""
+    before, writer, made = path.read_bytes(), Writer(path, SETTINGS, THE_SAME, 3), parameters()
+    made.bias[0, 1] = value
+    writer.create({"layers/0/bias": (UNITS,)})
+    with pytest.raises(UserError, match="layers/0/bias is no longer finite"):
+        writer.write("layers/0/bias", made.array("bias"))
+    assert path.read_bytes() == before
 
 
 def test_group_instead_of_a_data_set(path: Path) -> None:
@@ -376,14 +393,14 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from ffmpi.checkpoint import Writer
-from ffmpi.tables import Config
-from ffmpi.data import hdf5
 from ffmpi.errors import UserError
+from ffmpi.problem import Problem
+from ffmpi.tables import Config
 
 units = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000 * units // 2, resource.RLIM_INFINITY))
 try:
-    writer = Writer(Path(sys.argv[1]), Config(), {"shape": [4], "names": ["a", "b"], "train": 1, "digest": 0}, 1)
+    writer = Writer(Path(sys.argv[1]), Config(), Problem((4,), ("a", "b"), 1, 1), 1)
     names = [f"layers/{part}/weights" for part in range(3)]
     writer.create({name: (250, units) for name in names})
     for name in names:
@@ -410,13 +427,13 @@ def test_full_disk_leaves_the_old_one(units: int, path: Path) -> None:
 
 def test_nowhere_to_write(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot write the checkpoint") as caught:
-        Writer(tmp_path / "none" / "checkpoint.h5", SETTINGS, PROBLEM, 1)
+        Writer(tmp_path / "none" / "checkpoint.h5", SETTINGS, THE_SAME, 1)
     assert "\n" not in str(caught.value)
 
 
 def test_a_long_list_of_classes(tmp_path: Path) -> None:
     """The longest that a data set may have fit into an attribute, of which HDF5 limits the size."""
     names = ["\u00e9" * (hdf5.LONGEST_NAME // 2)] * 256
-    Writer(tmp_path / "checkpoint.h5", Config(), PROBLEM | {"names": names}, 1).commit()
+    Writer(tmp_path / "checkpoint.h5", Config(), dataclasses.replace(THE_SAME, names=tuple(names)), 1).commit()
     with reading(tmp_path / "checkpoint.h5") as reader:
         assert list(reader.header.names) == names

@@ -53,6 +53,7 @@ def test_unknown_name_path_and_split(tmp_path: Path) -> None:
     refused(lambda: data.load("mnist", None, "train"), "'mnist' needs a path", "train-images-idx3-ubyte")
     refused(lambda: data.check("cifar10", ""), "'cifar10' needs a path", "cifar-10-binary.tar.gz")
     refused(lambda: data.load("digits", None, "validation"), "'validation'", "'train' or 'test'")
+    refused(lambda: data.load("digits", "some/file", "train"), "takes no path", "some/file")
     for name in ("mnist", "cifar10", "hdf5"):
         refused(partial(data.load, name, str(tmp_path / "none"), "train"), tmp_path / "none", "no such")
 

@@ -76,18 +76,65 @@ def test_many_rows() -> None:
     np.testing.assert_allclose(kernels.from_panels(panels.w, inputs, units), expected_w, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_update_does_not_hide_what_is_not_finite(value: float) -> None:
-    panels = Panels(*make(8, 20, 20))
+def test_update_does_not_hide_what_is_not_finite(value: float, skip: bool) -> None:
+    a, scale, w, bias = make(8, 20, 20)
+    a[3, 2:] = 0
+    a[3, :2] = 1
+    panels = Panels(a, scale, w, bias)
     panels.forward()
     panels.h[0, 3, 5] = value
+    nonzeros = kernels.Nonzeros(8, kernels.panels_of(20)) if skip else None
     moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
     c = np.ones(8, np.float32)
     constants = kernels.adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)
-    kernels.update(kernels.ADAM, panels.a, panels.scale, c, panels.h, panels.w, panels.bias, moments, constants)
+    kernels.update(
+        kernels.ADAM, panels.a, panels.scale, c, panels.h, panels.w, panels.bias, moments, constants, nonzeros=nonzeros
+    )
+    for found in (kernels.from_panels(panels.w, 20, 20), panels.bias.reshape(1, -1)[:, :20]):
+        assert not np.isfinite(found[:2, 5]).any()
+        assert np.isfinite(np.delete(found, 5, axis=1)).all()
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_an_input_that_is_nan_is_not_skipped(skip: bool) -> None:
+    a, scale, w, bias = make(8, 20, 20)
+    a[:] = 0
+    a[3, 2] = np.nan
+    panels = Panels(a, scale, w, bias)
+    nonzeros = kernels.Nonzeros(8, kernels.panels_of(20)) if skip else None
+    h, total = panels.forward(nonzeros=nonzeros)
+    assert np.isnan(h[3]).all() and np.isnan(total[3]) and np.isfinite(np.delete(h, 3, axis=0)).all()
+    z, c = np.ones_like(panels.h), np.ones(8, np.float32)
+    moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
+    constants = kernels.adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)
+    kernels.update(
+        kernels.ADAM, panels.a, panels.scale, c, z, panels.w, panels.bias, moments, constants, nonzeros=nonzeros
+    )
     w = kernels.from_panels(panels.w, 20, 20)
-    assert not np.isfinite(w[:, 5]).any() or not np.isfinite(kernels.from_panels(moments[0], 20, 20)[:, 5]).all()
-    assert np.isfinite(np.delete(w, 5, axis=1)).all()
+    assert np.isnan(w[2]).all() and np.isfinite(np.delete(w, 2, axis=0)).all()
+
+
+@pytest.mark.parametrize("kind", [kernels.ADAM, kernels.SGD])
+def test_update_of_no_rows_is_decay_and_momentum_alone(kind: int) -> None:
+    panels = Panels(*make(8, 20, 20))
+    w, no = kernels.from_panels(panels.w, 20, 20), np.zeros((20, 20), np.float32)
+    moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
+    moments[0][:] = panels.w
+    constants = (
+        kernels.adam_constants(3, 0.01, 0.1, 0.9, 0.999, 1e-2)
+        if kind == kernels.ADAM
+        else kernels.sgd_constants(0.01, 0.1, 0.9)
+    )
+    c = np.empty(0, np.float32)
+    assert kernels.update(kind, panels.a, panels.scale, c, panels.h, panels.w, panels.bias, moments, constants) == 0
+    if kind == kernels.ADAM:
+        expected, m, _ = reference.adam(w, no, w, no, 3, 0.01, 0.1, 0.9, 0.999, 1e-2)
+    else:
+        expected, m = reference.sgd(w, no, w, 0.01, 0.1, 0.9)
+    np.testing.assert_allclose(kernels.from_panels(panels.w, 20, 20), expected, rtol=1e-5)
+    np.testing.assert_allclose(kernels.from_panels(moments[0], 20, 20), m, rtol=1e-6)
 
 
 def test_forward_of_no_rows_touches_nothing() -> None:
@@ -148,7 +195,7 @@ def test_update(kind: int, rows: int, inputs: int, units: int) -> None:
     c = rng.standard_normal(rows).astype(np.float32)
     c[rng.random(rows) > 0.7] = 0
     m, mb = rng.standard_normal((inputs, units)), rng.standard_normal(units)
-    v, vb = rng.random((inputs, units)), rng.random(units)
+    v, vb = 1e-4 * rng.random((inputs, units)), 1e-4 * rng.random(units)  # so that eps counts
     m, mb, v, vb = (x.astype(np.float32) for x in (m, mb, v, vb))
     panels = Panels(*plain)
     z = reference.forward(*plain)
@@ -157,9 +204,9 @@ def test_update(kind: int, rows: int, inputs: int, units: int) -> None:
         kernels.to_panels(x, panels.inputs_padded) if x.ndim == 2 else kernels.to_panels(x[None])[:, 0].copy()
         for x in (m, v, mb, vb)
     )
-    step, rate, decay = 7, 0.01, 0.1
+    step, rate, decay, eps = 7, 0.01, 0.1, 1e-2
     constants = (
-        kernels.adam_constants(step, rate, decay, 0.9, 0.999, 1e-8)
+        kernels.adam_constants(step, rate, decay, 0.9, 0.999, eps)
         if kind == kernels.ADAM
         else kernels.sgd_constants(rate, decay, 0.9)
     )
@@ -167,8 +214,8 @@ def test_update(kind: int, rows: int, inputs: int, units: int) -> None:
     assert active == np.count_nonzero(c)
     dw, db = reference.gradients(a, scale, c, z)
     if kind == kernels.ADAM:
-        expected_w, expected_m, expected_v = reference.adam(w, dw, m, v, step, rate, decay, 0.9, 0.999, 1e-8)
-        expected_b, _, _ = reference.adam(bias, db, mb, vb, step, rate, 0.0, 0.9, 0.999, 1e-8)
+        expected_w, expected_m, expected_v = reference.adam(w, dw, m, v, step, rate, decay, 0.9, 0.999, eps)
+        expected_b, _, _ = reference.adam(bias, db, mb, vb, step, rate, 0.0, 0.9, 0.999, eps)
         np.testing.assert_allclose(kernels.from_panels(moments[1], inputs, units), expected_v, rtol=1e-4, atol=1e-6)
     else:
         expected_w, expected_m = reference.sgd(w, dw, m, rate, decay, 0.9)

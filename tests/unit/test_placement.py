@@ -45,14 +45,14 @@ def test_placement() -> None:
     assert [placement.trained(rank) for rank in range(2)] == [[0], [1, 2, 3]]
     assert placement.owners == (0, 1, 1, 1) and placement.head == 1
     assert placement.bound == 2.0
-    assert Placement(work_of(3, head=False)).head is None and Placement(work_of(3)).links == []
+    assert Placement(work_of(3, head=False)).head is None and Placement(work_of(3)).flow == []
 
 
 def test_links_of_the_head() -> None:
     """The head gets what it reads from every rank; a link that skips ranks has a buffer more for each."""
     placement = Placement(work_of(4, ranks=3, costs=[1, 1, 1, 1, 3]))
     assert placement.blocks == [range(0, 2), range(2, 4), range(4, 5)]
-    links = [(link.source, link.target, link.cargo, link.stage, link.depth, link.room) for link in placement.links]
+    links = [(link.source, link.target, link.cargo, link.stage, link.depth, link.room) for link in placement.flow]
     assert links == [
         (0, 1, "activations", 1, 2, 2),
         (0, 2, "neutral", 1, 3, 3),

@@ -47,7 +47,9 @@ def test_going_on(run: RunDirectory) -> None:
     assert not list(run.path.glob("*.partial"))
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"continued": [1]}', '{"continued": null}', '{"continued": 3}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "[" * 100_000, '{"continued": [1]}', '{"continued": null}', '{"continued": 3}']
+)
 def test_going_on_with_a_damaged_environment(run: RunDirectory, content: str) -> None:
     (run.path / "environment.json").write_text(content)
     run.go_on(3, SETTINGS, {"ranks": 3})
@@ -59,6 +61,7 @@ def test_going_on_with_a_damaged_environment(run: RunDirectory, content: str) ->
     [
         "{",
         "[]",
+        "[" * 100_000,
         '{"epoch": 4, "seconds": 1.0, "accuracy": {}}',
         '{"epoch": null, "seconds": 1.0, "accuracy": {}, "ranks": []}',
         '{"epoch": 4, "seconds": 1.0, "accuracy": {"softmax": "x"}, "ranks": []}',

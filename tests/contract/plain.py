@@ -1,0 +1,238 @@
+"""Forward-Forward in plain NumPy and float64, as the formulas stand: what a run must agree with but for rounding.
+
+No schedule, no buffers, no skipped rows; only the random draws, the settings and `kernels/reference.py` are shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ffmpi import draws
+from ffmpi.data import DataSet
+from ffmpi.kernels import reference
+from ffmpi.layer import rate_at
+from ffmpi.tables import Config, Optimizer
+
+
+class Matrix:
+    """Weights and bias that an optimiser moves."""
+
+    def __init__(self, weights: np.ndarray, optimizer: Optimizer, *, bias: bool = True) -> None:
+        self.optimizer, self.has_bias, self.steps = optimizer, bias, 0
+        self.weights, self.bias = weights.astype(float), np.zeros(weights.shape[1])
+        self.moments = {name: (np.zeros(()), np.zeros(())) for name in ("weights", "bias")}
+
+    def step(self, rate: float, **gradients: np.ndarray) -> None:
+        """Take a step along the gradients by weights and bias."""
+        o, self.steps = self.optimizer, self.steps + 1
+        for name, g in gradients.items():
+            w, (m, v), decay = getattr(self, name), self.moments[name], o.decay if name == "weights" else 0.0
+            if o.name == "adam":
+                w, m, v = reference.adam(w, g, m, v, self.steps, rate, decay, o.beta1, o.beta2, o.eps)
+            else:
+                w, m = reference.sgd(w, g, m, rate, decay, o.momentum)
+            setattr(self, name, w)
+            self.moments[name] = m, v
+        if not self.has_bias:
+            self.bias[:] = 0
+
+
+class Plain:
+    """A network that trains by schedule `pipeline`, or else by the paper's chapters."""
+
+    def __init__(self, config: Config, train: DataSet, test: DataSet) -> None:
+        """Draw the weights that a run of `config` begins with."""
+        self.config, self.classes = config, len(train.names)
+        self.train, self.test = train.classes.astype(int), test.classes.astype(int)
+        assert train.images is not None and test.images is not None
+        self.images, self.held_out = (
+            (part.images / 255.0 - config.data.mean) / config.data.std for part in (train, test)
+        )
+        units = config.network.layers
+        self.count, self.append = len(units), config.data.label == "append" and not config.local
+        sizes = [train.images.shape[1] + self.append * self.classes, *units]
+        draw = draws.normal if config.network.init == "normal" else draws.uniform
+        self.layers = [
+            Matrix(
+                draw(config.seed, draws.Purpose.WEIGHTS, k, (sizes[k], sizes[k + 1]), sizes[k] ** -0.5),
+                config.optimizer,
+            )
+            for k in range(self.count)
+        ]
+        self.head = self._blocks(config.head_layers)
+        self.classifiers = [self._blocks((k,)) for k in range(self.count if config.local else 0)]
+        self.losses, self.choices = np.zeros(self.count), dict[int, np.ndarray]()
+
+    def _blocks(self, layers: tuple[int, ...]) -> dict[int, Matrix]:
+        """Return a softmax classifier on the outputs of `layers`; the first block has the bias."""
+        head, units = self.config.head, self.config.network.layers
+        blocks, bound = {}, sum(units[k] for k in layers) ** -0.5 if layers else 0.0
+        for k in layers:
+            weights = np.zeros((units[k], self.classes))
+            if head.init == "uniform":
+                weights = draws.uniform(self.config.seed, draws.Purpose.HEAD, k, weights.shape, bound)
+            blocks[k] = Matrix(weights, head.optimizer, bias=head.bias and k == layers[0])
+        return blocks
+
+    # -- What a network says ------------------------------------------------------------------------------------------
+    def show(self, images: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        """Return inputs with labels: one-hot, for -1 even ones; beside the image or over its first pixels."""
+        if labels is None:
+            return images
+        one_hot = np.where(labels[:, None] < 0, 1 / self.classes, labels[:, None] == np.arange(self.classes))
+        return np.hstack([images if self.append else images[:, self.classes :], one_hot][:: 1 if self.append else -1])
+
+    def scale(self, a: np.ndarray) -> np.ndarray:
+        """Return the factor that normalises each row."""
+        network = self.config.network
+        return reference.row_scale((a * a).sum(axis=1), a.shape[1] if network.normalise == "rms" else 1, network.eps)
+
+    def forward(self, k: int, a: np.ndarray) -> np.ndarray:
+        """Return what layer `k` makes of `a`."""
+        return reference.forward(a, self.scale(a), self.layers[k].weights, self.layers[k].bias)
+
+    def through(self, a: np.ndarray) -> list[np.ndarray]:
+        """Return what every layer makes of the first one's input."""
+        outs: list[np.ndarray] = []
+        for k in range(self.count):
+            outs.append(self.forward(k, outs[-1] if outs else a))
+        return outs
+
+    def goodness(self, h: np.ndarray) -> np.ndarray:
+        """Return each row's goodness."""
+        total: np.ndarray = (h * h).sum(axis=1)
+        return total if self.config.rule.goodness == "sum" else total / h.shape[1]
+
+    def head_scale(self, h: np.ndarray) -> np.ndarray:
+        """Return the factors with which a classifier reads `h`."""
+        return self.scale(h) if self.config.head.normalise else np.ones(len(h))
+
+    def logits(self, blocks: dict[int, Matrix], outs: list[np.ndarray]) -> np.ndarray:
+        """Return a classifier's logits."""
+        return sum(self.head_scale(outs[k])[:, None] * (outs[k] @ m.weights) + m.bias for k, m in blocks.items())
+
+    def every_class(self, images: np.ndarray) -> np.ndarray:
+        """Return the goodness of images with every class, (images, classes): all layers', or all but the first's."""
+        columns = []
+        for label in range(self.classes):
+            outs = self.through(self.show(images, np.full(len(images), label)))
+            columns.append(sum(self.goodness(h) for h in outs[min(1, self.count - 1) :]))
+        return np.stack(columns, axis=1)
+
+    def accuracy(self) -> dict[str, float]:
+        """Return the percentage of held-out images that each method classifies rightly."""
+        scores: dict[str, np.ndarray] = {}
+        for method in self.config.methods:
+            neutral = None if self.config.local else np.full(len(self.test), -1)
+            if method == "goodness":
+                scores[method] = self.every_class(self.held_out)
+                continue
+            outs = self.through(self.show(self.held_out, neutral))
+            each = [self.logits(blocks, outs) for blocks in self.classifiers or [self.head]]
+            scores[method] = sum(each) if method == "all-layers" else each[-1]
+        return {method: 100 * float(np.mean(said.argmax(axis=1) == self.test)) for method, said in scores.items()}
+
+    # -- Learning -----------------------------------------------------------------------------------------------------
+    def learn(self, k: int, a: np.ndarray, h: np.ndarray, classes: np.ndarray, epoch: int) -> None:
+        """Let layer `k` learn from what it made of `a`: positives, then negatives, or images of `classes`."""
+        rate, rule, rows = rate_at(self.config, self.config.optimizer, epoch), self.config.rule, len(a)
+        if self.config.local:
+            block, outs = self.classifiers[k][k], [h] * self.count
+            error, loss = reference.softmax(self.logits({k: block}, outs), classes)
+            divisor = self.config.head.normalise * (h.shape[1] if self.config.network.normalise == "rms" else 1)
+            slope = reference.backward(error, block.weights, h, self.head_scale(h), divisor, self.config.network.eps)
+            self.learn_classes({k: block}, outs, error, epoch)
+        else:
+            coefficients, loss = reference.judge(
+                self.goodness(h), rows // 2, rule.threshold * h.shape[1],
+                2 / (1 if rule.goodness == "sum" else h.shape[1]),
+            )  # fmt: skip
+            slope = coefficients[:, None] * h
+        self.losses[k] += loss.sum()
+        weights, bias = reference.gradients(a, self.scale(a), np.ones(rows), slope)
+        self.layers[k].step(rate, weights=weights, bias=bias)
+
+    def learn_classes(self, blocks: dict[int, Matrix], outs: list[np.ndarray], error: np.ndarray, epoch: int) -> None:
+        """Let a classifier learn by the derivative of its loss by the logits."""
+        rate = rate_at(self.config, self.config.head.optimizer, epoch)
+        for k, block in blocks.items():
+            weights, bias = reference.gradients(outs[k], self.head_scale(outs[k]), np.ones(len(error)), error)
+            block.step(rate, weights=weights, bias=bias)
+
+    def draw(self, chapter: int, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the samples and the negatives of each batch as drawn in `epoch` of `chapter`."""
+        c, n = self.config, len(self.train)
+        order = draws.order(c.seed, epoch, n) if c.train.shuffle else np.arange(n)
+        first = chapter * c.train.epochs // c.chapters
+        key = 0 if c.negatives.kind == "fixed" else epoch if c.negatives.redraw == "batch" else first
+        negatives = self.choices.get(chapter, draws.wrong_classes(c.seed, key, self.train, self.classes))
+        for start in range(0, n, c.train.batch):
+            samples = order[start : start + c.train.batch]
+            yield samples, negatives[samples]
+
+    def lesson(self, samples: np.ndarray, negatives: np.ndarray) -> np.ndarray:
+        """Return positives, then negatives; or plain images."""
+        if self.config.local:
+            return self.images[samples]
+        return np.vstack([self.show(self.images[samples], labels) for labels in (self.train[samples], negatives)])
+
+    def learn_neutral(self, samples: np.ndarray, outs: list[np.ndarray], epoch: int) -> np.ndarray:
+        """Let the head learn from neutral inputs, and return its logits from before."""
+        logits = self.logits(self.head, outs)
+        self.learn_classes(self.head, outs, reference.softmax(logits, self.train[samples])[0], epoch)
+        return logits
+
+    def choose(self, chapter: int, scores: np.ndarray) -> None:
+        """Choose negatives for `chapter` by scores of every class, (samples, classes)."""
+        scores[np.arange(len(scores)), self.train] = -np.inf
+        if self.config.negatives.scores == "softmax":
+            powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+            shares = np.cumsum(powers / powers.sum(axis=1, keepdims=True), axis=1)
+            word = draws.words(self.config.seed, draws.Purpose.CHOICE, chapter, len(scores))
+            scores = shares > (word / 2.0**64)[:, None]  # the first of these is the class
+        self.choices[chapter] = scores.argmax(axis=1)
+
+    def run(self) -> None:
+        """Train to the end; `losses` are the layers' means in the last chapter."""
+        c, chapter_epochs = self.config, self.config.train.epochs // self.config.chapters
+        for chapter in range(c.chapters):
+            self.losses[:] = 0
+            epochs = range(chapter * chapter_epochs, (chapter + 1) * chapter_epochs)
+            scores = np.zeros((len(self.train), self.classes))
+            (self._pipeline if c.schedule.name == "pipeline" else self._chapter)(chapter, epochs, scores)
+            if c.negatives.kind == "adaptive":
+                if c.negatives.scores == "goodness":
+                    scores = self.every_class(self.images)
+                self.choose(chapter + c.negatives.lag, scores)
+            self.losses /= len(epochs) * len(self.train) * (1 if c.local else 2)
+
+    def _pipeline(self, chapter: int, epochs: range, scores: np.ndarray) -> None:
+        """Let every layer learn from each batch; the next one gets what it put out before."""
+        for epoch in epochs:
+            for samples, negatives in self.draw(chapter, epoch):
+                a = self.lesson(samples, negatives)
+                if self.head:
+                    neutral = self.through(self.show(self.images[samples], np.full(len(samples), -1)))
+                for k in range(self.count):
+                    h = self.forward(k, a)
+                    self.learn(k, a, h, self.train[samples], epoch)
+                    a = h
+                if self.head:
+                    scores[samples] = self.learn_neutral(samples, neutral, epoch)
+
+    def _chapter(self, chapter: int, epochs: range, scores: np.ndarray) -> None:
+        """Let one layer after another learn for all epochs, then the head (paper, Algorithms 1 and 2)."""
+        each = self.config.negatives.redraw == "batch"
+        for k in range(self.count):
+            for epoch in epochs:
+                for samples, negatives in self.draw(chapter, epoch if each else epochs[0]):
+                    a = self.lesson(samples, negatives)
+                    for before in range(k):
+                        a = self.forward(before, a)
+                    self.learn(k, a, self.forward(k, a), self.train[samples], epoch)
+        for epoch in epochs if self.head else ():
+            for samples, _ in self.draw(chapter, epochs[0]):
+                neutral = self.through(self.show(self.images[samples], np.full(len(samples), -1)))
+                scores[samples] = self.learn_neutral(samples, neutral, epoch)

@@ -1,0 +1,84 @@
+"""What tests say to ffmpi, and what they look at in the run it leaves."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+if TYPE_CHECKING:
+    from .conftest import Job
+
+ROOT = Path(__file__).resolve().parent.parent
+DIGITS = ROOT / "runs" / "digits.toml"
+
+#: The command line, but a rank kills itself when it next learns after a checkpoint has been written.
+KILLED = """
+import os, pathlib, signal, sys
+from ffmpi.__main__ import main
+from ffmpi.worker import Worker
+
+rank, run = int(sys.argv.pop(1)), pathlib.Path(sys.argv[sys.argv.index("--run") + 1])
+
+def deadly(learn):
+    def step(worker, step):
+        if worker.comm.rank == rank and (run / "checkpoint.h5").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        learn(worker, step)
+    return step
+
+Worker._update, Worker._learn = deadly(Worker._update), deadly(Worker._learn)
+main()
+"""
+
+
+def sets(*settings: str) -> list[str]:
+    """Return settings as the command line takes them."""
+    return [part for setting in settings for part in ("--set", setting)]
+
+
+def lines(run: Path) -> list[str]:
+    """Return the lines of a run's metrics."""
+    return (run / "metrics.jsonl").read_text().splitlines()
+
+
+def records(run: Path) -> list[dict[str, Any]]:
+    """Return what a run says of each chapter."""
+    return [json.loads(line) for line in lines(run)]
+
+
+def until(condition: Callable[[], bool], job: Job, seconds: float = 60) -> None:
+    """Wait for a condition while `job` runs."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        assert job.process.poll() is None, job.wait().stderr
+        time.sleep(0.002)
+
+
+def chapters_saved(run: Path) -> int:
+    """Return the number of chapters in a run's checkpoint."""
+    with h5py.File(run / "checkpoint.h5") as file:
+        return int(file.attrs["chapter"])
+
+
+def arrays(run: Path) -> dict[str, np.ndarray]:
+    """Return every data set of a run's checkpoint by name."""
+    found: dict[str, np.ndarray] = {}
+    with h5py.File(run / "checkpoint.h5") as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def assert_same_bits(one: Path, other: Path) -> None:
+    """Compare two runs' checkpoints without a tolerance."""
+    expected, actual = arrays(one), arrays(other)
+    assert expected.keys() == actual.keys()
+    assert len(expected) > 4
+    for name, value in expected.items():
+        np.testing.assert_array_equal(actual[name], value, err_msg=name, strict=True)
