@@ -29,18 +29,21 @@ class Classifier:
         """Make room for batches of at most `rows` rows."""
         self.config, self.classes, self.layers = config, classes, layers
         sizes = {layer: config.network.layers[layer] for layer in layers}
-        bound = 1 / float(np.sqrt(sum(sizes.values())))
-        self.blocks: dict[int, Parameters] = {}
-        for layer, units in sizes.items():
-            weights = np.zeros((units, classes), np.float32)
-            if config.head.init == "uniform":
-                weights = draws.uniform(config.seed, draws.Purpose.HEAD, layer, (units, classes), bound)
-            self.blocks[layer] = Parameters.new(weights, config.head.optimizer)
+        self.blocks = {layer: Parameters(units, classes, config.head.optimizer) for layer, units in sizes.items()}
         self._normalisations = {layer: Normalisation(config.network, units, rows) for layer, units in sizes.items()}
         self._logits, self._product = Activations(classes, rows), Activations(classes, rows)
         self._squares = kernels.zeros(kernels.panels_of(classes), len(self._logits.total))
         self._ones = np.ones(self._logits.h.shape[1], np.float32)
         self._no_bias = kernels.zeros(*self.blocks[layers[0]].bias.shape)
+
+    def draw(self) -> None:
+        """Draw the weights to begin with, unless they are zeros."""
+        if self.config.head.init == "zero":
+            return
+        bound = 1 / float(np.sqrt(sum(block.inputs for block in self.blocks.values())))
+        for layer, block in self.blocks.items():
+            shape = block.inputs, self.classes
+            block.set_array("weights", draws.uniform(self.config.seed, draws.Purpose.HEAD, layer, shape, bound))
 
     def _scale(self, layer: int) -> np.ndarray:
         return self._normalisations[layer].scale if self.config.head.normalise else self._ones

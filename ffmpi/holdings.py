@@ -7,7 +7,7 @@ import resource
 from .classify import Classifier
 from .data import DataSet
 from .inputs import Composer, Labels
-from .layer import Activations, Inputs, LabelledLayer, Layer, Parameters, drawn, widths
+from .layer import Activations, Inputs, LabelledLayer, Layer, Parameters, draw, widths
 from .problem import Problem, images_composed, rows_of
 from .schedule import Schedule
 from .tables import Config
@@ -39,7 +39,10 @@ class Holdings:
         self, config: Config, problem: Problem, schedule: Schedule, rank: int, samples: dict[int, DataSet],
         test: DataSet | None,
     ) -> None:  # fmt: skip
-        """Make them; `samples` are by shard, `test` may be None where neither images nor classes are needed."""
+        """Make them, with weights of zero.
+
+        `samples` are by shard; `test` may be None where neither images nor classes are needed.
+        """
         self.config, self.problem = config, problem
         classes, sizes = problem.classes, widths(config, problem.pixels, problem.classes)
         self.rows = rows_of(config, classes)
@@ -50,7 +53,7 @@ class Holdings:
         for layer in schedule.computed(rank):
             inputs, units = sizes[layer], sizes[layer + 1]
             # A layer that others train gets its weights from them.
-            parameters = drawn(config, layer, inputs) if layer in trained else Parameters(inputs, units, None)
+            parameters = Parameters(inputs, units, config.optimizer if layer in trained else None)
             if layer == 0 and not config.local:
                 self.layers[0] = LabelledLayer(config, parameters, self.rows, at_once)
             else:
@@ -67,6 +70,15 @@ class Holdings:
         self.samples = {shard: Samples(config, data, classes) for shard, data in samples.items()}
         self.test = Samples(config, test, classes) if test is not None else None
         self.trained = {layer: self.layers[layer].parameters for layer in trained if layer < stages}
+
+    def draw(self) -> None:
+        """Draw the weights that the stages this rank trains begin with."""
+        for layer, parameters in self.trained.items():
+            draw(self.config, layer, parameters)
+            if layer in self.classifiers:
+                self.classifiers[layer].draw()
+        if self.head:
+            self.head.draw()
 
     def activations(self, layer: int, rows: int | None = None) -> Activations:
         """Return memory for what `layer` puts out."""

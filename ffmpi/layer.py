@@ -104,14 +104,6 @@ class Parameters:
         self.moments = (m, v, mb, vb)
         self._steps = parts[-1].view(np.int64)
 
-    @classmethod
-    def new(cls, weights: np.ndarray, optimizer: Optimizer) -> Parameters:
-        """Return parameters with row-major `weights` (inputs, units), no bias and no history."""
-        inputs, units = weights.shape
-        made = cls(inputs, units, optimizer)
-        made.w[:] = kernels.to_panels(weights, pitch=made.w.shape[1])
-        return made
-
     def copy(self) -> Parameters:
         """Return the same numbers in memory of their own."""
         made = Parameters(self.inputs, self.units, self._optimizer)
@@ -187,12 +179,12 @@ def widths(config: Config, pixels: int, classes: int) -> list[int]:
     return [inputs_of(config, pixels, classes), *config.network.layers]
 
 
-def drawn(config: Config, index: int, inputs: int) -> Parameters:
-    """Return the parameters that layer `index` (from 0) with `inputs` inputs begins with."""
-    draw = draws.normal if config.network.init == "normal" else draws.uniform
-    bound = 1 / float(np.sqrt(inputs))
-    weights = draw(config.seed, draws.Purpose.WEIGHTS, index, (inputs, config.network.layers[index]), bound)
-    return Parameters.new(weights, config.optimizer)
+def draw(config: Config, index: int, parameters: Parameters) -> None:
+    """Draw the weights that layer `index` (from 0) begins with; its bias is zero."""
+    numbers = draws.normal if config.network.init == "normal" else draws.uniform
+    shape = parameters.inputs, parameters.units
+    weights = numbers(config.seed, draws.Purpose.WEIGHTS, index, shape, 1 / float(np.sqrt(parameters.inputs)))
+    parameters.set_array("weights", weights)
 
 
 class Layer:

@@ -89,11 +89,7 @@ def work_of(config: Config, problem: Problem, ranks: int) -> Work:
         candidate_batches=tuple(-(-count // images_at_once(config, classes - 1)) for count in problem.shards),
         held_out_batches=held_out,
         save_every=config.checkpoint.every,
-        adaptive=(
-            Adaptive(negatives.scores, negatives.lag, negatives.redraw == "batch")
-            if negatives.kind == "adaptive"
-            else None
-        ),
+        adaptive=Adaptive(negatives.scores, negatives.lag) if negatives.kind == "adaptive" else None,
         exchange=config.schedule.exchange,
         redraw=negatives.redraw,
         after=_after(config, problem),

@@ -29,7 +29,10 @@ def on_rank_0(comm: Any, make: Callable[[], Any]) -> Any:
 
 
 def training_worker(comm: Any, config: Config, first: int = 0) -> Worker:
-    """Return this rank's worker from chapter `first` on: its kernels compiled, its share of the data loaded."""
+    """Return this rank's worker from chapter `first` on: its kernels compiled, its share of the data loaded.
+
+    At chapter 0 its weights are drawn; later they are to be taken from a checkpoint.
+    """
     test: DataSet | None
     if config.shards.by == "file":
         problem, samples, test = shards.read_files(comm, config)
@@ -40,7 +43,10 @@ def training_worker(comm: Any, config: Config, first: int = 0) -> Worker:
         problem, schedule, samples, test = _read(comm, config, first)
     prepare_kernels(comm, config)
     with together(comm):
-        return Worker(comm, Holdings(config, problem, schedule, comm.rank, samples, test), schedule)
+        holdings = Holdings(config, problem, schedule, comm.rank, samples, test)
+        if first == 0:
+            holdings.draw()
+        return Worker(comm, holdings, schedule)
 
 
 def _read(

@@ -12,13 +12,12 @@ from .steps import FOR_HEAD, Batch, Stream
 class Adaptive:
     """Negatives that are chosen by scores.
 
-    They are for the chapter `lag` after the one whose network gave the scores; or, with `each_batch`, for the batch
+    They are for the chapter `lag` after the one whose network gave the scores; or, if they are for a batch, for the one
     after `lag` others: its neutral inputs go so far ahead, with the lesson of the batch that is then learnt.
     """
 
     scores: Literal["goodness", "softmax"]
     lag: int
-    each_batch: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,19 +91,19 @@ class Work:
 
     def chosen_after(self, chapter: int) -> int | None:
         """Return the chapter whose negatives are chosen by the scores of the network after `chapter`."""
-        if self.adaptive is None or self.adaptive.each_batch or chapter + self.adaptive.lag >= self.chapters:
+        if self.adaptive is None or self.redraw == "batch" or chapter + self.adaptive.lag >= self.chapters:
             return None
         return chapter + self.adaptive.lag
 
     @property
     def lag(self) -> float:
         """How many chapters can be under way at once, if a chapter's negatives wait for the end of an earlier one."""
-        return self.adaptive.lag if self.adaptive and not self.adaptive.each_batch else float("inf")
+        return self.adaptive.lag if self.adaptive and self.redraw == "chapter" else float("inf")
 
     @property
     def ahead(self) -> int:
         """How many batches before its lesson the neutral inputs of a batch come."""
-        return self.adaptive.lag if self.adaptive and self.adaptive.each_batch else 0
+        return self.adaptive.lag if self.adaptive and self.redraw == "batch" else 0
 
     def for_head(self, batch: Batch) -> bool:
         """Whether a batch has rows that the head reads."""

@@ -36,7 +36,7 @@ WEIGHTS = "layers/0/weights"
 def parameters(seed: int = 1) -> Parameters:
     """Return parameters of which every saved number is another one."""
     rng = np.random.default_rng(seed)
-    made = Parameters.new(np.zeros((INPUTS, UNITS), np.float32), SETTINGS.optimizer)
+    made = Parameters(INPUTS, UNITS, SETTINGS.optimizer)
     for name, shape in shapes().items():
         value = rng.normal(size=shape).astype(np.float32)
         made.set_array(name, np.array(seed) if name == "steps" else abs(value) if name.endswith("_v") else value)
@@ -64,7 +64,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def read(path: Path) -> tuple[Header, Parameters]:
-    made = Parameters.new(np.zeros((INPUTS, UNITS), np.float32), SETTINGS.optimizer)
+    made = Parameters(INPUTS, UNITS, SETTINGS.optimizer)
     with reading(path) as reader:
         reader.load("layers/0", made)
         return reader.header, made

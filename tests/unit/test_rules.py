@@ -179,6 +179,7 @@ def test_local_softmax_is_the_derivative(normalise: str) -> None:
         f"network.normalise={normalise or 'rms'}", f"head.normalise={'true' if normalise else 'false'}",
     )  # fmt: skip
     classifier = Classifier(c, (0,), classes, ROWS)
+    classifier.draw()
     d = classifier.blocks[0].array("weights").astype(np.float64)
 
     def loss_of(w: np.ndarray, bias: np.ndarray) -> float:

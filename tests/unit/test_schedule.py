@@ -127,9 +127,9 @@ def prove(name: str, work: Work, first: int = 0) -> Outcome:
 def draw(generator: random.Random, name: str, layers: int, head: bool, chapters: int, ranks: int) -> Work:
     """Return a run of a schedule that is as it may be in all else."""
     g, federated = generator, name == "federated"
-    adaptive = [None, Adaptive("goodness", g.randint(1, 4)), Adaptive("softmax", g.randint(1, 4))][: 2 + head]
-    if head and name == "pipeline":
-        adaptive.append(Adaptive("softmax", g.randint(1, 4), each_batch=True))
+    kinds = [None, Adaptive("goodness", g.randint(1, 4)), Adaptive("softmax", g.randint(1, 4))][: 2 + head]
+    adaptive = None if federated else g.choice(kinds)
+    each_batch = adaptive is None or (name == "pipeline" and adaptive.scores == "softmax")
     return work_of(
         layers,
         head=head,
@@ -141,9 +141,9 @@ def draw(generator: random.Random, name: str, layers: int, head: bool, chapters:
         chapters=chapters,
         save_every=g.randint(0, 3),
         costs=[float(g.randint(1, 9) ** 2) for _ in range(layers + head)] if g.random() < 0.5 else None,
-        adaptive=None if federated else g.choice(adaptive),
+        adaptive=adaptive,
         exchange="weights" if name.endswith("by weights") else "activations",
-        redraw=g.choice(["chapter", "batch"]),
+        redraw=g.choice(["chapter", "batch"]) if each_batch else "chapter",
         after=1000.0 if ranks > layers + head else 0.0,  # so much to read out that so many ranks have something to do
     )
 
