@@ -22,7 +22,7 @@ import numpy as np
 
 from . import __version__
 from .config import dump, parse
-from .errors import UserError
+from .errors import Consequence, UserError
 from .layer import Parameters
 from .problem import Problem
 from .tables import Config
@@ -85,7 +85,7 @@ class Writer:
     def write(self, name: str, array: np.ndarray, part: slice | tuple[()] = ()) -> None:
         """Write an array that there is room for, or the rows of it in `part`; UserError if it has diverged."""
         if not np.isfinite(array).all():
-            raise UserError(
+            raise Consequence(
                 f"{self._partial}: {name} is no longer finite, so it is not saved; the previous checkpoint is intact, "
                 "expected a lower optimizer.rate"
             )

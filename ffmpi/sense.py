@@ -36,6 +36,12 @@ def check(config: Config, source: str) -> None:
             f"{source}: classify.methods = {methods}: expected each method once, for rule.name = {config.rule.name!r} "
             f"of {', '.join(known)}"
         )
+    layers, count = config.classify.goodness_layers, len(config.network.layers)
+    if len(set(layers)) < len(layers) or max(layers, default=0) > count:
+        raise UserError(
+            f"{source}: classify.goodness_layers = {layers}: expected each layer once, of 1 to {count} as in "
+            "network.layers"
+        )
     _check_negatives(config, source)
     _check_shards(config, source)
 

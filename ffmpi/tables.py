@@ -91,11 +91,13 @@ class Classify(Table, frozen=True):
     """How classes are read out, and after how many chapters each is measured (0: after the last one only).
 
     No methods: all that the rule has, softmax and goodness, or the last layer's classifier and that of all layers.
+    Goodness is summed over `goodness_layers`, counted from 1; if there are none, over all but the first.
     """
 
     methods: list[Literal["softmax", "goodness", "last-layer", "all-layers"]] = msgspec.field(default_factory=list)
     softmax_every: Annotated[int, Meta(ge=0)] = 1  # also for the layers' classifiers
     goodness_every: Annotated[int, Meta(ge=0)] = 0
+    goodness_layers: list[Count] = msgspec.field(default_factory=list)
 
 
 class Train(Table, frozen=True):
@@ -178,10 +180,20 @@ class Config(Table, frozen=True):
         return tuple(self.classify.methods) or RULE_METHODS[self.rule.name]
 
     @property
+    def _upper(self) -> tuple[int, ...]:
+        """All layers but the first, by index from 0; if there is only one, that one."""
+        count = len(self.network.layers)
+        return tuple(range(min(1, count - 1), count))
+
+    @property
     def head_layers(self) -> tuple[int, ...]:
         """The layers the head reads, by index from 0: all but the first; none without a head."""
-        count = len(self.network.layers)
-        return tuple(range(min(1, count - 1), count)) if "softmax" in self.methods else ()
+        return self._upper if "softmax" in self.methods else ()
+
+    @property
+    def goodness_layers(self) -> tuple[int, ...]:
+        """The layers whose goodness tells the class, by index from 0."""
+        return tuple(layer - 1 for layer in self.classify.goodness_layers) or self._upper
 
 
 #: The ways to read out classes that each learning rule has.

@@ -106,7 +106,7 @@ class Worker:
                 out.score[:rows] += a.score[:rows]
         if stream in ("goodness", "candidates"):
             out.score[:rows] = a.score[:rows] if index > 0 else 0
-            if index >= min(1, len(self.config.network.layers) - 1):
+            if index in self.config.goodness_layers:
                 out.score[:rows, 0] += goodness(self.config.rule, out.total[:rows], layer.units)
 
     def _update(self, step: s.Update) -> None:

@@ -114,11 +114,11 @@ class Plain:
         return sum(self.head_scale(outs[k])[:, None] * (outs[k] @ m.weights) + m.bias for k, m in blocks.items())
 
     def every_class(self, images: np.ndarray) -> np.ndarray:
-        """Return the goodness of images with every class, (images, classes): all layers', or all but the first's."""
-        columns = []
+        """Return the goodness of images with every class, (images, classes): chosen layers', or all but the first's."""
+        chosen, columns = self.config.classify.goodness_layers or range(min(2, self.count), self.count + 1), []
         for label in range(self.classes):
             outs = self.through(self.show(images, np.full(len(images), label)))
-            columns.append(sum(self.goodness(h) for h in outs[min(1, self.count - 1) :]))
+            columns.append(sum(self.goodness(outs[k - 1]) for k in chosen))
         return np.stack(columns, axis=1)
 
     def accuracy(self) -> dict[str, float]:

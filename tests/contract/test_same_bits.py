@@ -21,7 +21,7 @@ CONFIGURATIONS = {
         "optimizer.decay=0.01", "rule.goodness=mean", "rule.threshold=0.02", "network.normalise=l2",
         "network.init=uniform", "negatives.kind=fixed", "train.shuffle=false", "head.init=uniform", "head.bias=false",
         "head.normalise=false", "head.optimizer.name=adam", "head.optimizer.rate=0.001", "data.label=overlay",
-        "data.mean=0.3", "data.std=0.4", "classify.goodness_every=1",
+        "data.mean=0.3", "data.std=0.4", "classify.goodness_every=1", "classify.goodness_layers=[1,3]",
     ],
     "local": [
         "train.epochs=2", "rule.name=local-softmax", "network.layers=[50,70,33]", "train.batch=37",

@@ -60,6 +60,16 @@ def test_evaluate_measures_what_training_measured(ranks: int, finished: Path, ff
     assert measured["samples"] == 360
 
 
+def test_evaluate_by_the_goodness_of_chosen_layers(finished: Path, ffmpi: Run) -> None:
+    said = [
+        json.loads(ffmpi(2, "evaluate", finished, "--json", *sets(f"classify.goodness_layers={layers}")).stdout)
+        for layers in ("[2,3]", "[3]")
+    ]
+    trained = records(finished)[-1]["accuracy"]
+    assert said[0]["accuracy"] == trained and said[1]["accuracy"]["softmax"] == trained["softmax"]
+    assert said[1]["accuracy"]["goodness"] != trained["goodness"] > 50
+
+
 @pytest.mark.parametrize(("method", "ranks"), [("softmax", 3), ("goodness", 3), ("goodness", 0)])
 def test_predict_agrees_with_evaluate(method: str, ranks: int, finished: Path, ffmpi: Run, tmp_path: Path) -> None:
     held_out = data.load("digits", None, "test")

@@ -95,6 +95,9 @@ def test_defaults() -> None:
         ),
         # sense
         ("[classify]\nmethods = ['softmax', 'softmax']", "['softmax', 'softmax']: expected each method once"),
+        ("[classify]\ngoodness_layers = [2, 2]", "[2, 2]: expected each layer once, of 1 to 3 as in network.layers"),
+        ("[classify]\ngoodness_layers = [4]", "[4]: expected each layer once, of 1 to 3 as in network.layers"),
+        ("[classify]\ngoodness_layers = [0]", "goodness_layers = [0]: expected a list, each entry a whole number at"),
         (
             "[rule]\nname = 'local-softmax'\n[classify]\nmethods = ['goodness']",
             "classify.methods = ['goodness']: expected each method once, for rule.name = 'local-softmax' of "
@@ -193,6 +196,8 @@ def test_head_layers() -> None:
     assert parse("[network]\nlayers = [5, 5, 5]").head_layers == (1, 2)
     assert parse("[network]\nlayers = [5]").head_layers == (0,)
     assert parse("[classify]\nmethods = ['goodness']").head_layers == ()
+    assert parse().goodness_layers == (1, 2) and parse("", "network.layers=[5]").goodness_layers == (0,)
+    assert parse("", "classify.goodness_layers=[3, 1]").goodness_layers == (2, 0)
 
 
 def test_settings_win() -> None:
