@@ -17,19 +17,23 @@ import sys
 import tempfile
 from pathlib import Path
 
-#: As many chapters are left out at the beginning, on any number of ranks.
+#: As many chapters are left out at the beginning, on any number of ranks, and at the end as many as there are ranks.
 MOST_RANKS = 4
 
 
 def samples_per_second(recipe: str, ranks: int, settings: list[str], directory: Path) -> float:
-    """Train once and return the rate, not counting the first chapters, in which `all-layers` is filling up."""
+    """Train once and return the rate, not counting the chapters in which `all-layers` fills up or runs empty.
+
+    Its ranks' chapters end in pairs, or as many as there are ranks: only whole ones count.
+    """
     options = [part for setting in settings for part in ("--set", setting)]
     own = Path(sys.executable).parent / "mpiexec"
     launcher = str(own) if own.exists() else shutil.which("mpiexec") or "mpiexec"
     command = [launcher, "-n", str(ranks), sys.executable, "-m", "ffmpi", "train", recipe, "--run", str(directory)]
     subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL)
     records = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    counted = records[MOST_RANKS:] or records[-1:]
+    whole = max(0, len(records) - MOST_RANKS - ranks) // ranks * ranks
+    counted = records[MOST_RANKS : MOST_RANKS + whole] or records[-1:]
     return float(sum(record["samples"] for record in counted) / sum(record["seconds"] for record in counted))
 
 
