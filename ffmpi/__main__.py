@@ -8,7 +8,7 @@ import click
 
 from .cli import app
 from .errors import UserError
-from .mpi import launched_rank
+from .mpi import launched_rank, no_memory
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     except UserError as error:
         message = f"ffmpi: {error}"
     except MemoryError as error:
-        message = f"ffmpi: not enough memory: {str(error) or 'the system has no more'}; expected smaller sizes"
+        message = f"ffmpi: {no_memory(error)}"
     # Every rank finds the same fault in the same command line, before MPI has started: one of them says so.
     if launched_rank() == 0:
         print(message, file=sys.stderr)

@@ -78,16 +78,17 @@ def _where(comm: Any) -> str:
     return f" on rank {comm.rank} of {comm.size}" if comm.size > 1 else ""
 
 
-def _no_memory(comm: Any, error: MemoryError) -> UserError:
+def no_memory(error: MemoryError, where: str = "") -> UserError:
+    """Return what to tell the user of a want of memory."""
     reason = str(error) or "the system has no more"
-    return UserError(f"not enough memory{_where(comm)}: {reason}; expected a smaller network or smaller batches")
+    return UserError(f"not enough memory{where}: {reason}; expected a smaller network or smaller batches")
 
 
 def end(comm: Any, error: BaseException) -> None:
     """Print what went wrong on this rank and end all ranks."""
     where = _where(comm)
     if isinstance(error, MemoryError):
-        error = _no_memory(comm, error)
+        error = no_memory(error, where)
     if isinstance(error, Consequence) and comm.size > 1:
         time.sleep(_CAUSE)  # the rank it began on ends this one meanwhile
     status = 2 if isinstance(error, UserError) else 130 if isinstance(error, KeyboardInterrupt) else 1
@@ -118,7 +119,7 @@ def together(comm: Any) -> Iterator[None]:
     except UserError as caught:
         error = caught
     except MemoryError as caught:
-        error = _no_memory(comm, caught)
+        error = no_memory(caught, _where(comm))
     failed = np.array([comm.size if error is None else comm.rank], np.int64)
     lowest = np.empty(1, np.int64)
     from mpi4py import MPI

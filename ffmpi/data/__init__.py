@@ -25,8 +25,8 @@ READERS = {"digits": "digits", "mnist": "idx", "fashion-mnist": "idx", "cifar10"
 def load(name: str, path: str | None, split: str, *, images: bool = True) -> DataSet:
     """Load the split ``train`` or ``test`` of the data set `name`.
 
-    `path` says where its files are (`KNOWN`; ``digits`` takes none). With ``images=False`` only the
-    classes are read: a rank that owns no first layer needs no pixels. Raises UserError for whatever is wrong outside.
+    `path` says where its files are (`KNOWN`; ``digits`` takes none). With ``images=False`` only the classes are read: a
+    rank that owns no first layer needs no pixels. Raises UserError for whatever is wrong outside.
     """
     known, where = _find(name, path)
     if split not in SPLITS:
