@@ -3,7 +3,7 @@
 python runs/speedup.py runs/mnist.toml --set data.path=DIR --set train.epochs=1
 python runs/speedup.py runs/mnist.toml --ranks 3 --rounds 5 --set data.path=DIR --set train.epochs=1
 python runs/speedup.py runs/paper/mnist-random-goodness-all-layers.toml --set data.path=DIR \\
-    --set train.epochs=12 --set train.chapters=12
+    --set train.epochs=14 --set train.chapters=14
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from pathlib import Path
 MOST_RANKS = 4
 
 
-def samples_per_second(recipe: str, ranks: int, settings: list[str], directory: Path) -> float:
-    """Train once and return the rate, not counting the chapters in which `all-layers` fills up or runs empty.
+def samples_per_second(recipe: str, ranks: int, settings: list[str], directory: Path, turn: int) -> float:
+    """Train once on `ranks` ranks and return the rate: the median of turns of `turn` chapters, the most ranks compared.
 
-    Its ranks' chapters end in pairs, or as many as there are ranks: only whole ones count.
+    Turns, since the chapters of `all-layers` end as many at once as there are ranks; those in which it fills up or runs
+    empty do not count. The median, since a busy neighbour slows a rank down for seconds, and with it its peers.
     """
     options = [part for setting in settings for part in ("--set", setting)]
     own = Path(sys.executable).parent / "mpiexec"
@@ -32,9 +33,10 @@ def samples_per_second(recipe: str, ranks: int, settings: list[str], directory: 
     command = [launcher, "-n", str(ranks), sys.executable, "-m", "ffmpi", "train", recipe, "--run", str(directory)]
     subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL)
     records = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    whole = max(0, len(records) - MOST_RANKS - ranks) // ranks * ranks
-    counted = records[MOST_RANKS : MOST_RANKS + whole] or records[-1:]
-    return float(sum(record["samples"] for record in counted) / sum(record["seconds"] for record in counted))
+    starts = range(MOST_RANKS, len(records) - 2 * turn + 1, turn)
+    turns = [records[start : start + turn] for start in starts] or [records[-1:]]
+    rates = (sum(r["samples"] for r in part) / sum(r["seconds"] for r in part) for part in turns)
+    return float(statistics.median(rates))
 
 
 def main() -> None:
@@ -50,7 +52,7 @@ def main() -> None:
         for index in range(args.rounds):
             for ranks, measured in rates.items():
                 directory = Path(scratch) / f"{ranks}-{index}"
-                measured.append(samples_per_second(args.recipe, ranks, args.settings, directory))
+                measured.append(samples_per_second(args.recipe, ranks, args.settings, directory, args.ranks))
         bound = json.loads((directory / "environment.json").read_text())["balance_bound"]
     one, many = (statistics.median(measured) for measured in rates.values())
     ratio = statistics.median(b / a for a, b in zip(*rates.values(), strict=True))
