@@ -37,13 +37,16 @@ class Classifier:
         self._no_bias = kernels.zeros(*self.blocks[layers[0]].bias.shape)
 
     def draw(self) -> None:
-        """Draw the weights to begin with, unless they are zeros."""
+        """Draw the weights to begin with, and the bias as one more row, unless they are zeros."""
         if self.config.head.init == "zero":
             return
         bound = 1 / float(np.sqrt(sum(block.inputs for block in self.blocks.values())))
         for layer, block in self.blocks.items():
-            shape = block.inputs, self.classes
-            block.set_array("weights", draws.uniform(self.config.seed, draws.Purpose.HEAD, layer, shape, bound))
+            shape = block.inputs + 1, self.classes
+            drawn = draws.uniform(self.config.seed, draws.Purpose.HEAD, layer, shape, bound)
+            block.set_array("weights", drawn[:-1])
+            if self.config.head.bias and layer == self.layers[0]:
+                block.set_array("bias", drawn[-1])
 
     def _scale(self, layer: int) -> np.ndarray:
         return self._normalisations[layer].scale if self.config.head.normalise else self._ones

@@ -180,11 +180,14 @@ def widths(config: Config, pixels: int, classes: int) -> list[int]:
 
 
 def draw(config: Config, index: int, parameters: Parameters) -> None:
-    """Draw the weights that layer `index` (from 0) begins with; its bias is zero."""
-    numbers = draws.normal if config.network.init == "normal" else draws.uniform
-    shape = parameters.inputs, parameters.units
-    weights = numbers(config.seed, draws.Purpose.WEIGHTS, index, shape, 1 / float(np.sqrt(parameters.inputs)))
-    parameters.set_array("weights", weights)
+    """Draw the weights that layer `index` (from 0) begins with; a uniform draw has the bias as one more row."""
+    uniform, inputs = config.network.init == "uniform", parameters.inputs
+    numbers = draws.uniform if uniform else draws.normal
+    shape = inputs + uniform, parameters.units
+    drawn = numbers(config.seed, draws.Purpose.WEIGHTS, index, shape, 1 / float(np.sqrt(inputs)))
+    parameters.set_array("weights", drawn[:inputs])
+    if uniform:
+        parameters.set_array("bias", drawn[inputs])
 
 
 class Layer:

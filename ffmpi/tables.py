@@ -39,7 +39,7 @@ class Network(Table, frozen=True):
     )
     normalise: Literal["rms", "l2"] = "rms"
     eps: Positive = 1e-8
-    init: Literal["normal", "uniform"] = "normal"
+    init: Literal["normal", "uniform"] = "normal"  # uniform: biases, too, as in PyTorch's Linear; else they are zero
 
 
 class Rule(Table, frozen=True):
@@ -200,7 +200,7 @@ class Config(Table, frozen=True):
 RULE_METHODS = {"goodness": ("softmax", "goodness"), "local-softmax": ("last-layer", "all-layers")}
 
 #: After Hinton's published code, but without its peer normalisation, and with random negatives where it draws them by
-#: softmax for each batch. After the paper with its first author's code, but that biases begin at zero there, too.
+#: softmax for each batch. After the paper with its first author's code.
 PRESETS: dict[str, dict[str, Any]] = {
     "": {},
     "hinton": {},  # the defaults

@@ -6,6 +6,7 @@ No schedule, no buffers, no skipped rows; only the random draws, the settings an
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,9 +20,9 @@ from ffmpi.tables import Config, Optimizer
 class Matrix:
     """Weights and bias that an optimiser moves."""
 
-    def __init__(self, weights: np.ndarray, optimizer: Optimizer, *, bias: bool = True) -> None:
-        self.optimizer, self.has_bias, self.steps = optimizer, bias, 0
-        self.weights, self.bias = weights.astype(float), np.zeros(weights.shape[1])
+    def __init__(self, weights: np.ndarray, bias: np.ndarray, optimizer: Optimizer, *, has_bias: bool = True) -> None:
+        self.optimizer, self.has_bias, self.steps = optimizer, has_bias, 0
+        self.weights, self.bias = weights.astype(float), bias.astype(float) * has_bias
         self.moments = {name: (np.zeros(()), np.zeros(())) for name in ("weights", "bias")}
 
     def step(self, rate: float, **gradients: np.ndarray) -> None:
@@ -53,14 +54,14 @@ class Plain:
         units = config.network.layers
         self.count, self.append = len(units), config.data.label == "append" and not config.local
         sizes = [train.images.shape[1] + self.append * self.classes, *units]
-        draw = draws.normal if config.network.init == "normal" else draws.uniform
-        self.layers = [
-            Matrix(
-                draw(config.seed, draws.Purpose.WEIGHTS, k, (sizes[k], sizes[k + 1]), sizes[k] ** -0.5),
-                config.optimizer,
-            )
-            for k in range(self.count)
-        ]
+        self.layers = []
+        for k, (inputs, outputs) in enumerate(pairwise(sizes)):
+            key, bound = (config.seed, draws.Purpose.WEIGHTS, k), inputs**-0.5
+            if config.network.init == "uniform":
+                drawn = draws.uniform(*key, (inputs + 1, outputs), bound)
+            else:
+                drawn = np.vstack([draws.normal(*key, (inputs, outputs), bound), np.zeros(outputs)])
+            self.layers.append(Matrix(drawn[:-1], drawn[-1], config.optimizer))
         self.head = self._blocks(config.head_layers)
         self.classifiers = [self._blocks((k,)) for k in range(self.count if config.local else 0)]
         self.losses, self.choices = np.zeros(self.count), dict[int, np.ndarray]()
@@ -70,10 +71,10 @@ class Plain:
         head, units = self.config.head, self.config.network.layers
         blocks, bound = {}, sum(units[k] for k in layers) ** -0.5 if layers else 0.0
         for k in layers:
-            weights = np.zeros((units[k], self.classes))
+            drawn = np.zeros((units[k] + 1, self.classes))
             if head.init == "uniform":
-                weights = draws.uniform(self.config.seed, draws.Purpose.HEAD, k, weights.shape, bound)
-            blocks[k] = Matrix(weights, head.optimizer, bias=head.bias and k == layers[0])
+                drawn = draws.uniform(self.config.seed, draws.Purpose.HEAD, k, drawn.shape, bound)
+            blocks[k] = Matrix(drawn[:-1], drawn[-1], head.optimizer, has_bias=head.bias and k == layers[0])
         return blocks
 
     # -- What a network says ------------------------------------------------------------------------------------------

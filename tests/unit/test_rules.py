@@ -180,12 +180,12 @@ def test_local_softmax_is_the_derivative(normalise: str) -> None:
     )  # fmt: skip
     classifier = Classifier(c, (0,), classes, ROWS)
     classifier.draw()
-    d = classifier.blocks[0].array("weights").astype(np.float64)
+    d, offsets = (classifier.blocks[0].array(name).astype(np.float64) for name in ("weights", "bias"))
 
     def loss_of(w: np.ndarray, bias: np.ndarray) -> float:
         h = activities(inputs, w, bias)
         norm = np.sqrt((h**2).mean(axis=1) if normalise == "rms" else (h**2).sum(axis=1)) + 0.001
-        logits = (h / norm[:, None] if normalise else h) @ d
+        logits = (h / norm[:, None] if normalise else h) @ d + offsets
         return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(ROWS), labels]))
 
     out, slopes = Activations(UNITS, ROWS), Activations(UNITS, ROWS)
