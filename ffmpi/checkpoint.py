@@ -29,7 +29,7 @@ from .tables import Config
 
 FORMAT = 1
 _MOST = 2**62  # of anything counted
-_PROBLEM = ("shape", "names", "train", "test", "digest")  # the fields that a checkpoint keeps of it
+_PROBLEM = ("shape", "names", "train", "digest")  # the fields that a checkpoint keeps of it
 _OVERHEAD, _OVERHEAD_EACH = 1 << 17, 1 << 10  # bytes of HDF5's own: headers and attributes
 
 

@@ -50,7 +50,7 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool) -> None:
         pipeline = Pipeline(_reading(settled, problem, comm.size))
         if comm.rank > 0 and comm.rank in pipeline.owners[pipeline.work.layers - 1 :]:
             held_out = load(settled, "test", images=False, path=settled.shards.held_out)
-    worker = _worker(comm, file, settled, problem, pipeline, held_out)
+    worker = _worker(comm, file, header, settled, problem, pipeline, held_out)
     batches = pipeline.work.held_out(settled.chapters - 1)
     accuracy: dict[str, float | None] = {}
 
@@ -88,7 +88,7 @@ def predict(comm: Any, path: str, images_path: str, method: str | None, as_json:
     with together(comm):
         pipeline = Pipeline(_reading(settled, problem, comm.size))
     unlabelled = DataSet(images, np.empty(0, np.uint8), header.shape, header.names) if comm.rank == 0 else None
-    worker = _worker(comm, file, settled, problem, pipeline, unlabelled)
+    worker = _worker(comm, file, header, settled, problem, pipeline, unlabelled)
     worker.wanted = method
     stream: Stream = STREAMS[method]
     batches = [batch for batch in pipeline.work.held_out(settled.chapters - 1) if batch.stream == stream]
@@ -139,11 +139,14 @@ STREAMS: dict[str, Stream] = {
 
 
 def _worker(
-    comm: Any, file: Path, settled: Config, problem: Problem, pipeline: Pipeline, held_out: DataSet | None
-) -> Worker:
+    comm: Any, file: Path, header: Header, settled: Config, problem: Problem, pipeline: Pipeline,
+    held_out: DataSet | None,
+) -> Worker:  # fmt: skip
     prepare_kernels(comm, settled)
     worker = Worker(comm, Holdings(settled, problem, pipeline, comm.rank, {}, held_out), pipeline)
     with together(comm), checkpoint.reading(file) as reader:
+        if reader.header.chapter != header.chapter:
+            raise UserError(f"{file}: was replaced by a run that goes on while it was read; try again")
         for name, parameters in worker.holdings.all_states.items():
             reader.load(name, parameters)
     return worker

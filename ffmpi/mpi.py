@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,21 @@ def start() -> Any:
 _CAUSE = 2.0
 
 
+#: Ctrl-C, so that it is not forgotten where Numba's dispatcher loses the exception or makes another one of it.
+_interrupts: list[int] = []
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    _interrupts.append(number)
+    raise KeyboardInterrupt
+
+
+def heed_interrupt() -> None:
+    """Raise KeyboardInterrupt if there was one that has not arrived."""
+    if _interrupts:
+        raise KeyboardInterrupt
+
+
 def run(main: Callable[[Any], None]) -> None:
     """Start MPI and call ``main(comm)``; whatever goes wrong on any rank ends the whole job.
 
@@ -66,6 +82,8 @@ def run(main: Callable[[Any], None]) -> None:
     status 1. Errors that all ranks know of (see `together`) end in an orderly way, others by abort.
     """
     comm = start()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background ignores it
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         main(comm)
     except SystemExit:
@@ -87,18 +105,25 @@ def no_memory(error: MemoryError, where: str = "") -> UserError:
 def end(comm: Any, error: BaseException) -> None:
     """Print what went wrong on this rank and end all ranks."""
     where = _where(comm)
+    if _interrupts:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
+        error = KeyboardInterrupt()
     if isinstance(error, MemoryError):
         error = no_memory(error, where)
     if isinstance(error, Consequence) and comm.size > 1:
         time.sleep(_CAUSE)  # the rank it began on ends this one meanwhile
     status = 2 if isinstance(error, UserError) else 130 if isinstance(error, KeyboardInterrupt) else 1
-    if isinstance(error, UserError):
+    if isinstance(error, BrokenPipeError):  # whoever reads the output has enough, as `head` does: nothing to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        message = ""
+    elif isinstance(error, UserError):
         message = f"ffmpi: {error}\n"
     elif isinstance(error, KeyboardInterrupt):
         message = f"ffmpi: interrupted{where}\n"
     else:
         message = f"ffmpi: unexpected error{where}\n" + "".join(traceback.format_exception(error))
-    sys.stdout.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
     sys.stderr.write(message)
     sys.stderr.flush()
     if comm.size > 1:

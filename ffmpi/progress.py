@@ -125,10 +125,13 @@ class Progress:
             parts.append(f"{_duration(self._left(epoch - self._first))} left")
         self._say(", ".join(parts))
 
-    def finish(self, directory: RunDirectory) -> None:
-        """Print the result, and what each rank did and needed."""
+    def stop(self) -> None:
+        """Take the live line away: the terminal's cursor comes back, however the run ends."""
         if self.status is not None:
             self.status.stop()
+
+    def finish(self, directory: RunDirectory) -> None:
+        """Print the result, and what each rank did and needed."""
         if self.as_json:
             return
         if self._last is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -82,6 +83,10 @@ def _put(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
+#: What file systems without locks answer, such as Lustre mounted without `flock`.
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+
+
 class RunDirectory:
     """A directory with config.toml, environment.json, metrics.jsonl and checkpoint.h5, written by rank 0."""
 
@@ -115,14 +120,15 @@ class RunDirectory:
             raise UserError(f"{self.path}: cannot be made a run directory ({error})") from None
 
     def lock(self) -> None:
-        """Make sure that nobody else writes here; held until the process ends."""
+        """Make sure, where the file system has locks, that nobody else writes here; held until the process ends."""
         try:
             self._lock = open(self.path / "lock", "w", encoding="utf-8")  # noqa: SIM115
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"{self.path}: another ffmpi is writing here; wait for it to end, or end it") from None
         except OSError as error:
-            raise UserError(f"{self.path}: cannot be locked ({error}); expected a run directory") from None
+            if error.errno not in _NO_LOCKS:
+                raise UserError(f"{self.path}: cannot be locked ({error}); expected a run directory") from None
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one JSON line to the metrics."""

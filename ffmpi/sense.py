@@ -75,6 +75,11 @@ def _check_shards(config: Config, source: str) -> None:
         raise UserError(f"{source}: shards.count = {count}: expected schedule.name = 'federated'")
     if sizes and len(sizes) != count:
         raise UserError(f"{source}: shards.sizes = {sizes}: expected {count}, one for each of shards.count, or none")
+    if count > config.chapters:
+        raise UserError(
+            f"{source}: shards.count = {count}: nobody would learn from some in {config.chapters} chapters; expected "
+            "at most as many shards, or more train.chapters"
+        )
     by_file = config.shards.by == "file"
     if by_file and (SHARD not in config.data.path or not config.shards.held_out or sizes):
         raise UserError(

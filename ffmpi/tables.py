@@ -91,7 +91,8 @@ class Classify(Table, frozen=True):
     """How classes are read out, and after how many chapters each is measured (0: after the last one only).
 
     No methods: all that the rule has, softmax and goodness, or the last layer's classifier and that of all layers.
-    Goodness is summed over `goodness_layers`, counted from 1; if there are none, over all but the first.
+    Goodness is summed over `goodness_layers`, counted from 1; if there are none, over all but the first. So it is for
+    adaptive negatives by goodness.
     """
 
     methods: list[Literal["softmax", "goodness", "last-layer", "all-layers"]] = msgspec.field(default_factory=list)

@@ -61,11 +61,16 @@ def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
     worker = training_worker(comm, settled, header.chapter)
     with together(comm):
         found = worker.problem
+        source = settled.data.path or settled.data.name
         if (header.shape, header.train, header.digest) != (found.shape, found.train, found.digest):
             raise UserError(
-                f"{settled.data.path or settled.data.name}: {found.train} samples of shape {found.shape}, CRC-32 "
-                f"{found.digest:08x}; expected the {header.train} of shape {header.shape}, {header.digest:08x}, that "
-                "the run was started with"
+                f"{source}: {found.train} samples of shape {found.shape}, CRC-32 {found.digest:08x}; expected the "
+                f"{header.train} of shape {header.shape}, {header.digest:08x}, that the run was started with"
+            )
+        if header.names != found.names:
+            raise UserError(
+                f"{source}: the classes {', '.join(found.names)}; expected {', '.join(header.names)}, with which the "
+                "run was started"
             )
         with checkpoint.reading(directory.checkpoint) as reader:
             for name, parameters in worker.holdings.all_states.items():
@@ -77,7 +82,8 @@ def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
     def note() -> None:
         directory.go_on(first * settled.train.epochs // settled.chapters, settled, facts(comm, worker))
 
-    on_rank_0(comm, note)
+    if first < settled.chapters:
+        on_rank_0(comm, note)
     _run(comm, settled, worker, directory, first, as_json)
 
 
@@ -113,7 +119,11 @@ def _run(
         worker.on_update = progress.update
         worker.on_report = report
         worker.on_save = lambda chapter: checkpoint.Writer(directory.checkpoint, settled, worker.problem, chapter + 1)
-    worker.execute(worker.schedule.steps(comm.rank))
+    try:
+        worker.execute(worker.schedule.steps(comm.rank))
+    finally:
+        if comm.rank == 0:
+            progress.stop()
     if comm.rank == 0:
         progress.finish(directory)
 

@@ -19,7 +19,7 @@ from .gather import Gather
 from .holdings import Holdings
 from .layer import Parameters, rate_at
 from .metrics import METHODS, Measurements
-from .mpi import mover
+from .mpi import heed_interrupt, mover
 from .rules import goodness, judge
 from .schedule import Schedule, Steps
 from .schedule import steps as s
@@ -78,6 +78,7 @@ class Worker:
             self._do[kind](step)
             if move:
                 move()
+            heed_interrupt()
             now = time.perf_counter()
             self.spent[kind] += now - before
             before = now

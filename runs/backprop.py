@@ -74,7 +74,7 @@ def theirs(recipe: str, settings: list[str], epochs: int, seed: int) -> tuple[fl
     for setting in settings:
         command += ["--set", setting]
     began = time.perf_counter()
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return time.perf_counter() - began, float(done.stdout)
 
 
@@ -88,6 +88,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="TABLE.KEY=VALUE")
     parser.add_argument("--torch", type=int, nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.rounds < 1:
+        parser.error("expected --rounds of at least 1")
     if args.torch:
         print(torch_accuracy(args.recipe, args.settings, *args.torch))
         return
@@ -114,4 +116,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)  # the run has said why

@@ -17,8 +17,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-#: As many chapters are left out at the beginning, on any number of ranks, and at the end as many as there are ranks.
-MOST_RANKS = 4
+#: As many chapters, or as there are ranks if these are more, are left out at the beginning: the same on any number.
+LEFT_OUT = 4
 
 
 def samples_per_second(recipe: str, ranks: int, settings: list[str], directory: Path, turn: int) -> float:
@@ -33,7 +33,7 @@ def samples_per_second(recipe: str, ranks: int, settings: list[str], directory: 
     command = [launcher, "-n", str(ranks), sys.executable, "-m", "ffmpi", "train", recipe, "--run", str(directory)]
     subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL)
     records = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    starts = range(MOST_RANKS, len(records) - 2 * turn + 1, turn)
+    starts = range(max(LEFT_OUT, turn), len(records) - 2 * turn + 1, turn)
     turns = [records[start : start + turn] for start in starts] or [records[-1:]]
     rates = (sum(r["samples"] for r in part) / sum(r["seconds"] for r in part) for part in turns)
     return float(statistics.median(rates))
@@ -47,6 +47,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="TABLE.KEY=VALUE")
     args = parser.parse_args()
+    if args.ranks < 2 or args.rounds < 1:
+        parser.error("expected --ranks of at least 2 and --rounds of at least 1")
     rates: dict[int, list[float]] = {1: [], args.ranks: []}
     with tempfile.TemporaryDirectory() as scratch:
         for index in range(args.rounds):
@@ -63,4 +65,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)  # the run has said why

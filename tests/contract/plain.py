@@ -185,15 +185,15 @@ class Plain:
         self.learn_classes(self.head, outs, reference.softmax(logits, self.train[samples])[0], epoch)
         return logits
 
-    def choose(self, chapter: int, scores: np.ndarray) -> None:
-        """Choose negatives for `chapter` by scores of every class, (samples, classes)."""
-        scores[np.arange(len(scores)), self.train] = -np.inf
+    def chosen(self, key: int, samples: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Return negatives of `samples` for chapter or epoch `key` by scores of every class, (samples, classes)."""
+        scores[np.arange(len(scores)), self.train[samples]] = -np.inf
         if self.config.negatives.scores == "softmax":
             powers = np.exp(scores - scores.max(axis=1, keepdims=True))
             shares = np.cumsum(powers / powers.sum(axis=1, keepdims=True), axis=1)
-            word = draws.words(self.config.seed, draws.Purpose.CHOICE, chapter, len(scores))
+            word = draws.words(self.config.seed, draws.Purpose.CHOICE, key, len(self.train))[samples]
             scores = shares > (word / 2.0**64)[:, None]  # the first of these is the class
-        self.choices[chapter] = scores.argmax(axis=1)
+        return scores.argmax(axis=1)
 
     def run(self) -> None:
         """Train to the end; `losses` are the layers' means in the last chapter."""
@@ -203,25 +203,37 @@ class Plain:
             epochs = range(chapter * chapter_epochs, (chapter + 1) * chapter_epochs)
             scores = np.zeros((len(self.train), self.classes))
             (self._pipeline if c.schedule.name == "pipeline" else self._chapter)(chapter, epochs, scores)
-            if c.negatives.kind == "adaptive":
+            if c.negatives.kind == "adaptive" and c.negatives.redraw == "chapter":
                 if c.negatives.scores == "goodness":
                     scores = self.every_class(self.images)
-                self.choose(chapter + c.negatives.lag, scores)
+                key = chapter + c.negatives.lag
+                self.choices[key] = self.chosen(key, np.arange(len(scores)), scores)
             self.losses /= len(epochs) * len(self.train) * (1 if c.local else 2)
 
     def _pipeline(self, chapter: int, epochs: range, scores: np.ndarray) -> None:
-        """Let every layer learn from each batch; the next one gets what it put out before."""
+        """Let every layer learn from each batch; the next one gets what it put out before.
+
+        If the head chooses every batch's negatives, it reads its neutral inputs `ahead` batches before.
+        """
+        each = self.config.negatives.kind == "adaptive" and self.config.negatives.redraw == "batch"
+        ahead = self.config.negatives.lag if each else 0
         for epoch in epochs:
-            for samples, negatives in self.draw(chapter, epoch):
-                a = self.lesson(samples, negatives)
-                if self.head:
+            batches = list(self.draw(chapter, epoch))
+            for now in range(-ahead, len(batches)):
+                if self.head and now + ahead < len(batches):
+                    samples, negatives = batches[now + ahead]
                     neutral = self.through(self.show(self.images[samples], np.full(len(samples), -1)))
+                    scores[samples] = self.learn_neutral(samples, neutral, epoch)
+                    if each:
+                        negatives[:] = self.chosen(epoch, samples, scores[samples])
+                if now < 0:
+                    continue
+                samples, negatives = batches[now]
+                a = self.lesson(samples, negatives)
                 for k in range(self.count):
                     h = self.forward(k, a)
                     self.learn(k, a, h, self.train[samples], epoch)
                     a = h
-                if self.head:
-                    scores[samples] = self.learn_neutral(samples, neutral, epoch)
 
     def _chapter(self, chapter: int, epochs: range, scores: np.ndarray) -> None:
         """Let one layer after another learn for all epochs, then the head (paper, Algorithms 1 and 2)."""

@@ -28,6 +28,11 @@ CONFIGURATIONS = {
         "optimizer.name=adam", "optimizer.rate=0.003", "head.init=uniform",
     ],
     "gentle": ["train.epochs=4", "optimizer.rate=0.001", "negatives.kind=adaptive"],
+    "hard": ["train.epochs=4", "optimizer.rate=0.001", "negatives.kind=adaptive", "negatives.scores=goodness"],
+    "batchwise": [
+        "train.epochs=4", "optimizer.rate=0.001", "negatives.kind=adaptive", "negatives.redraw=batch",
+        "negatives.lag=3",
+    ],
     "headless": ["train.epochs=4", "train.chapters=2", 'classify.methods=["goodness"]', "train.batch=200"],
 }  # fmt: skip
 
@@ -51,6 +56,8 @@ def reference(train_once):
         ("hinton", 2, ["schedule.threads=2", "schedule.depth=7"]),
         ("hinton", 0, ["schedule.threads=2"]),
         ("uneven", 4, ["schedule.depth=2"]),
+        ("gentle", 3, []),
+        ("hard", 3, []),
         ("headless", 3, []),
         ("local", 3, []),
     ],
@@ -89,12 +96,16 @@ def test_same_bits_with_narrower_vectors(
 
 
 # In the others losses are so great that what a rounding changes grows a hundred times with each layer.
-@pytest.mark.parametrize("name", ["uneven", "local", "gentle"])
+@pytest.mark.parametrize("name", ["uneven", "local", "gentle", "hard", "batchwise"])
 def test_plain_numpy_agrees(name: str, reference) -> None:
     assert_agrees_with_plain_numpy(reference(name))
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 3), (3, 1), (1, 2)])
-def test_same_bits_after_kill_and_resume(before: int, after: int, reference, run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "before", "after"), [("hinton", 2, 3), ("gentle", 3, 1), ("hinton", 1, 2), ("hard", 2, 3)]
+)
+def test_same_bits_after_kill_and_resume(
+    name: str, before: int, after: int, reference, run: Run, tmp_path: Path
+) -> None:
     more = ["--set", "schedule.depth=1"]
-    assert_survives_kill(run, reference("hinton"), tmp_path / "run", options("hinton"), before, after, *more)
+    assert_survives_kill(run, reference(name), tmp_path / "run", options(name), before, after, *more)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -70,18 +72,32 @@ def test_evaluate_by_the_goodness_of_chosen_layers(finished: Path, ffmpi: Run) -
     assert said[1]["accuracy"]["goodness"] != trained["goodness"] > 50
 
 
-@pytest.mark.parametrize(("method", "ranks"), [("softmax", 3), ("goodness", 3), ("goodness", 0)])
-def test_predict_agrees_with_evaluate(method: str, ranks: int, finished: Path, ffmpi: Run, tmp_path: Path) -> None:
-    held_out = data.load("digits", None, "test")
+def predicted(ffmpi: Run, ranks: int, run: Path, method: str) -> float:
+    """Return how many percent of the held-out digits `predict` classifies rightly."""
+    held_out, images = data.load("digits", None, "test"), run.parent / "images.h5"
     assert held_out.images is not None
-    with h5py.File(tmp_path / "images.h5", "w") as file:
+    with h5py.File(images, "w") as file:
         file["images"] = held_out.images.reshape(-1, 8, 8)
-    done = ffmpi(ranks, "predict", finished, tmp_path / "images.h5", "--method", method, "--json")
+    done = ffmpi(ranks, "predict", run, images, "--method", method, "--json")
     said = [json.loads(line) for line in done.stdout.splitlines()]
-    classes = np.array([one["class"] for one in said])
-    last = records(finished)[-1]
-    assert 100 * np.mean(classes == held_out.classes) == pytest.approx(last["accuracy"][method])
     assert len(said[0]["scores"]) == 10
+    return float(100 * np.mean([one["class"] for one in said] == held_out.classes))
+
+
+@pytest.mark.parametrize(("method", "ranks"), [("softmax", 3), ("goodness", 3), ("goodness", 0)])
+def test_predict_agrees_with_evaluate(method: str, ranks: int, finished: Path, ffmpi: Run) -> None:
+    assert predicted(ffmpi, ranks, finished, method) == pytest.approx(records(finished)[-1]["accuracy"][method])
+
+
+def test_a_reader_that_has_enough_costs_no_traceback(finished: Path, run: Run, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "many.h5", "w") as file:
+        file["images"] = np.zeros((5000, 8, 8), np.uint8)
+    command = 'python=$0; "$python" -m ffmpi predict "$@" | head -1'
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable, finished, tmp_path / "many.h5"],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stderr == "" and done.stdout.count("\n") == 1
 
 
 def test_predict_a_png(finished: Path, ffmpi: Run, tmp_path: Path) -> None:
@@ -179,12 +195,14 @@ def test_a_network_of_classifiers_is_read_out_as_it_was_trained(ffmpi: Run, tmp_
     last = records(tmp_path / "run")[-1]["accuracy"]
     assert last["last-layer"] != last["all-layers"] and min(last.values()) > 90
     assert json.loads(ffmpi(3, "evaluate", "run", "--json").stdout)["accuracy"] == last
+    for method, accuracy in last.items():
+        assert predicted(ffmpi, 3, tmp_path / "run", method) == pytest.approx(accuracy)
 
 
 def test_a_finished_run_stays_as_it_is(finished: Path, ffmpi: Run, run: Run) -> None:
-    before = (finished / "checkpoint.h5").read_bytes(), (finished / "metrics.jsonl").read_bytes()
-    ffmpi(1, "resume", finished)
-    assert ((finished / "checkpoint.h5").read_bytes(), (finished / "metrics.jsonl").read_bytes()) == before
+    before = {path.name: path.read_bytes() for path in finished.iterdir()}
+    assert "nothing left to do" in ffmpi(1, "resume", finished, "--set", "schedule.depth=1").stdout
+    assert {path.name: path.read_bytes() for path in finished.iterdir()} == before
     done = run(0, "-m", "ffmpi", "resume", finished, "--set", "schedule.name=sequential")
     assert done.returncode == 2 and "'pipeline' is another algorithm" in done.stderr
 

@@ -25,7 +25,7 @@ from ffmpi.problem import Problem
 from ffmpi.tables import Config
 
 INPUTS, UNITS = 5, 3
-PROBLEM = {"shape": [2, 2], "names": ["cat", "d\u00f6g"], "train": 30, "test": 10, "digest": 77}
+PROBLEM = {"shape": [2, 2], "names": ["cat", "d\u00f6g"], "train": 30, "digest": 77}
 THE_SAME = Problem((2, 2), ("cat", "d\u00f6g"), 30, 10, 77, shards=(10, 20))
 SETTINGS = config.parse(
     "", "test", ["train.epochs=4", "network.layers=[3]", "data.path=/\u00e9", "optimizer.name=adam"]

@@ -129,6 +129,10 @@ def test_defaults() -> None:
         ),
         ("[shards]\ncount = 2", "shards.count = 2: expected schedule.name = 'federated'"),
         (
+            '[schedule]\nname = "federated"\n[shards]\ncount = 3\n[train]\nepochs = 2',
+            "shards.count = 3: nobody would learn from some in 2 chapters",
+        ),
+        (
             "[schedule]\nname = 'federated'\n[shards]\ncount = 2\nsizes = [1]",
             "shards.sizes = [1.0]: expected 2, one for each of shards.count, or none",
         ),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,16 @@ def test_a_run_that_saved_nothing_may_begin_again(run: RunDirectory) -> None:
     run._lock.close()
     again.create(SETTINGS, {"ranks": 3})
     assert again.records() == [] and again.facts()["ranks"] == 3
+
+
+@pytest.mark.parametrize(("number", "fatal"), [(errno.ENOSYS, False), (errno.ENOLCK, False), (errno.EIO, True)])
+def test_a_file_system_without_locks(number: int, fatal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(UserError, match="cannot be locked") if fatal else nullcontext():
+        RunDirectory(tmp_path).lock()
 
 
 def test_going_on(run: RunDirectory) -> None:
