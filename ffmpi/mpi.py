@@ -158,22 +158,28 @@ def together(comm: Any) -> Iterator[None]:
     sys.exit(2)
 
 
-def wait(request: Any, timeout: float = float("inf"), what: str = "a message") -> None:
+#: Seconds that a rank waits for the others before training: to load data, or to compile kernels.
+PATIENCE = 3600.0
+
+
+def wait(request: Any, timeout: float | None = None, what: str = "the other ranks to be ready") -> None:
     """Wait for `request` without burning the core: a short spin, then naps of up to a millisecond.
 
-    A rank in MPI's own Wait takes its core from the ranks that compute. Raises UserError after `timeout` seconds.
+    A rank in MPI's own Wait takes its core from the ranks that compute. Raises UserError after `timeout` seconds, which
+    are those of schedule.timeout, or PATIENCE.
     """
     for _ in range(100):
         if request.Test():
             return
-    start_time, nap = time.monotonic(), 20e-6
+    start_time, nap, limit = time.monotonic(), 20e-6, PATIENCE if timeout is None else timeout
     while not request.Test():
         time.sleep(nap)
         nap = min(2 * nap, 1e-3)
-        if time.monotonic() - start_time > timeout:
+        if time.monotonic() - start_time > limit:
+            more = ", or raise schedule.timeout if a batch, or a layer's chapter, can take that long"
             raise UserError(
-                f"waited {timeout:g} s for {what}: another rank or the network between is gone; resume from the last "
-                "checkpoint, or raise schedule.timeout if a batch, or a layer's chapter, can take that long"
+                f"waited {limit:g} s for {what}: another rank or the network between is gone; begin again, or resume "
+                f"from the last checkpoint{more if timeout is not None else ''}"
             )
 
 

@@ -163,6 +163,29 @@ def test_a_rank_that_stops_answering_ends_all(start: Start, tmp_path: Path) -> N
     assert "waited 2 s" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_rank_that_stops_before_training_ends_all(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(
+        textwrap.dedent(
+            """
+            import os, signal
+            from ffmpi import mpi, session
+            from ffmpi.__main__ import main
+            mpi.PATIENCE = 2.0
+            check = session.check
+            def stop(*args):
+                if mpi.launched_rank() == 1:
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                check(*args)
+            session.check = stop
+            main()
+            """
+        )
+    )
+    done = run(3, "job.py", "train", DIGITS, "--run", "run", seconds=30)
+    assert done.returncode not in (0, 124, 137)
+    assert "waited 2 s for the other ranks" in done.stderr and "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("settings", [[], ["rule.name=local-softmax"], ["schedule.name=single-layer"]])
 def test_a_diverging_loss_names_layer_and_batch(settings: list[str], run: Run) -> None:
     """What spreads from there makes other ranks fail, too, which say nothing."""
