@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,28 @@ def test_evaluate_measures_what_training_measured(ranks: int, finished: Path, ff
     measured = json.loads(ffmpi(ranks, "evaluate", finished, "--json").stdout)
     assert measured["accuracy"] == last["accuracy"]
     assert measured["samples"] == 360
+
+
+SWAPPED = """
+import shutil, sys
+from ffmpi import evaluate
+from ffmpi.__main__ import main
+other, prepare = sys.argv.pop(), evaluate.prepare_kernels
+def swap(*args):
+    shutil.copy(other, sys.argv[2])
+    prepare(*args)
+evaluate.prepare_kernels = swap
+main()
+"""
+
+
+def test_a_checkpoint_replaced_while_it_is_read_is_refused(
+    finished: Path, train_once, run: Run, tmp_path: Path
+) -> None:
+    shutil.copy(finished / "checkpoint.h5", tmp_path / "now.h5")
+    other = train_once("shorter", 1, "--set", "train.epochs=1") / "checkpoint.h5"
+    done = run(0, "-c", SWAPPED, "evaluate", "now.h5", other)
+    assert done.returncode == 2 and "now.h5: was replaced" in done.stderr and done.stdout == ""
 
 
 def test_evaluate_by_the_goodness_of_chosen_layers(finished: Path, ffmpi: Run) -> None:
