@@ -201,7 +201,8 @@ class Config(Table, frozen=True):
 RULE_METHODS = {"goodness": ("softmax", "goodness"), "local-softmax": ("last-layer", "all-layers")}
 
 #: After Hinton's published code, but without its peer normalisation, and with random negatives where it draws them by
-#: softmax for each batch. After the paper with its first author's code.
+#: softmax for each batch. After the paper with its first author's code, but that adaptive negatives by softmax are
+#: drawn, where that takes the wrong class of the greatest score.
 PRESETS: dict[str, dict[str, Any]] = {
     "": {},
     "hinton": {},  # the defaults
