@@ -7,6 +7,7 @@ command line.
 from __future__ import annotations
 
 import tomllib
+import types
 import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -53,7 +54,17 @@ def parse(text: str, source: str, settings: list[str]) -> Config:
     except msgspec.ValidationError as error:
         raise UserError(_describe_validation(source, settings, values, error)) from None
     sense.check(config, source)
-    return config
+    return _standardised(config, given)
+
+
+def _standardised(config: Config, given: dict[str, Any]) -> Config:
+    """Resolve whether pixels are measured: those of own data are, unless mean or standard deviation are `given`."""
+    data = config.data
+    if data.standardise != "auto":
+        return config
+    measured = data.name == "hdf5" and not {"mean", "std"} & given.get("data", {}).keys()
+    data = msgspec.structs.replace(data, standardise="set" if measured else "fixed")
+    return msgspec.structs.replace(config, data=data)
 
 
 def change(config: Config, source: str, settings: list[str]) -> Config:
@@ -125,6 +136,10 @@ def _expected(kind: Any) -> str:
         return " ".join([_expected(arguments[0]), " and ".join(limits)])
     if origin is list:
         return f"a list, each entry {_expected(arguments[0])}"
+    if origin is types.UnionType or origin is typing.Union:
+        return " or ".join(_expected(argument) for argument in arguments)
+    if origin is Literal and len(arguments) == 1:
+        return repr(arguments[0])
     if origin is Literal:
         return "one of " + ", ".join(repr(argument) for argument in arguments)
     return {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}.get(kind, str(kind))

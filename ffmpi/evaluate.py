@@ -18,7 +18,7 @@ from .errors import UserError
 from .holdings import Holdings
 from .metrics import METHODS, Measurements
 from .mpi import together, wait
-from .problem import Problem, work_of
+from .problem import Problem, resolved, work_of
 from .rundir import RunDirectory
 from .schedule import Pipeline, Steps, Work
 from .schedule.pipeline import conclusion, sweep
@@ -143,7 +143,7 @@ def _worker(
     held_out: DataSet | None,
 ) -> Worker:  # fmt: skip
     prepare_kernels(comm, settled)
-    worker = Worker(comm, Holdings(settled, problem, pipeline, comm.rank, {}, held_out), pipeline)
+    worker = Worker(comm, Holdings(resolved(settled, problem), problem, pipeline, comm.rank, {}, held_out), pipeline)
     with together(comm), checkpoint.reading(file) as reader:
         if reader.header.chapter != header.chapter:
             raise UserError(f"{file}: was replaced by a run that goes on while it was read; try again")

@@ -16,10 +16,10 @@ from .tables import Config
 class Samples:
     """Samples of one split or shard: their labels and, where inputs are composed, their images."""
 
-    def __init__(self, config: Config, data: DataSet, number: int) -> None:
-        """Take over `data`; classes are below `number`."""
-        self.labels = Labels(config, data.classes, number)
-        self.composer = Composer(config, data) if data.images is not None else None
+    def __init__(self, config: Config, data: DataSet, problem: Problem) -> None:
+        """Take over `data`; classes are below those of `problem`."""
+        self.labels = Labels(config, data.classes, problem.classes)
+        self.composer = Composer(config, data, problem.figures) if data.images is not None else None
         self.nbytes = data.classes.nbytes + (0 if data.images is None else data.images.nbytes)
 
 
@@ -60,15 +60,17 @@ class Holdings:
                 self.layers[layer] = Layer(config, parameters, self.rows)
         if 0 in self.layers:
             place = problem.pixels if config.data.label == "append" else 0
-            self.inputs = Inputs(sizes[0], max(at_once, self.rows) if config.local else at_once, place, classes)
+            images, value = max(at_once, self.rows) if config.local else at_once, config.data.label_value
+            assert value != "auto"  # see problem.resolved
+            self.inputs = Inputs(sizes[0], images, place, classes, value)
         stages = len(config.network.layers)
         has_head = bool(config.head_layers) and stages in trained
         self.head = Classifier(config, config.head_layers, classes, config.train.batch) if has_head else None
         self.classifiers = {
             layer: Classifier(config, (layer,), classes, self.rows) for layer in self.layers if config.local
         }
-        self.samples = {shard: Samples(config, data, classes) for shard, data in samples.items()}
-        self.test = Samples(config, test, classes) if test is not None else None
+        self.samples = {shard: Samples(config, data, problem) for shard, data in samples.items()}
+        self.test = Samples(config, test, problem) if test is not None else None
         self.trained = {layer: self.layers[layer].parameters for layer in trained if layer < stages}
 
     def draw(self) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from . import draws, kernels
 from .data import DataSet
+from .figures import Figures, scaling
 from .layer import Inputs
 from .tables import Config
 
@@ -103,13 +104,11 @@ class Labels:
 class Composer:
     """Writes images and the labels to show with them into the first layer's input."""
 
-    def __init__(self, config: Config, data: DataSet) -> None:
-        """Take the images of `data` (n, pixels), uint8 or float32; a float image is not divided by 255."""
+    def __init__(self, config: Config, data: DataSet, figures: Figures | None) -> None:
+        """Take the images of `data` (n, pixels), uint8 or float32, to be scaled by `figures` if they are measured."""
         assert data.images is not None
         self.images = data.images
-        unit = 255.0 if data.images.dtype == np.uint8 else 1.0
-        self.slope = np.float32(1 / (unit * config.data.std))
-        self.offset = np.float32(-config.data.mean / config.data.std)
+        self.slope, self.offset = scaling(config, figures, data.images)
         # With the local-softmax rule inputs have no label, so nothing is laid over the pixels.
         self.blank = 0 if config.data.label == "append" or config.local else len(data.names)
 

@@ -47,11 +47,12 @@ class Inputs(Activations):
     source : (rows,) int64, the image of each row
     labels : (rows,) int64, the class it shows, or kernels.NEUTRAL
     place, classes : where the labels stand among the inputs; these are zero in `h` and missing in `total`
+    value : float32, what stands in the place of the class shown
     """
 
-    def __init__(self, inputs: int, samples: int, place: int, classes: int) -> None:
+    def __init__(self, inputs: int, samples: int, place: int, classes: int, value: float) -> None:
         super().__init__(inputs, samples)
-        self.place, self.classes = place, classes
+        self.place, self.classes, self.value = place, classes, np.float32(value)
         self.source = self.labels = np.empty(0, np.int64)
 
 
@@ -71,7 +72,7 @@ class Normalisation:
 
     def of_labelled(self, a: Inputs) -> np.ndarray:
         """Return the factors of the rows that show images with their labels."""
-        kernels.row_scale_labelled(a.total, a.source, a.labels, a.classes, self.divisor, self.eps, self.scale)
+        kernels.row_scale_labelled(a.total, a.source, a.labels, a.classes, a.value, self.divisor, self.eps, self.scale)
         return self.scale
 
 
@@ -244,7 +245,7 @@ class LabelledLayer(Layer):
         p, samples = self.parameters, int(a.source[-1]) + 1
         scale = self._normalisation.of_labelled(a)
         kernels.forward_labelled(
-            a.h, samples, a.source, a.labels, a.place, a.classes, scale,
+            a.h, samples, a.source, a.labels, a.place, a.classes, a.value, scale,
             p.w, p.bias, self._product.h, out.h, out.total, self._squares,
             nonzeros=self._nonzeros, threads=self.threads,
         )  # fmt: skip
@@ -253,7 +254,7 @@ class LabelledLayer(Layer):
     def _shown(self, a: Activations, rows: int) -> dict[str, Any]:
         """The rows are the images' positives, then their negatives."""
         assert isinstance(a, Inputs)
-        return {"labels": a.labels[:rows], "place": a.place, "classes": a.classes}
+        return {"labels": a.labels[:rows], "place": a.place, "classes": a.classes, "value": a.value}
 
 
 def rate_at(config: Config, optimizer: Optimizer, epoch: int) -> float:

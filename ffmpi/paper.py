@@ -127,13 +127,14 @@ _VARIED = {
 
 def _different(config: Config) -> Iterator[tuple[str, str]]:
     """Yield the tables and keys in which a configuration differs from its preset; the table "" has the others."""
-    plain = msgspec.to_builtins(parse(f"preset = {config.preset!r}", "paper", []))
+    label = ["data.label=overlay", "data.label_value=1.0"]  # what 'auto' comes to for the paper's data sets
+    plain = msgspec.to_builtins(parse(f"preset = {config.preset!r}", "paper", label))
     for table, found in msgspec.to_builtins(config).items():
         if not isinstance(found, dict):
             if found != plain[table]:
                 yield "", table
             continue
-        yield from ((table, key) for key in found if found[key] != plain[table][key])
+        yield from ((table, key) for key in found if found[key] not in ("auto", plain[table][key]))
 
 
 def _may_vary(config: Config, table: str, key: str) -> bool:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from msgspec import structs
 
+from .figures import Figures, label_value
 from .layer import widths
 from .schedule import Work
 from .schedule.steps import Stream
@@ -24,6 +26,7 @@ class Problem:
     test: int
     digest: int = 0  # CRC-32 of the training images and classes
     shards: tuple[int, ...] = ()  # samples of each
+    figures: Figures | None = None  # of the training pixels, if they are measured
 
     def __post_init__(self) -> None:
         if not self.shards:
@@ -38,6 +41,21 @@ class Problem:
     def classes(self) -> int:
         """Number of classes."""
         return len(self.names)
+
+
+#: The share of the pixels that a label may cover.
+_MOST_COVERED = 0.1
+
+
+def resolved(config: Config, problem: Problem) -> Config:
+    """Return `config` with what it leaves to the data: where the label stands, and its value."""
+    data = config.data
+    if data.label == "auto":
+        over = problem.classes <= _MOST_COVERED * problem.pixels
+        data = structs.replace(data, label="overlay" if over else "append")
+    if data.label_value == "auto":
+        data = structs.replace(data, label_value=label_value(problem.figures))
+    return structs.replace(config, data=data)
 
 
 def lesson_rows(config: Config) -> int:

@@ -10,9 +10,10 @@ from typing import Any
 from . import kernels, shards
 from .data import DataSet
 from .errors import UserError
+from .figures import Figures, figures_of
 from .holdings import Holdings
 from .mpi import one_per_host_first, together
-from .problem import Problem, work_of
+from .problem import Problem, resolved, work_of
 from .schedule import Schedule, schedule_of
 from .shards import load
 from .tables import Config
@@ -28,19 +29,21 @@ def on_rank_0(comm: Any, make: Callable[[], Any]) -> Any:
     return comm.bcast(value)
 
 
-def training_worker(comm: Any, config: Config, first: int = 0) -> Worker:
+def training_worker(comm: Any, config: Config, first: int = 0, figures: Figures | None = None) -> Worker:
     """Return this rank's worker from chapter `first` on: its kernels compiled, its share of the data loaded.
 
-    At chapter 0 its weights are drawn; later they are to be taken from a checkpoint.
+    At chapter 0 its weights are drawn; later they are to be taken from a checkpoint, as are the `figures` of the
+    pixels. The worker's configuration has what `config` leaves to the data.
     """
     test: DataSet | None
     if config.shards.by == "file":
-        problem, samples, test = shards.read_files(comm, config)
+        problem, samples, test = shards.read_files(comm, config, figures)
+        config = resolved(config, problem)
         with together(comm):
             check(config, problem)
             schedule = schedule_of(config.schedule.name, work_of(config, problem, comm.size), first)
     else:
-        problem, schedule, samples, test = _read(comm, config, first)
+        config, problem, schedule, samples, test = _read(comm, config, first, figures)
     prepare_kernels(comm, config)
     with together(comm):
         holdings = Holdings(config, problem, schedule, comm.rank, samples, test)
@@ -50,9 +53,9 @@ def training_worker(comm: Any, config: Config, first: int = 0) -> Worker:
 
 
 def _read(
-    comm: Any, config: Config, first: int
-) -> tuple[Problem, Schedule, dict[int, DataSet], DataSet | None]:  # fmt: skip
-    """Return the sizes, the schedule, and this rank's share of one data set."""
+    comm: Any, config: Config, first: int, figures: Figures | None
+) -> tuple[Config, Problem, Schedule, dict[int, DataSet], DataSet | None]:
+    """Return the settled configuration, the sizes, the schedule, and this rank's share of one data set."""
     sets: tuple[DataSet, DataSet] | None = None
 
     def read() -> Problem:
@@ -60,9 +63,11 @@ def _read(
         sets = train, test = load(config, "train", images=True), load(config, "test", images=True)
         parts = shards.divide(config, train.classes)
         sizes = len(train.classes), len(test.classes), shards.digest(train), tuple(map(len, parts))
-        return Problem(train.shape, train.names, *sizes)
+        found = figures or figures_of(config, shards.measured(config, (shards.subset(train, part) for part in parts)))
+        return Problem(train.shape, train.names, *sizes, found)
 
     problem: Problem = on_rank_0(comm, read)
+    config = resolved(config, problem)
     with together(comm):
         check(config, problem)
         schedule = schedule_of(config.schedule.name, work_of(config, problem, comm.size), first)
@@ -72,10 +77,10 @@ def _read(
         if comm.rank > 0 and labels:
             sets = load(config, "train", images=images), load(config, "test", images=images)
     if not sets or not labels:
-        return problem, schedule, {}, None
+        return config, problem, schedule, {}, None
     parts = shards.divide(config, sets[0].classes)
     own = {shard: shards.subset(sets[0], parts[shard]) for shard in schedule.shards(comm.rank)}
-    return problem, schedule, own, sets[1]
+    return config, problem, schedule, own, sets[1]
 
 
 def check(config: Config, problem: Problem) -> None:
@@ -85,7 +90,7 @@ def check(config: Config, problem: Problem) -> None:
     if config.data.label == "overlay" and not config.local and problem.pixels <= problem.classes:
         raise UserError(
             f"data.label = 'overlay': {problem.classes} label places would cover an image of {problem.pixels} pixels; "
-            "expected 'append'"
+            "expected 'append' or 'auto'"
         )
 
 

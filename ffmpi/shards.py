@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from . import data, draws
 from .data import DataSet
 from .errors import UserError
+from .figures import Figures, Moments, figures_of, moments
 from .mpi import together
 from .problem import Problem
 from .tables import SHARD, Config
@@ -54,12 +56,20 @@ def subset(whole: DataSet, samples: np.ndarray) -> DataSet:
     return dataclasses.replace(whole, images=images, classes=whole.classes[samples])
 
 
+def measured(config: Config, parts: Iterable[DataSet]) -> list[Moments]:
+    """Return the moments of the pixels in the shards `parts`, or nothing if the configuration asks for none."""
+    if config.data.standardise == "fixed":
+        return []
+    return [moments(part.images) for part in parts if part.images is not None]
+
+
 def read_files(
-    comm: Any, config: Config
+    comm: Any, config: Config, figures: Figures | None
 ) -> tuple[Problem, dict[int, DataSet], DataSet]:  # fmt: skip
     """Read this rank's shards, each from a file of its own, and the held-out samples, which everybody may see.
 
-    Of the other shards it learns their sizes, checksums and class names.
+    Of the other shards it learns their sizes, checksums and class names and, unless there are `figures` already, the
+    moments of their pixels.
     """
     own: dict[int, DataSet] = {}
     with together(comm):
@@ -67,16 +77,20 @@ def read_files(
             if config.shards.count == 1 or shard % comm.size == comm.rank:
                 own[shard] = load(config, "train", images=True, path=config.data.path.replace(SHARD, str(shard + 1)))
         test = load(config, "test", images=True, path=config.shards.held_out)
-    facts = {shard: (s.shape, s.names, len(s.classes), digest(s)) for shard, s in own.items()}
+    facts = {
+        shard: (s.shape, s.names, len(s.classes), digest(s), [] if figures else measured(config, [s]))
+        for shard, s in own.items()
+    }
     every = dict(sorted(pair for part in comm.allgather(facts) for pair in part.items()))
     with together(comm):
-        for shard, (shape, names, _, _) in every.items():
+        for shard, (shape, names, *_) in every.items():
             if (shape, names) != (test.shape, test.names):
                 raise UserError(
                     f"{config.data.path}: shard {shard + 1} has images of shape {shape} in {len(names)} classes; "
                     f"expected {test.shape} in the {len(test.names)} of {config.shards.held_out}; a file without "
                     "samples of some class can name all in its attribute 'classes' or 'class_names'"
                 )
-    counts = tuple(count for _, _, count, _ in every.values())
-    whole = zlib.crc32(repr([crc for *_, crc in every.values()]).encode())
-    return Problem(test.shape, test.names, sum(counts), len(test.classes), whole, counts), own, test
+    counts = tuple(count for _, _, count, *_ in every.values())
+    whole = zlib.crc32(repr([crc for *_, crc, _ in every.values()]).encode())
+    figures = figures or figures_of(config, [part for *_, parts in every.values() for part in parts])
+    return Problem(test.shape, test.names, sum(counts), len(test.classes), whole, counts, figures), own, test

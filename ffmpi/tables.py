@@ -22,13 +22,21 @@ class Table(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Data(Table, frozen=True):
-    """Which samples, and how a pixel becomes an input: (pixel / 255 - mean) / std."""
+    """Which samples, how a pixel becomes an input, (pixel / 255 - mean) / std, and where the label stands.
+
+    Float pixels are not divided by 255. With `standardise` mean and standard deviation are not those given here but
+    measured on the training samples: of the whole set, or of each pixel. `auto` is 'set' for own data, for which none
+    are given, else 'fixed'. The label is written over the first pixels or beside them, `auto`: over them if it covers
+    no more than a tenth; its value, `auto`, is in proportion to the length of a measured input, else 1.
+    """
 
     name: str = "digits"
     path: str = ""  # directory or file of the set; digits need none
     mean: float = 0.0
     std: Positive = 1.0
-    label: Literal["overlay", "append"] = "overlay"  # over the first pixels, or beside them
+    standardise: Literal["auto", "fixed", "set", "pixel"] = "auto"
+    label: Literal["auto", "overlay", "append"] = "auto"
+    label_value: Literal["auto"] | Positive = "auto"
 
 
 class Network(Table, frozen=True):

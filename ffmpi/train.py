@@ -24,6 +24,7 @@ def train(comm: Any, config_path: str, run: str | None, settings: list[str], as_
     settled: Config = on_rank_0(comm, lambda: config.read(config_path, settings))
     directory = RunDirectory(Path(run)) if run else RunDirectory.default(config_path)
     worker = training_worker(comm, settled)
+    settled = worker.config
     on_rank_0(comm, lambda: directory.create(settled, facts(comm, worker)))
     _run(comm, settled, worker, directory, 0, as_json)
 
@@ -59,6 +60,7 @@ def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
 
     header, settled = on_rank_0(comm, read_header)
     worker = training_worker(comm, settled, header.chapter)
+    settled = worker.config
     with together(comm):
         found = worker.problem
         source = settled.data.path or settled.data.name

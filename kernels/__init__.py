@@ -64,14 +64,14 @@ def compile_all(*, threads: int = 1) -> None:
     a, w, bias, row = zeros(1, 8, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(LANES)
     h, product, first = zeros(1, 8, LANES), zeros(1, 8, LANES), np.zeros(1, np.int64)
     squares, one = zeros(1, LANES), row[:1]
-    compose(np.zeros((1, 4), np.uint8), first, 2, np.float32(1), np.float32(0), a, row)
+    compose(np.zeros((1, 4), np.uint8), first, 2, np.ones(4, np.float32), np.zeros(4, np.float32), a, row)
     pairs(first, first, first, 1, 0)
     copy_rows(h, row, 0, 1, product, row)
     row_scale(row, 1, np.float32(1), np.float32(1), row)
-    row_scale_labelled(row, first, first, 2, np.float32(1), np.float32(1), row)
+    row_scale_labelled(row, first, first, 2, np.float32(1), np.float32(1), np.float32(1), row)
     for nonzeros in (None, Nonzeros(1, 1)):  # a batch of zeros takes the sparse way if there is one
         forward(a, row, w, bias, h, row, squares, 1, nonzeros=nonzeros, threads=threads)
-    forward_labelled(a, 1, first, first, 0, 2, one, w, bias, product, h, row, squares, threads=threads)
+    forward_labelled(a, 1, first, first, 0, 2, np.float32(1), one, w, bias, product, h, row, squares, threads=threads)
     judge(one, np.float32(1), 1, 1.0, 1.0, 0.0, one)
     softmax(h, first, 2, product)
     exponentials(np.zeros(1))

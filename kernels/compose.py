@@ -19,7 +19,7 @@ def compose(images, samples, blank, slope, offset, a, total):  # type: ignore[no
     images : (n, pixels) uint8 or float32
     samples : (rows,) int64, which image
     blank : how many pixels from the first on are left zero, for labels to be written over them
-    slope, offset : float32; an input is slope * pixel + offset
+    slope, offset : (pixels,) float32; an input is slope * pixel + offset
     a : (panels, pitch, 16) float32, written where pixels are; all else must be zero beforehand
     total : (pitch,) float32, written: sum of squares of each row
     """
@@ -30,7 +30,7 @@ def compose(images, samples, blank, slope, offset, a, total):  # type: ignore[no
         for panel in range(-(-pixels // LANES)):
             start = panel * LANES
             for lane in range(max(blank - start, 0), min(LANES, pixels - start)):
-                a[panel, row, lane] = slope * np.float32(image[start + lane]) + offset
+                a[panel, row, lane] = slope[start + lane] * np.float32(image[start + lane]) + offset[start + lane]
             values = load(a, (panel * a.shape[1] + row) * LANES)
             square += horizontal_sum(mul(values, values))
         total[row] = square

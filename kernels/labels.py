@@ -13,29 +13,30 @@ from .sparse import Nonzeros
 
 
 @compiled
-def _panels(first, last, product, source, labels, place, classes, scale, w, bias, h, squares):  # type: ignore[no-untyped-def]
+def _panels(first, last, product, source, labels, place, classes, value, scale, w, bias, h, squares):  # type: ignore[no-untyped-def]
     """Complete the unit panels [first, last): no two of them touch the same memory."""
     inputs, pitch, out_pitch = w.shape[1], product.shape[1], h.shape[1]
-    share = splat(np.float32(1.0) / np.float32(classes))
+    whole, share = splat(value), splat(value / np.float32(classes))
     for panel in range(first, last):
         even = splat(np.float32(0.0))
         for k in range(classes):
             even = fma(load(w, (panel * inputs + place + k) * LANES), share, even)
         for row in range(len(source)):
-            label = even
-            if labels[row] != NEUTRAL:
-                label = load(w, (panel * inputs + place + labels[row]) * LANES)
-            pixels = load(product, (panel * pitch + source[row]) * LANES)
-            value = relu(fma(add(pixels, label), splat(scale[row]), load(bias, panel * LANES)))
-            store(h, (panel * out_pitch + row) * LANES, value)
-            squares[panel, row] = horizontal_sum(mul(value, value))
+            shown = load(product, (panel * pitch + source[row]) * LANES)
+            if labels[row] == NEUTRAL:
+                shown = add(shown, even)
+            else:
+                shown = fma(load(w, (panel * inputs + place + labels[row]) * LANES), whole, shown)
+            activity = relu(fma(shown, splat(scale[row]), load(bias, panel * LANES)))
+            store(h, (panel * out_pitch + row) * LANES, activity)
+            squares[panel, row] = horizontal_sum(mul(activity, activity))
 
 
 @compiled(parallel=True)
-def _panels_parallel(threads, product, source, labels, place, classes, scale, w, bias, h, squares):  # type: ignore[no-untyped-def]
+def _panels_parallel(threads, product, source, labels, place, classes, value, scale, w, bias, h, squares):  # type: ignore[no-untyped-def]
     for t in prange(threads):
         first, last = len(w) * t // threads, len(w) * (t + 1) // threads
-        _panels(first, last, product, source, labels, place, classes, scale, w, bias, h, squares)
+        _panels(first, last, product, source, labels, place, classes, value, scale, w, bias, h, squares)
 
 
 def forward_labelled(
@@ -45,6 +46,7 @@ def forward_labelled(
     labels: np.ndarray,
     place: int,
     classes: int,
+    value: np.float32,
     scale: np.ndarray,
     w: np.ndarray,
     bias: np.ndarray,
@@ -65,6 +67,7 @@ def forward_labelled(
     source : (rows,) int64, the image of each row of h
     labels : (rows,) int64, the class it shows, or NEUTRAL
     place, classes : the first label place among the inputs, and how many there are
+    value : float32, what stands in the place of the class shown; NEUTRAL has value / classes in every place
     scale : (rows,) float32, the normalisation of each row
     w, bias, h, total, squares : as for `forward`
     product : like h for `samples` rows, scratch: the images' share
@@ -73,7 +76,7 @@ def forward_labelled(
     ones, nothing = np.ones(a.shape[1], np.float32), np.zeros_like(bias)
     forward(a, ones, w, nothing, product, total, squares, samples, nonzeros=nonzeros, rectify=False, threads=threads)
     if threads == 1:
-        _panels(0, len(w), product, source, labels, place, classes, scale, w, bias, h, squares)
+        _panels(0, len(w), product, source, labels, place, classes, value, scale, w, bias, h, squares)
     else:
-        _panels_parallel(threads, product, source, labels, place, classes, scale, w, bias, h, squares)
+        _panels_parallel(threads, product, source, labels, place, classes, value, scale, w, bias, h, squares)
     sum_blocks(squares, total, len(source))

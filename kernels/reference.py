@@ -9,20 +9,25 @@ import numpy as np
 
 
 def compose(
-    images: np.ndarray, samples: np.ndarray, blank: int, slope: float, offset: float, inputs: int
+    images: np.ndarray, samples: np.ndarray, blank: int, slope: np.ndarray, offset: np.ndarray, inputs: int
 ) -> np.ndarray:
-    """Return the inputs (rows, inputs): scaled pixels, zero in the first `blank` places and beyond the pixels."""
+    """Return the inputs (rows, inputs): scaled pixels, zero in the first `blank` places and beyond the pixels.
+
+    slope, offset : (pixels,).
+    """
     a = np.zeros((len(samples), inputs), np.float32)
-    scaled = np.float32(slope) * images[samples].astype(np.float32) + np.float32(offset)
+    scaled = slope * images[samples].astype(np.float32) + offset
     a[:, blank : images.shape[1]] = scaled[:, blank:]
     return a
 
 
-def show(a: np.ndarray, source: np.ndarray, labels: np.ndarray, place: int, classes: int) -> np.ndarray:
-    """Return the images `source` of a with `labels` in their places: one-hot, or 1/classes each for -1."""
+def show(
+    a: np.ndarray, source: np.ndarray, labels: np.ndarray, place: int, classes: int, value: np.float32
+) -> np.ndarray:
+    """Return the images `source` of a with `labels` in their places: `value` in one, or value/classes each for -1."""
     shown = a[source]
     one_hot = (labels[:, None] == np.arange(classes)).astype(np.float32)
-    shown[:, place : place + classes] = np.where(labels[:, None] < 0, np.float32(1) / np.float32(classes), one_hot)
+    shown[:, place : place + classes] = np.where(labels[:, None] < 0, value / np.float32(classes), value * one_hot)
     return shown
 
 
@@ -33,11 +38,11 @@ def forward(a: np.ndarray, scale: np.ndarray, w: np.ndarray, bias: np.ndarray, *
 
 
 def forward_labelled(
-    a: np.ndarray, source: np.ndarray, labels: np.ndarray, place: int, classes: int, scale: np.ndarray,
-    w: np.ndarray, bias: np.ndarray,
+    a: np.ndarray, source: np.ndarray, labels: np.ndarray, place: int, classes: int, value: np.float32,
+    scale: np.ndarray, w: np.ndarray, bias: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
     """Return `forward` of the images `source` of a (samples, inputs) showing `labels`."""
-    return forward(show(a, source, labels, place, classes), scale, w, bias)
+    return forward(show(a, source, labels, place, classes, value), scale, w, bias)
 
 
 def judge(g: np.ndarray, positives: int, theta: float, slope: float) -> tuple[np.ndarray, np.ndarray]:

@@ -19,9 +19,13 @@ def row_scale(total, rows, divisor, eps, scale):  # type: ignore[no-untyped-def]
 
 
 @compiled(error_model="numpy")
-def row_scale_labelled(total, source, labels, classes, divisor, eps, scale):  # type: ignore[no-untyped-def]
-    """Do the same for rows that show the images `source` with `labels`, which add 1, or 1/classes if NEUTRAL."""
-    neutral = np.float32(1.0) / np.float32(classes)
+def row_scale_labelled(total, source, labels, classes, value, divisor, eps, scale):  # type: ignore[no-untyped-def]
+    """Do the same for rows that show the images `source` with `labels`, whose value is `value`, float32.
+
+    A label adds its square, a NEUTRAL one, which shares the value among all classes, a part of it.
+    """
+    square_of_label = value * value
+    neutral = square_of_label / np.float32(classes)
     for row in range(len(source)):
-        square = total[source[row]] + (neutral if labels[row] == NEUTRAL else np.float32(1.0))
+        square = total[source[row]] + (neutral if labels[row] == NEUTRAL else square_of_label)
         scale[row] = np.float32(1.0) / (np.sqrt(square / divisor) + eps)

@@ -7,7 +7,7 @@ from numba import prange
 
 from .compiled import compiled
 from .powers import power
-from .simd import LANES, add, div, flush, fma, load, load_splat, mul, pointer, prefetch, splat, sqrt, store, sub
+from .simd import LANES, div, flush, fma, load, load_splat, mul, pointer, prefetch, splat, sqrt, store, sub
 from .sparse import Nonzeros, density
 from .tile import AHEAD, PANELS, SPARSE_PANELS, UPDATE_INPUTS, sparse_tile, update_tile, update_tile_of_many
 
@@ -66,6 +66,7 @@ def _columns(first, last, kind, a, rows, shown, state, constants):  # type: igno
     """Update the column tiles [first, last): no two of them touch the same memory."""
     w, bias, m, v, mb, vb = state
     active, place, classes = rows[3], shown[1], shown[2]
+    value = splat(shown[3])
     pitch, inputs, count = a.shape[1], w.shape[1], len(active)
     g = np.empty((PANELS, max(count, 1), LANES), np.float32)
     taught = np.empty((PANELS, max(classes, 1), LANES), np.float32)  # gradient of the label places
@@ -100,7 +101,8 @@ def _columns(first, last, kind, a, rows, shown, state, constants):  # type: igno
                     for j in range(width):
                         gradient = load(tiles, tile + (i * width + j) * LANES)
                         if place <= start + i < place + classes:
-                            gradient = add(gradient, load(taught, (j * taught.shape[1] + start + i - place) * LANES))
+                            label = load(taught, (j * taught.shape[1] + start + i - place) * LANES)
+                            gradient = fma(label, value, gradient)
                         _optimise(kind, ((panel + j) * inputs + start + i) * LANES, gradient, weights, numbers)
 
 
@@ -108,7 +110,7 @@ def _columns(first, last, kind, a, rows, shown, state, constants):  # type: igno
 def _sparse_columns(first, last, kind, rows, shown, state, constants, listed):  # type: ignore[no-untyped-def]
     """Update the unit panels [first, last) from the activities that are not zero."""
     w, bias, m, v, mb, vb = state
-    place, classes = shown[1], shown[2]
+    place, classes, value = shown[1], shown[2], splat(shown[3])
     values, places, counts = listed
     inputs, count = w.shape[1], len(rows[3])
     g = np.empty((_SPARSE_WIDTH, max(count, 1), LANES), np.float32)
@@ -132,7 +134,8 @@ def _sparse_columns(first, last, kind, rows, shown, state, constants, listed):  
             for j in range(width):
                 gradient = load(tile, j * LANES)
                 if place <= k < place + classes:
-                    gradient = add(gradient, load(taught, (j * taught.shape[1] + k - place) * LANES))
+                    label = load(taught, (j * taught.shape[1] + k - place) * LANES)
+                    gradient = fma(label, value, gradient)
                 _optimise(kind, ((panel + j) * inputs + k) * LANES, gradient, weights, numbers)
         panel += width
 
@@ -180,6 +183,7 @@ def _skipping_pays(a: np.ndarray, active: np.ndarray) -> bool:
 
 #: An update without labels: every row has an input of its own.
 NO_LABELS = np.empty(0, np.int64)
+ONE = np.float32(1.0)
 
 
 def update(
@@ -196,6 +200,7 @@ def update(
     labels: np.ndarray = NO_LABELS,
     place: int = 0,
     classes: int = 0,
+    value: np.float32 = ONE,
     nonzeros: Nonzeros | None = None,
     threads: int = 1,
 ) -> int:
@@ -216,13 +221,14 @@ def update(
     labels : (rows,) int64: then z has two rows for each row of a, which show different labels, first all positives and
         then all negatives; a's label places are zero, and the labels' share of the gradient is added to them
     place, classes : the first label place, and how many there are
+    value : float32, what stands in the place of the label that a row shows
     nonzeros : memory that lets a batch with few activities skip the zeros of a; without it the product is dense
     threads : Numba threads to share the column panels
     """
     pair = len(c) // 2 if classes else len(c)
     scaled, active = _participants(c, scale, pair)
     rows = (scaled, c, z, active, pair)
-    rest = (rows, (labels, place, classes), (w, bias, *moments), constants)
+    rest = (rows, (labels, place, classes, value), (w, bias, *moments), constants)
     if nonzeros is not None and _skipping_pays(a, active):
         listed = nonzeros.by_inputs(a, active)
         if threads == 1:

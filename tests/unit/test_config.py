@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ffmpi import config, sense
 from ffmpi.errors import UserError
-from ffmpi.tables import PRESETS, Config, Optimizer, Rule
+from ffmpi.tables import PRESETS, Config, Data, Optimizer, Rule
 
 
 def parse(text: str = "", *settings: str) -> Config:
@@ -26,7 +27,8 @@ def sentence(call: Callable[[], object]) -> str:
 
 
 def test_defaults() -> None:
-    assert parse() == Config()
+    assert parse("data.standardise = 'auto'") == parse() == parse("", "data.standardise=fixed")
+    assert msgspec.structs.replace(parse(), data=Data()) == Config()
     assert Config().chapters == Config().train.epochs
     assert parse("[train]\nepochs = 6\nchapters = 3").chapters == 3
 

@@ -261,7 +261,7 @@ def test_update_skipping_zeros_gives_the_same_bits(
     z = kernels.to_panels(np.maximum(z_plain, 0), kernels.padded_rows(shown))
     c[np.tile(rng.random(rows) > 0.8, shown // rows)] = 0
     scales = rng.uniform(1, 2, shown).astype(np.float32)
-    labels = {"labels": rng.integers(0, 3, shown), "place": 2, "classes": 3} if labelled else {}
+    labels = {"labels": rng.integers(0, 3, shown), "place": 2, "classes": 3, "value": VALUE} if labelled else {}
     nonzeros, results = kernels.Nonzeros(rows, kernels.panels_of(inputs)), []
     nonzeros.counts[:] = -1
     for skip in (None, nonzeros):
@@ -336,7 +336,7 @@ def test_compose(dtype: type, pixels: int, blank: int) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (5, pixels)).astype(dtype)
     samples, inputs = np.array([4, 0, 0, 2]), pixels + 10
-    slope, offset = np.float32(1 / 255), np.float32(-0.25)
+    slope, offset = rng.uniform(0, 1 / 255, pixels).astype(np.float32), rng.uniform(-1, 1, pixels).astype(np.float32)
     expected = reference.compose(images, samples, blank, slope, offset, inputs)
     a, total = kernels.zeros(kernels.panels_of(inputs), 8, kernels.LANES), kernels.zeros(16)
     kernels.compose(images, samples, blank, slope, offset, a, total)
@@ -356,6 +356,8 @@ def labelled(samples: int, inputs: int, units: int, place: int, classes: int):
     return a, source, labels, rng.uniform(0.5, 2, len(source)).astype(np.float32), w, bias
 
 
+#: What stands in the place of a label.
+VALUE = np.float32(2.75)
 LABELLED = [(1, 12, 1, 0, 2), (7, 30, 17, 20, 10), (33, 64, 49, 0, 10), (20, 100, 100, 10, 33)]
 
 
@@ -363,13 +365,13 @@ LABELLED = [(1, 12, 1, 0, 2), (7, 30, 17, 20, 10), (33, 64, 49, 0, 10), (20, 100
 @pytest.mark.parametrize(("samples", "inputs", "units", "place", "classes"), LABELLED)
 def test_forward_labelled(samples: int, inputs: int, units: int, place: int, classes: int, threads: int) -> None:
     a, source, labels, scale, w, bias = labelled(samples, inputs, units, place, classes)
-    expected = reference.forward_labelled(a, source, labels, place, classes, scale, w, bias)
+    expected = reference.forward_labelled(a, source, labels, place, classes, VALUE, scale, w, bias)
     panels, rows = Panels(a, np.ones(samples, np.float32), w, bias), len(source)
     h, total = kernels.zeros(len(panels.w), rows, 16), kernels.zeros(kernels.padded_rows(rows) + 16)
     squares = kernels.zeros(len(panels.w), len(total) // 16 * 16)
     kernels.forward_labelled(
-        panels.a, samples, source, labels, place, classes, scale, panels.w, panels.bias, panels.h, h, total, squares,
-        threads=threads,
+        panels.a, samples, source, labels, place, classes, VALUE, scale, panels.w, panels.bias, panels.h, h, total,
+        squares, threads=threads,
     )  # fmt: skip
     np.testing.assert_allclose(kernels.from_panels(h, rows, units), expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(total[:rows], (expected**2).sum(axis=1), rtol=1e-5, atol=1e-6)
@@ -382,8 +384,8 @@ def test_update_of_rows_that_share_images(samples: int, inputs: int, units: int,
     source, labels, scale = source[:rows], labels[:rows], scale[:rows]
     rng = np.random.default_rng(3)
     c = np.where(rng.random(rows) < 0.6, rng.standard_normal(rows), 0).astype(np.float32)
-    z = reference.forward_labelled(a, source, labels, place, classes, scale, w, bias)
-    shown = reference.show(a, source, labels, place, classes)
+    z = reference.forward_labelled(a, source, labels, place, classes, VALUE, scale, w, bias)
+    shown = reference.show(a, source, labels, place, classes, VALUE)
     dw, db = reference.gradients(shown, scale, c, z)
     nothing = np.zeros_like(w)
     expected_w, expected_m = reference.sgd(w, dw, nothing, 0.1, 0.0, 0.9)
@@ -391,7 +393,7 @@ def test_update_of_rows_that_share_images(samples: int, inputs: int, units: int,
     moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
     active = kernels.update(
         kernels.SGD, panels.a, scale, c, kernels.to_panels(z), panels.w, panels.bias, moments,
-        kernels.sgd_constants(0.1, 0.0, 0.9), labels=labels, place=place, classes=classes,
+        kernels.sgd_constants(0.1, 0.0, 0.9), labels=labels, place=place, classes=classes, value=VALUE,
     )  # fmt: skip
     assert active == np.count_nonzero((c[:samples] != 0) | (c[samples:] != 0))
     np.testing.assert_allclose(kernels.from_panels(panels.w, inputs, units), expected_w, rtol=1e-4, atol=1e-5)
@@ -442,8 +444,8 @@ def test_row_scale(divisor: float) -> None:
     np.testing.assert_array_equal(scale[:6], reference.row_scale(total, divisor, float(eps))[:6])
     assert (scale[6:] == -1).all()
     source, labels = np.array([2, 0, 2]), np.array([3, kernels.NEUTRAL, 0])
-    kernels.row_scale_labelled(total, source, labels, 4, np.float32(divisor), eps, scale)
-    shown = total[source] + np.array([1, 0.25, 1], np.float32)
+    kernels.row_scale_labelled(total, source, labels, 4, np.float32(3), np.float32(divisor), eps, scale)
+    shown = total[source] + np.array([9, 2.25, 9], np.float32)
     np.testing.assert_array_equal(scale[:3], reference.row_scale(shown, divisor, float(eps)))
 
 
