@@ -1,9 +1,16 @@
 """Checkpoints: HDF5 files keyed by layer, never by rank; written atomically, read as untrusted input.
 
-The root has the attributes format, ffmpi (version), config (TOML), problem (JSON) and chapter (chapters done).
+The root has the attributes format, ffmpi (version), id (another one with each save), chapter (chapters done) and
+checksum; group header has the texts config (TOML), problem (JSON) and checksums (JSON), as data sets, since HDF5 limits
+attributes to 64 KB. checksums has the CRC-32 of each array's bytes in row order; checksum is that of the header itself,
+see `header_checksum`.
+
 Group layers/K has weights (inputs, units) and bias (units,) float32, their moments weights_m, bias_m and, with Adam,
 weights_v, bias_v of the same shapes, and steps, int64. Group head/K has the same for the head's block on layer K, and
 classifiers/K for the classifier of layer K. negatives/C are the adaptive negatives for chapter C, (samples,) uint8.
+Beside them stand the arrays of `Problem.statistics`, float32.
+
+Format 1 had its texts in attributes of the root, and neither checksums nor an id; it is still read.
 """
 
 from __future__ import annotations
@@ -11,14 +18,18 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import h5py
+import msgspec
 import numpy as np
+from msgspec import Meta
 
 from . import __version__
 from .config import dump, parse
@@ -26,11 +37,24 @@ from .errors import Consequence, UserError
 from .layer import Parameters
 from .problem import Problem
 from .tables import Config
+from .untrusted import attribute, dataset, fail, reason
 
-FORMAT = 1
+FORMAT = 2
 _MOST = 2**62  # of anything counted
-_PROBLEM = ("shape", "names", "train", "digest")  # the fields that a checkpoint keeps of it
 _OVERHEAD, _OVERHEAD_EACH = 1 << 17, 1 << 10  # bytes of HDF5's own: headers and attributes
+_Size = Annotated[int, Meta(ge=1, le=_MOST)]
+
+
+class ProblemText(msgspec.Struct, frozen=True):
+    """What a checkpoint keeps of the `Problem`, as JSON; what older ones have not needs a default.
+
+    A field that is added here is one of `Problem`, and of `Header` for those who read it.
+    """
+
+    shape: Annotated[tuple[_Size, ...], Meta(min_length=1)]
+    names: Annotated[tuple[str, ...], Meta(min_length=2, max_length=256)]
+    train: _Size
+    digest: int
 
 
 def dtype_of(name: str) -> type:
@@ -38,10 +62,9 @@ def dtype_of(name: str) -> type:
     return np.int64 if name.endswith("steps") else np.uint8 if name.startswith("negatives/") else np.float32
 
 
-def _reason(error: Exception) -> str:
-    """Return one line: HDF5's own text holds line breaks, times and addresses."""
-    number = getattr(error, "errno", None)
-    return os.strerror(number) if number else " ".join(str(error).split())
+def header_checksum(version: str, identity: str, chapter: int, texts: dict[str, str]) -> int:
+    """Return the CRC-32 of a header of this format: of its attributes and its texts in the order of their names."""
+    return zlib.crc32(json.dumps([FORMAT, version, identity, chapter, *sorted(texts.items())]).encode())
 
 
 class Writer:
@@ -50,51 +73,80 @@ class Writer:
     def __init__(self, path: Path, config: Config, problem: Problem, chapter: int) -> None:
         """Begin a checkpoint at `path` of a state in which `chapter` chapters are done."""
         self._path, self._partial = path, path.with_name(path.name + ".partial")
-        self._file = self._guard(lambda: h5py.File(self._partial, "w", locking=False))
-        attributes = {
-            # Text of fixed length: reading HDF5's variable-length strings from a damaged file may never end.
-            "format": FORMAT,
-            "ffmpi": np.bytes_(__version__),
-            "config": np.bytes_(dump(config).encode()),
-            "problem": np.bytes_(json.dumps({name: getattr(problem, name) for name in _PROBLEM}).encode()),
-            "chapter": chapter,
-        }
-        self._guard(lambda: self._file.attrs.update(attributes))
+        # From this version on HDF5 has checksums of its own, for what says where arrays lie.
+        self._file = self._guard(lambda: h5py.File(self._partial, "w", libver=("v108", "latest"), locking=False))
+        fields = {name: getattr(problem, name) for name in ProblemText.__struct_fields__}
+        self._texts = {"config": dump(config), "problem": json.dumps(fields)}
+        self._identity, self._chapter, self._statistics = secrets.token_hex(8), chapter, problem.statistics
+        self._checksums: dict[str, int] = {}
+        self._left: dict[str, int] = {}  # rows of each array that have not been written
 
     def _guard(self, action: Any) -> Any:
         try:
             return action()
         except (OSError, RuntimeError) as error:
             raise UserError(
-                f"{self._partial}: cannot write the checkpoint ({_reason(error)}); the previous one is intact"
+                f"{self._partial}: cannot write the checkpoint ({reason(error)}); the previous one is intact"
             ) from None
 
     def create(self, shapes: dict[str, tuple[int, ...]]) -> None:
         """Make room for the arrays of these names and shapes: on a full disk this fails, and nothing after it."""
+        shapes = shapes | {name: array.shape for name, array in self._statistics.items()}
+        self._left = {name: shape[0] if shape else 1 for name, shape in shapes.items()}
 
         def make_room() -> None:
             for name, shape in shapes.items():
                 self._file.create_dataset(name, shape, dtype_of(name))
             size = sum(math.prod(shape) * np.dtype(dtype_of(name)).itemsize for name, shape in shapes.items())
+            size += sum(len(text.encode()) for text in self._texts.values()) + sum(len(name) for name in shapes)
             # HDF5 may crash where a disk fills up under it, so the operating system is asked first.
             with open(self._partial, "rb+") as file:
                 os.posix_fallocate(file.fileno(), 0, size + _OVERHEAD + _OVERHEAD_EACH * len(shapes))
 
         self._guard(make_room)
+        for name, array in self._statistics.items():
+            self.write(name, array)
 
     def write(self, name: str, array: np.ndarray, part: slice | tuple[()] = ()) -> None:
-        """Write an array that there is room for, or the rows of it in `part`; UserError if it has diverged."""
+        """Write an array that there is room for, or the next rows of it, in `part`; UserError if it has diverged."""
         if not np.isfinite(array).all():
             raise Consequence(
                 f"{self._partial}: {name} is no longer finite, so it is not saved; the previous checkpoint is intact, "
                 "expected a lower optimizer.rate"
             )
+        rows = len(array) if array.ndim else 1
+        done = self._file[name].shape[0] - self._left[name] if array.ndim else 0
+        assert isinstance(part, tuple) or (part.start, part.stop) == (done, done + rows), "parts come in order"
+        self._left[name] -= rows
+        self._checksums[name] = zlib.crc32(np.asarray(array, dtype_of(name)).tobytes(), self._checksums.get(name, 0))
         self._guard(lambda: self._file[name].__setitem__(part, array))
+
+    def _write_header(self) -> None:
+        """Write what the file says of itself, in text of fixed length.
+
+        Reading HDF5's variable-length strings from a damaged file may never end.
+        """
+        texts = self._texts | {"checksums": json.dumps(self._checksums)}
+        for name, text in texts.items():
+            encoded = text.encode()
+            self._file.create_dataset(
+                f"header/{name}", data=encoded, dtype=h5py.string_dtype("utf-8", max(1, len(encoded)))
+            )
+        attributes = {
+            "format": FORMAT,
+            "ffmpi": np.bytes_(__version__),
+            "id": np.bytes_(self._identity),
+            "chapter": self._chapter,
+            "checksum": header_checksum(__version__, self._identity, self._chapter, texts),
+        }
+        self._file.attrs.update(attributes)
 
     def commit(self) -> None:
         """Make what was written the checkpoint: on the disk first, then under its name."""
+        assert not any(self._left.values()), "an array of which rows are missing"
 
         def replace() -> None:
+            self._write_header()
             self._file.close()
             with open(self._partial, "rb+") as file:
                 os.fsync(file.fileno())
@@ -119,6 +171,8 @@ class Header:
     digest: int  # CRC-32 of them
     chapter: int  # chapters done
     version: str  # of ffmpi
+    id: str  # of the save; empty in format 1
+    statistics: dict[str, np.ndarray] = field(default_factory=dict, compare=False)  # see `Problem.statistics`
 
 
 class Reader:
@@ -126,80 +180,85 @@ class Reader:
 
     def __init__(self, path: Path, file: h5py.File) -> None:
         self.path, self._file = path, file
+        self._checksums: dict[str, int] | None = None  # by the name of an array; format 1 has none
         self.header = self._header()
 
     def _fail(self, found: str, expected: str) -> UserError:
-        return UserError(f"{self.path}: {found}; expected {expected}")
+        return fail(self._file, found, expected)
 
-    def _number(self, name: str) -> int:
-        return int(self._attribute(name, "i"))
+    def _decode(self, name: str, value: Any) -> str:
+        try:
+            return bytes(value).decode()
+        except UnicodeDecodeError:
+            raise self._fail(f"{name!r} is not text", "UTF-8") from None
 
     def _text(self, name: str) -> str:
-        try:
-            return bytes(self._attribute(name, "S")).decode()
-        except UnicodeDecodeError:
-            raise self._fail(f"attribute {name!r} is not text", "UTF-8") from None
+        return self._decode(name, attribute(self._file, name, "S"))
 
-    def _attribute(self, name: str, kind: str) -> Any:
-        """Return a scalar attribute of NumPy kind `kind`, looking at its type before its value is read."""
+    def _parse(self, name: str, text: str, kind: Any) -> Any:
         try:
-            attribute = h5py.h5a.open(self._file.id, name.encode())
-            if attribute.shape == () and attribute.dtype.kind == kind:
-                return self._file.attrs[name]
-        except (KeyError, OSError, RuntimeError, TypeError, ValueError):
-            pass
-        raise self._fail(f"no readable attribute {name!r}", "an ffmpi checkpoint")
+            return msgspec.json.decode(text, type=kind)
+        except (ValueError, RecursionError) as error:
+            raise self._fail(f"{name!r} cannot be read ({reason(error)})", "an ffmpi checkpoint") from None
 
     def _header(self) -> Header:
-        if (number := self._number("format")) != FORMAT:
-            raise self._fail(f"checkpoint format {number}", f"format {FORMAT}, as written by ffmpi {__version__}")
-        config = parse(self._text("config"), f"{self.path} (attribute config)", [])
-        try:
-            problem = json.loads(self._text("problem"))
-            shape, names = tuple(map(int, problem["shape"])), tuple(map(str, problem["names"]))
-            train, digest = int(problem["train"]), int(problem["digest"])
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        if (number := int(attribute(self._file, "format", "iu"))) not in (1, FORMAT):
             raise self._fail(
-                "attribute 'problem' cannot be read", "image shape, class names and sample count"
-            ) from None
-        chapter = self._number("chapter")
-        if (
-            min(shape, default=0) < 1
-            or not 2 <= len(names) <= 256
-            or not 1 <= train <= _MOST
-            or not 0 <= chapter <= config.chapters
-        ):
-            raise self._fail("impossible sizes in the header", "positive sizes, 2 to 256 classes, a chapter of the run")
-        return Header(config, shape, names, train, digest, chapter, self._text("ffmpi"))
+                f"checkpoint format {number}", f"format 1 to {FORMAT}, as written by ffmpi up to {__version__}"
+            )
+        version, chapter, identity = self._text("ffmpi"), int(attribute(self._file, "chapter", "iu")), ""
+        if number == 1:
+            texts = {name: self._text(name) for name in ("config", "problem")}
+        else:
+            identity = self._text("id")
+            names = [f"header/{name}" for name in ("config", "problem", "checksums")]
+            texts = {name[7:]: self._decode(name, dataset(self._file, name, (), None)) for name in names}
+            checksum = int(attribute(self._file, "checksum", "iu"))
+            if header_checksum(version, identity, chapter, texts) != checksum:
+                raise self._fail("damaged: the header does not agree with its checksum", "the file as it was written")
+            self._checksums = self._parse("checksums", texts["checksums"], dict[str, int])
+        config = parse(texts["config"], f"{self.path} (its configuration)", [])
+        problem = self._parse("problem", texts["problem"], ProblemText)
+        if not 0 <= chapter <= config.chapters:
+            raise self._fail(f"{chapter} chapters done", f"a chapter of the run, which has {config.chapters}")
+        statistics = {name: self._read(name, None) for name in self._others() if not name.startswith("negatives/")}
+        return Header(
+            config, **msgspec.structs.asdict(problem), chapter=chapter, version=version, id=identity,
+            statistics=statistics,
+        )  # fmt: skip
 
-    def array(self, name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-        """Return the array `name`, which must have `shape` and `dtype`, lie in this file, and be finite."""
-        expected = f"{np.dtype(dtype).name} {shape}"
-        try:
-            group: Any = self._file
-            for part in name.split("/"):
-                # Links may lead into other files, virtual and external data sets read from them.
-                link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None
-                if not isinstance(link, h5py.HardLink):
-                    raise self._fail(f"no data set {name!r}", f"{expected} stored in the file")
-                group = group[part]
-            if not isinstance(group, h5py.Dataset) or group.is_virtual or group.external:
-                raise self._fail(f"{name!r} is not a plain data set", f"{expected} stored in the file")
-            if group.shape != shape or group.dtype != dtype:
-                raise self._fail(f"{name!r} is {group.dtype} {group.shape}", expected)
-            value = group[()]
-        except (OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
-            raise self._fail(f"{name!r} cannot be read ({_reason(error)})", expected) from None
+    def _others(self) -> list[str]:
+        """Return the names of the arrays that are no layer's and no classifier's."""
+        return [name for name in self._checksums or () if not name.startswith(("layers/", "head/", "classifiers/"))]
+
+    def check_others(self) -> None:
+        """Compare with their checksums the arrays that are not read with a layer or classifier."""
+        for name in self._others():
+            self._read(name, None)
+
+    def check(self) -> None:
+        """Compare every array with its checksum, if the file has checksums."""
+        for name in self._checksums or ():
+            self._read(name, None)
+
+    def _read(self, name: str, shape: tuple[int, ...] | None) -> np.ndarray:
+        value: np.ndarray = dataset(self._file, name, shape, dtype_of(name))
+        if self._checksums is not None and zlib.crc32(value.reshape(-1).data) != self._checksums.get(name):
+            raise self._fail(f"damaged: {name!r} does not agree with its checksum", "the file as it was written")
         if not np.isfinite(value).all():
-            raise self._fail(f"{name!r} holds a value that is not finite", f"finite {expected}")
-        return np.asarray(value)
+            raise self._fail(f"{name!r} holds a value that is not finite", "finite ones")
+        return value
+
+    def array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the array `name`, which must have `shape` and its type, lie in this file, be undamaged and finite."""
+        return self._read(name, shape)
 
     def load(self, name: str, parameters: Parameters) -> None:
         """Fill `parameters` from the group `name`."""
         config = self.header.config
         optimizer = config.optimizer if name.startswith("layers") else config.head.optimizer
         for array_name, shape in Parameters.shapes_of(parameters.inputs, parameters.units, optimizer).items():
-            value = self.array(f"{name}/{array_name}", shape, dtype_of(array_name))
+            value = self.array(f"{name}/{array_name}", shape)
             if array_name in ("steps", "weights_v", "bias_v") and (value < 0).any():
                 raise self._fail(f"'{name}/{array_name}' holds a negative number", "a count, or mean squares")
             if array_name == "steps" and value > _MOST:
@@ -215,7 +274,7 @@ class Reader:
         last = min(header.chapter + negatives.lag, header.config.chapters)
         for chapter in range(max(header.chapter, negatives.lag), last):
             name = f"negatives/{chapter}"
-            chosen = self.array(name, (header.train,), np.uint8)
+            chosen = self.array(name, (header.train,))
             if (chosen >= len(header.names)).any() or (chosen == classes).any():
                 raise self._fail(f"{name!r} holds a class that cannot be", "wrong classes below the number of classes")
             found[chapter] = chosen
@@ -227,8 +286,8 @@ def reading(path: Path) -> Iterator[Reader]:
     """Open the checkpoint at `path`."""
     try:
         file = h5py.File(path, "r", locking=False)
-    except OSError as error:
-        reason = "no such file" if not os.path.exists(path) else _reason(error)
-        raise UserError(f"{path}: cannot be opened ({reason}); expected an ffmpi checkpoint (HDF5)") from None
+    except (OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
+        why = "no such file" if not os.path.exists(path) else reason(error)
+        raise UserError(f"{path}: cannot be opened ({why}); expected an ffmpi checkpoint (HDF5)") from None
     with file:
         yield Reader(path, file)

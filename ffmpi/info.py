@@ -75,6 +75,7 @@ def _checkpoint(path: str) -> dict[str, Any]:
     file = checkpoint_path(path)
     with checkpoint.reading(file) as reader:
         header = reader.header
+        reader.check()
     run = RunDirectory(file.parent)
     settled = header.config
     description: dict[str, Any] = {

@@ -42,6 +42,14 @@ class Problem:
         """Number of classes."""
         return len(self.names)
 
+    @property
+    def statistics(self) -> dict[str, np.ndarray]:
+        """What a checkpoint keeps of the training samples: float32 arrays by their names in it.
+
+        Reading it gives them back as `checkpoint.Header.statistics`.
+        """
+        return {} if self.figures is None else {"inputs/mean": self.figures.mean, "inputs/std": self.figures.std}
+
 
 #: The share of the pixels that a label may cover.
 _MOST_COVERED = 0.1

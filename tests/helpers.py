@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+
+from ffmpi.checkpoint import header_checksum
 
 if TYPE_CHECKING:
     from .conftest import Job
@@ -68,11 +71,31 @@ def chapters_saved(run: Path) -> int:
 
 
 def arrays(run: Path) -> dict[str, np.ndarray]:
-    """Return every data set of a run's checkpoint by name."""
+    """Return every array of a run's checkpoint by name."""
     found: dict[str, np.ndarray] = {}
     with h5py.File(run / "checkpoint.h5") as file:
         file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
+    return {name: array for name, array in found.items() if not name.startswith("header/")}
+
+
+def seal(path: Path, texts: dict[str, str] | None = None) -> None:
+    """Give a checkpoint that was edited the checksums of what it holds now, and a header of `texts`."""
+    with h5py.File(path, "r+") as file:
+        header = {name: bytes(file[f"header/{name}"][()]).decode() for name in ("config", "problem")} | (texts or {})
+        found: dict[str, int] = {}
+
+        def note(name: str, item: Any) -> None:
+            plain = isinstance(item, h5py.Dataset) and item.shape is not None and not item.is_virtual
+            if plain and not name.startswith("header/"):
+                found[name] = zlib.crc32(np.asarray(item[()]).tobytes())
+
+        file.visititems(note)
+        header.setdefault("checksums", json.dumps(found))
+        for name, text in header.items():
+            del file[f"header/{name}"]
+            file[f"header/{name}"] = np.bytes_(text.encode())
+        version, identity = bytes(file.attrs["ffmpi"]).decode(), bytes(file.attrs["id"]).decode()
+        file.attrs["checksum"] = header_checksum(version, identity, int(file.attrs["chapter"]), header)
 
 
 def assert_same_bits(one: Path, other: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,16 @@ from numpy.testing import assert_array_equal
 
 from ffmpi import config
 from ffmpi.checkpoint import FORMAT, Header, Writer, reading
-from ffmpi.data import hdf5
 from ffmpi.errors import UserError
+from ffmpi.figures import Figures
 from ffmpi.layer import Parameters
 from ffmpi.problem import Problem
-from ffmpi.tables import Config
+from tests.helpers import seal
 
 INPUTS, UNITS = 5, 3
 PROBLEM = {"shape": [2, 2], "names": ["cat", "d\u00f6g"], "train": 30, "digest": 77}
 THE_SAME = Problem((2, 2), ("cat", "d\u00f6g"), 30, 10, 77, shards=(10, 20))
+MEASURED = Figures(np.arange(4, dtype=np.float32), np.ones(1, np.float32), 1.0)
 SETTINGS = config.parse(
     "", "test", ["train.epochs=4", "network.layers=[3]", "data.path=/\u00e9", "optimizer.name=adam"]
 )
@@ -47,9 +49,9 @@ def shapes() -> dict[str, tuple[int, ...]]:
     return Parameters.shapes_of(INPUTS, UNITS, SETTINGS.optimizer)
 
 
-def begin(path: Path, chapter: int = 2, seed: int = 1) -> Writer:
+def begin(path: Path, chapter: int = 2, seed: int = 1, problem: Problem = THE_SAME) -> Writer:
     """Write a checkpoint of one layer, but do not commit it."""
-    writer, made = Writer(path, SETTINGS, THE_SAME, chapter), parameters(seed)
+    writer, made = Writer(path, SETTINGS, problem, chapter), parameters(seed)
     writer.create({f"layers/0/{name}": shape for name, shape in shapes().items()})
     for name in shapes():
         writer.write(f"layers/0/{name}", made.array(name))
@@ -80,9 +82,12 @@ def refused(path: Path, *fragments: str) -> None:
         assert fragment in text, text
 
 
-def edit(path: Path, change: Callable[[h5py.File], Any]) -> Path:
+def edit(path: Path, change: Callable[[h5py.File], Any], sealed: bool = True) -> Path:
+    """Change a checkpoint, and its checksums with it, as somebody would who means harm."""
     with h5py.File(path, "r+") as file:
         change(file)
+    if sealed:
+        seal(path)
     return path
 
 
@@ -113,11 +118,11 @@ def test_arrays_in_parts(tmp_path: Path) -> None:
     path, whole = tmp_path / "parts.h5", parameters().array("weights")
     writer = Writer(path, SETTINGS, THE_SAME, 0)
     writer.create({WEIGHTS: whole.shape})
-    for part in (slice(3, 5), slice(0, 3)):
+    for part in (slice(0, 3), slice(3, 5)):
         writer.write(WEIGHTS, parameters().array("weights", part), part)
     writer.commit()
     with reading(path) as reader:
-        assert_array_equal(reader.array(WEIGHTS, whole.shape, np.float32), whole)
+        assert_array_equal(reader.array(WEIGHTS, whole.shape), whole)
         assert reader.header.chapter == 0
 
 
@@ -126,8 +131,11 @@ def test_plain_hdf5(path: Path) -> None:
     with h5py.File(path) as file:
         assert_array_equal(file[WEIGHTS][()], parameters().array("weights"))
         assert file.attrs["format"] == FORMAT
-        assert config.parse(bytes(file.attrs["config"]).decode(), "attribute", []) == SETTINGS
-        assert json.loads(file.attrs["problem"]) == PROBLEM
+        assert config.parse(bytes(file["header/config"][()]).decode(), "text", []) == SETTINGS
+        assert json.loads(file["header/problem"][()]) == PROBLEM
+        checksums = json.loads(file["header/checksums"][()])
+        assert checksums.keys() == {f"layers/0/{name}" for name in shapes()}
+        assert checksums[WEIGHTS] == zlib.crc32(file[WEIGHTS][()].tobytes())
 
 
 # what is refused ------------------------------------------------------------------------------------------------------
@@ -161,7 +169,7 @@ def test_empty_hdf5(tmp_path: Path) -> None:
     refused(file, "attribute 'format'", "an ffmpi checkpoint")
 
 
-@pytest.mark.parametrize("name", ["format", "config", "problem", "chapter", "ffmpi"])
+@pytest.mark.parametrize("name", ["format", "id", "checksum", "chapter", "ffmpi"])
 @pytest.mark.parametrize("value", [None, 1.5, "text of variable length", [1, 2], np.bytes_(b"\xff"), h5py.Empty("i8")])
 def test_wrong_attribute(path: Path, name: str, value: Any) -> None:
     def change(file: h5py.File) -> None:
@@ -169,7 +177,28 @@ def test_wrong_attribute(path: Path, name: str, value: Any) -> None:
         if value is not None:
             file.attrs[name] = value
 
-    refused(edit(path, change), repr(name))
+    refused(edit(path, change, sealed=False), repr(name))
+
+
+@pytest.mark.parametrize("name", ["config", "problem", "checksums"])
+@pytest.mark.parametrize(
+    "value", [None, 1.5, "text of variable length", [1, 2], np.bytes_(b"\xff"), h5py.Empty("i8"), h5py.SoftLink("/x")]
+)
+def test_wrong_text(path: Path, name: str, value: Any) -> None:
+    def change(file: h5py.File) -> None:
+        del file[f"header/{name}"]
+        if value is not None:
+            file[f"header/{name}"] = value
+
+    refused(edit(path, change, sealed=False), repr(f"header/{name}"))
+
+
+def test_a_text_longer_than_the_file_takes_no_memory(path: Path) -> None:
+    def change(file: h5py.File) -> None:
+        del file["header/config"]
+        file.create_dataset("header/config", (), h5py.string_dtype("utf-8", 2**30))
+
+    refused(edit(path, change, sealed=False), "'header/config' is said to have 1073741824 bytes")
 
 
 def attribute(path: Path, name: str, value: Any) -> Path:
@@ -177,7 +206,7 @@ def attribute(path: Path, name: str, value: Any) -> Path:
 
 
 def test_other_format(path: Path) -> None:
-    refused(attribute(path, "format", FORMAT + 1), f"checkpoint format {FORMAT + 1}", f"format {FORMAT}")
+    refused(attribute(path, "format", FORMAT + 1), f"checkpoint format {FORMAT + 1}", f"format 1 to {FORMAT}")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +220,8 @@ def test_other_format(path: Path) -> None:
     ],
 )
 def test_wrong_config(path: Path, text: str, fragment: str) -> None:
-    refused(attribute(path, "config", np.bytes_(text.encode())), fragment)
+    seal(path, {"config": text})
+    refused(path, fragment)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +245,14 @@ def test_wrong_config(path: Path, text: str, fragment: str) -> None:
     ],
 )
 def test_wrong_problem(path: Path, problem: str) -> None:
-    refused(attribute(path, "problem", np.bytes_(problem.encode())))
+    seal(path, {"problem": problem})
+    refused(path, "'problem'")
+
+
+@pytest.mark.parametrize("checksums", ["{", "[]", json.dumps({WEIGHTS: "x"}), json.dumps({WEIGHTS: None}), "{}"])
+def test_wrong_checksums(path: Path, checksums: str) -> None:
+    seal(path, {"checksums": checksums})
+    refused(path, "checksum")
 
 
 @pytest.mark.parametrize("chapter", [-1, 5, 2**62])
@@ -272,7 +309,7 @@ def test_missing(path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["layers", "layers/0"])
 @pytest.mark.parametrize("value", [3, np.dtype("f4")])
 def test_no_group(path: Path, name: str, value: Any) -> None:
-    refused(replace(path, value, name), "'layers/0/")
+    refused(replace(path, value, name), "'layers")
 
 
 @pytest.mark.parametrize("steps", [-1, 2**63 - 1])
@@ -431,9 +468,78 @@ def test_nowhere_to_write(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_long_list_of_classes(tmp_path: Path) -> None:
-    """The longest that a data set may have fit into an attribute, of which HDF5 limits the size."""
-    names = ["\u00e9" * (hdf5.LONGEST_NAME // 2)] * 256
-    Writer(tmp_path / "checkpoint.h5", Config(), dataclasses.replace(THE_SAME, names=tuple(names)), 1).commit()
+def test_texts_of_any_length(tmp_path: Path) -> None:
+    """HDF5 limits an attribute to 64 KB, so none holds what may be longer."""
+    names = tuple(f"{index}" + "\u00e9" * 1000 for index in range(256))
+    settings = config.parse(
+        "", "test", ["schedule.name=federated", "train.epochs=9000", "shards.count=9000",
+                     f"shards.sizes={[1.25] * 9000}", "data.path=/" + "x" * 70_000],
+    )  # fmt: skip
+    writer = Writer(tmp_path / "checkpoint.h5", settings, dataclasses.replace(THE_SAME, names=names), 1)
+    writer.create({})
+    writer.commit()
     with reading(tmp_path / "checkpoint.h5") as reader:
-        assert list(reader.header.names) == names
+        assert (reader.header.names, reader.header.config) == (names, settings)
+
+
+# what is measured -----------------------------------------------------------------------------------------------------
+
+
+def test_statistics_come_back(tmp_path: Path) -> None:
+    mean, std = np.arange(4, dtype=np.float32), np.array([0.5], np.float32)
+    problem = dataclasses.replace(THE_SAME, figures=Figures(mean, std, 1.0))
+    writer = Writer(tmp_path / "checkpoint.h5", SETTINGS, problem, 1)
+    writer.create({})
+    writer.commit()
+    with reading(tmp_path / "checkpoint.h5") as reader:
+        found = reader.header.statistics
+    assert found.keys() == {"inputs/mean", "inputs/std"}
+    assert_array_equal(found["inputs/mean"], mean, strict=True)
+    assert_array_equal(found["inputs/std"], std, strict=True)
+
+
+# damage ---------------------------------------------------------------------------------------------------------------
+
+
+def everything(path: Path) -> list[Any]:
+    """Return all that a run could take over from a checkpoint."""
+    header, found = read(path)
+    with reading(path) as reader:
+        reader.check()
+    statistics = {name: array.tobytes() for name, array in header.statistics.items()}
+    return [header, statistics, *(found.array(name).tobytes() for name in shapes())]
+
+
+def test_each_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.h5"
+    problem = dataclasses.replace(THE_SAME, figures=MEASURED)
+    begin(path, problem=problem).commit()
+    content, expected, noticed = path.read_bytes(), everything(path), 0
+    used = len(content.rstrip(b"\0"))  # the rest is room that was reserved and not needed
+    offsets = np.random.default_rng(3).choice(used, 250, replace=False)
+    for offset in offsets:
+        damaged = bytearray(content)
+        damaged[offset] ^= 1 << (offset % 8)
+        path.write_bytes(damaged)
+        message = ""
+        try:
+            assert everything(path) == expected, offset
+        except UserError as error:
+            message = str(error)
+        noticed += bool(message)
+        assert "\n" not in message and (not message or str(path) in message)
+    # Unused space lies between HDF5's blocks.
+    assert noticed > 0.5 * len(offsets)
+
+
+@pytest.mark.parametrize("name", [*(f"layers/0/{name}" for name in shapes()), "inputs/mean", "inputs/std"])
+def test_a_flipped_bit_in_an_array_names_it(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.h5"
+    problem = dataclasses.replace(THE_SAME, figures=MEASURED)
+    begin(path, problem=problem).commit()
+    with h5py.File(path) as file:
+        offset = file[name].id.get_offset()
+    damaged = bytearray(path.read_bytes())
+    damaged[offset] ^= 1
+    path.write_bytes(damaged)
+    refused(path, f"damaged: {name!r} does not agree with its checksum")
