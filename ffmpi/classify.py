@@ -35,6 +35,12 @@ class Classifier:
         self._squares = kernels.zeros(kernels.panels_of(classes), len(self._logits.total))
         self._ones = np.ones(self._logits.h.shape[1], np.float32)
         self._no_bias = kernels.zeros(*self.blocks[layers[0]].bias.shape)
+        self._gradients = {layer: block.zero_gradient() for layer, block in self.blocks.items() if self.once_an_epoch}
+
+    @property
+    def once_an_epoch(self) -> bool:
+        """Whether a step is taken on the gradient of all batches of an epoch, instead of one on each batch's."""
+        return self.config.head.step == "epoch"
 
     def draw(self) -> None:
         """Draw the weights to begin with, and the bias as one more row, unless they are zeros."""
@@ -83,5 +89,21 @@ class Classifier:
         ones = self._ones[:rows]
         for layer, block in self.blocks.items():
             block.step(self.config.head.optimizer, rate, inputs[layer].h, self._scale(layer), ones, self._product.h)
-            if not self.config.head.bias or layer != self.layers[0]:
-                block.bias[:] = self._no_bias
+            self._reset_bias(layer)
+
+    def accumulate(self, inputs: dict[int, Activations], rows: int, samples: int) -> None:
+        """Add what `judge` has said, as a share of the mean over the epoch's `samples`, to the epoch's gradient."""
+        share = np.full(rows, rows / samples, np.float32)
+        for layer, block in self.blocks.items():
+            block.add_gradient(self._gradients[layer], inputs[layer].h, self._scale(layer), share, self._product.h)
+
+    def step_on_epoch(self, rate: float) -> None:
+        """Take a step on the gradient that has been added up, which then is zero again."""
+        for layer, block in self.blocks.items():
+            block.step_along(self.config.head.optimizer, rate, self._gradients[layer])
+            self._reset_bias(layer)
+
+    def _reset_bias(self, layer: int) -> None:
+        """Keep the bias of a block that has none zero."""
+        if not self.config.head.bias or layer != self.layers[0]:
+            self.blocks[layer].bias[:] = self._no_bias

@@ -157,14 +157,33 @@ class Parameters:
         **options: Any,
     ) -> int:  # fmt: skip
         """Take one optimiser step along dW = (scale c a)^T z and return how many rows took part: `kernels.update`."""
+        kind, constants = self._next_step(optimizer, rate)
+        return kernels.update(kind, a, scale, c, z, self.w, self.bias, self.moments, constants, **options)
+
+    def _next_step(self, optimizer: Optimizer, rate: float) -> tuple[int, np.ndarray]:
+        """Count one more step, and return the optimiser's kind and the constants of this step."""
         self.steps += 1
         if optimizer.name == "adam":
-            kind, constants = kernels.ADAM, kernels.adam_constants(
+            return kernels.ADAM, kernels.adam_constants(
                 self.steps, rate, optimizer.decay, optimizer.beta1, optimizer.beta2, optimizer.eps
             )  # fmt: skip
-        else:
-            kind, constants = kernels.SGD, _sgd_constants(rate, optimizer.decay, optimizer.momentum)
-        return kernels.update(kind, a, scale, c, z, self.w, self.bias, self.moments, constants, **options)
+        return kernels.SGD, _sgd_constants(rate, optimizer.decay, optimizer.momentum)
+
+    def zero_gradient(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return room for gradients to be added up: of the weights and of the bias, shaped like them."""
+        return kernels.zeros(*self.w.shape), kernels.zeros(*self.bias.shape)
+
+    def add_gradient(
+        self, gradient: tuple[np.ndarray, np.ndarray], a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray
+    ) -> None:
+        """Add dW = (scale c a)^T z and db to `gradient`; weights, moments and steps stay as they are."""
+        gw, gb = gradient
+        kernels.update(kernels.SGD, a, scale, c, z, self.w, self.bias, (gw, gw, gb, gb), kernels.ACCUMULATE)
+
+    def step_along(self, optimizer: Optimizer, rate: float, gradient: tuple[np.ndarray, np.ndarray]) -> None:
+        """Take one optimiser step along a gradient that was added up, which then is zero again."""
+        kind, constants = self._next_step(optimizer, rate)
+        kernels.step_along(kind, gradient, (self.w, self.bias, *self.moments), constants)
 
 
 _sgd_constants = lru_cache(maxsize=8)(kernels.sgd_constants)  # the same for an epoch's batches

@@ -42,6 +42,11 @@ def check(config: Config, source: str) -> None:
             f"{source}: classify.goodness_layers = {layers}: expected each layer once, of 1 to {count} as in "
             "network.layers"
         )
+    if config.local and config.head.step == "epoch":
+        raise UserError(
+            f"{source}: head.step = 'epoch': with rule.name = 'local-softmax' classifiers learn together with their "
+            "layers; expected 'batch'"
+        )
     _check_negatives(config, source)
     _check_shards(config, source)
 

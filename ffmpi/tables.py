@@ -87,8 +87,13 @@ class Optimizer(Table, frozen=True):
 
 
 class Head(Table, frozen=True):
-    """The softmax classifier on the activities of all layers but the first; with local-softmax, those on each layer."""
+    """The softmax classifier on the activities of all layers but the first; with local-softmax, those on each layer.
 
+    The head takes a step on each batch, or one an `epoch` on the mean gradient of all its batches, as in the code of
+    the paper's first author.
+    """
+
+    step: Literal["batch", "epoch"] = "batch"
     init: Literal["zero", "uniform"] = "zero"
     bias: bool = True
     normalise: bool = True

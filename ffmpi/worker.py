@@ -178,7 +178,13 @@ class Worker:
         if not math.isfinite(said.loss):
             came = np.concatenate([a.total[: len(classes)] for a in self.buffers.collected.values()])
             raise self._diverged("softmax head", step, said.loss, "head.optimizer", came)
-        head.step(self.buffers.collected, len(classes), rate_at(self.config, self.config.head.optimizer, step.epoch))
+        rate = rate_at(self.config, self.config.head.optimizer, step.epoch)
+        if not head.once_an_epoch:
+            head.step(self.buffers.collected, len(classes), rate)
+        else:
+            head.accumulate(self.buffers.collected, len(classes), len(self.batches.labels.order))
+            if step.last:
+                head.step_on_epoch(rate)
         self.measurements.add_head(said.loss, said.correct, len(classes))
 
     def _choose(self, step: s.Choose) -> None:

@@ -16,9 +16,10 @@ from .scale import row_scale, row_scale_labelled
 from .simd import LANES
 from .softmax import softmax
 from .sparse import Nonzeros
-from .update import ADAM, SGD, adam_constants, sgd_constants, update
+from .update import ACCUMULATE, ADAM, SGD, adam_constants, sgd_constants, step_along, update
 
 __all__ = [
+    "ACCUMULATE",
     "ADAM",
     "LANES",
     "NEUTRAL",
@@ -42,6 +43,7 @@ __all__ = [
     "row_scale_labelled",
     "sgd_constants",
     "softmax",
+    "step_along",
     "to_panels",
     "update",
     "use_threads",
@@ -82,3 +84,4 @@ def compile_all(*, threads: int = 1) -> None:
     for nonzeros in (None, Nonzeros(1, 1)):
         constants = sgd_constants(0.0, 0.0, 0.9)
         update(SGD, a, one, one, h, w, bias, moments, constants, nonzeros=nonzeros, threads=threads)
+    step_along(SGD, (moments[0], moments[2]), (w, bias, *moments), constants)

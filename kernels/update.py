@@ -263,3 +263,24 @@ def sgd_constants(rate, decay, momentum):  # type: ignore[no-untyped-def]
     numbers[0], numbers[1] = momentum, 1 - momentum
     numbers[6], numbers[7] = rate, 1 - rate * decay
     return numbers
+
+
+#: With these constants SGD adds the gradient to its first moments and leaves the weights: m = m + g, w = w - 0 m.
+ACCUMULATE = np.array([1, 1, 0, 0, 0, 0, 0, 1], np.float32)
+
+
+@compiled
+def step_along(kind, gradient, state, constants):  # type: ignore[no-untyped-def]
+    """Take one optimiser step along an accumulated gradient, which then is zero again.
+
+    gradient : that of w and of the bias, float32 of their shapes; state : (w, bias, m, v, mb, vb) as for `update`
+    """
+    w, bias, m, v, mb, vb = state
+    no_decay = constants.copy()
+    no_decay[7] = 1.0
+    for index in range(0, w.size, LANES):
+        _optimise(kind, index, load(gradient[0], index), (pointer(w), pointer(m), pointer(v)), pointer(constants))
+    for index in range(0, bias.size, LANES):
+        _optimise(kind, index, load(gradient[1], index), (pointer(bias), pointer(mb), pointer(vb)), pointer(no_decay))
+    gradient[0][:] = 0.0
+    gradient[1][:] = 0.0

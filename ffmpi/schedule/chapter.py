@@ -91,7 +91,7 @@ def concluding(work: Work, chapter: int, batch: Batch, epoch: int | None) -> Ste
     learnt = batch.stream in ("neutral", "train")
     if learnt:
         assert epoch is not None
-        yield Learn(batch, epoch)
+        yield Learn(batch, epoch, work.ends_epoch(chapter, batch))
     elif batch.stream != "candidates":
         yield Score(batch)
     chosen = work.chosen_after(chapter)

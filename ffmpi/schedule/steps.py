@@ -191,10 +191,11 @@ class Collect:
 
 @dataclass(frozen=True, slots=True)
 class Learn:
-    """Let the head learn from a batch, at the rate of `epoch`."""
+    """Let the head learn from a batch, at the rate of `epoch`; `last` says that it is the epoch's last one."""
 
     batch: Batch
     epoch: int
+    last: bool
 
 
 @dataclass(frozen=True, slots=True)

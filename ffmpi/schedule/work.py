@@ -105,6 +105,11 @@ class Work:
         """How many batches before its lesson the neutral inputs of a batch come."""
         return self.adaptive.lag if self.adaptive and self.redraw == "batch" else 0
 
+    def ends_epoch(self, chapter: int, batch: Batch) -> bool:
+        """Whether a batch of `chapter` has the epoch's last neutral inputs; they may come ahead of lessons."""
+        ahead = self.ahead if batch.stream == "train" else 0
+        return batch.index + ahead + 1 == self.batches[self.shard_of(chapter)]
+
     def for_head(self, batch: Batch) -> bool:
         """Whether a batch has rows that the head reads."""
         late = batch.stream == "train" and batch.index + self.ahead >= self.batches[0]

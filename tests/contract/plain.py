@@ -21,9 +21,10 @@ class Matrix:
     """Weights and bias that an optimiser moves."""
 
     def __init__(self, weights: np.ndarray, bias: np.ndarray, optimizer: Optimizer, *, has_bias: bool = True) -> None:
-        self.optimizer, self.has_bias, self.steps = optimizer, has_bias, 0
+        self.optimizer, self.has_bias, self.steps, self.seen = optimizer, has_bias, 0, 0
         self.weights, self.bias = weights.astype(float), bias.astype(float) * has_bias
         self.moments = {name: (np.zeros(()), np.zeros(())) for name in ("weights", "bias")}
+        self.sums: dict[str, np.ndarray | float] = {"weights": 0.0, "bias": 0.0}  # of gradients, if a step takes many
 
     def step(self, rate: float, **gradients: np.ndarray) -> None:
         """Take a step along the gradients by weights and bias."""
@@ -160,7 +161,15 @@ class Plain:
         rate = rate_at(self.config, self.config.head.optimizer, epoch)
         for k, block in blocks.items():
             weights, bias = reference.gradients(outs[k], self.head_scale(outs[k]), np.ones(len(error)), error)
-            block.step(rate, weights=weights, bias=bias)
+            if self.config.head.step == "batch":
+                block.step(rate, weights=weights, bias=bias)
+                continue
+            for name, gradient in (("weights", weights), ("bias", bias)):
+                block.sums[name] += gradient * len(error)  # of their own losses, not of the batch's mean
+            block.seen += len(error)
+            if block.seen == len(self.train):
+                block.step(rate, **{name: total / block.seen for name, total in block.sums.items()})
+                block.sums, block.seen = {"weights": 0.0, "bias": 0.0}, 0
 
     def draw(self, chapter: int, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the samples and the negatives of each batch as drawn in `epoch` of `chapter`."""

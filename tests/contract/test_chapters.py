@@ -21,7 +21,7 @@ ADAPTIVE = ["train.epochs=8", "train.chapters=8", "negatives.kind=adaptive"]
 CASES = {
     "random": ["train.epochs=6", "train.chapters=3"],
     "fixed": ["train.epochs=4", "negatives.kind=fixed", "train.shuffle=false", "optimizer.name=adam", "train.batch=37"],
-    "every batch": ["train.epochs=6", "train.chapters=2", "negatives.redraw=batch"],
+    "every batch": ["train.epochs=6", "train.chapters=2", "negatives.redraw=batch", "head.step=epoch"],
     "by softmax": [*ADAPTIVE, "negatives.lag=2"],
     "by goodness": [*ADAPTIVE, "negatives.scores=goodness", "negatives.lag=3", "classify.goodness_every=3"],
     "local softmax": ["train.epochs=6", "train.chapters=3", "rule.name=local-softmax", "optimizer.name=adam"],

@@ -27,7 +27,7 @@ CONFIGURATIONS = {
         "train.epochs=2", "rule.name=local-softmax", "network.layers=[50,70,33]", "train.batch=37",
         "optimizer.name=adam", "optimizer.rate=0.003", "head.init=uniform",
     ],
-    "gentle": ["train.epochs=4", "optimizer.rate=0.001", "negatives.kind=adaptive"],
+    "gentle": ["train.epochs=4", "optimizer.rate=0.001", "negatives.kind=adaptive", "head.step=epoch"],
     "hard": ["train.epochs=4", "optimizer.rate=0.001", "negatives.kind=adaptive", "negatives.scores=goodness"],
     "batchwise": [
         "train.epochs=4", "optimizer.rate=0.001", "negatives.kind=adaptive", "negatives.redraw=batch",

@@ -91,7 +91,7 @@ class Outcome:
     """What happened. Updates and what the head learnt in order; choices and scores, made on many ranks, counted.
 
     updates, layer by layer : (batch, epoch, drawn, versions read)
-    learnt : (batch, epoch, drawn, versions read of each layer, the head's version)
+    learnt : (batch, epoch, whether it ends the epoch, drawn, versions read of each layer, the head's version)
     chosen : (for chapter, batch, drawn, versions read of each layer, the head's version or -1)
     scored : (chapter, batch, versions read of each layer, the head's version or -1)
     """
@@ -338,7 +338,7 @@ class Rank:
         versions = self.labelled(found, step)
         assert self.renewed is not None
         self.change(self.head, version + 1, step)
-        self.outcome.learnt.append((step.batch, step.epoch, self.renewed, versions, version))
+        self.outcome.learnt.append((step.batch, step.epoch, step.last, self.renewed, versions, version))
         self.learnt = step.batch
         self.measured.add(self.renewed.chapter)
 

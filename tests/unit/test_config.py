@@ -110,6 +110,11 @@ def test_defaults() -> None:
             "negatives.kind = 'adaptive': rule.name = 'local-softmax' has no negatives",
         ),
         (
+            "[rule]\nname = 'local-softmax'\n[head]\nstep = 'epoch'",
+            "head.step = 'epoch': with rule.name = 'local-softmax' classifiers learn together with their layers; "
+            "expected 'batch'",
+        ),
+        (
             "[classify]\nmethods = ['goodness']\n[negatives]\nkind = 'adaptive'",
             "negatives.scores = 'softmax': there is no head; expected 'goodness', or 'softmax' among classify.methods",
         ),

@@ -228,6 +228,49 @@ def test_update(kind: int, rows: int, inputs: int, units: int) -> None:
     assert not kernels.from_panels(panels.w, panels.inputs_padded, len(panels.w) * 16)[:, units:].any()
 
 
+@pytest.mark.parametrize("kind", [kernels.ADAM, kernels.SGD])
+def test_one_step_along_the_gradients_of_many_batches(kind: int) -> None:
+    """Two batches are added up without a step; the step on their sum is the reference's, and the sum is zero again."""
+    inputs, units, eps = 100, 33, 1e-2
+    plain = [make(rows, inputs, units, seed) for rows, seed in ((33, 0), (9, 1))]
+    _, _, w, bias = plain[0]
+    rng, panels = np.random.default_rng(1), [Panels(a, scale, w, bias) for a, scale, *_ in plain]
+    learnt, sums = panels[0], (kernels.zeros(*panels[0].w.shape), kernels.zeros(*panels[0].bias.shape))
+    dw, db = np.zeros((inputs, units)), np.zeros(units)
+    for (a, scale, *_), batch in zip(plain, panels, strict=True):
+        z, c = rng.standard_normal((len(a), units)).astype(np.float32), np.full(len(a), len(a) / 42, np.float32)
+        batch.h[:] = kernels.to_panels(z, batch.h.shape[1])
+        moments = sums[0], sums[0], sums[1], sums[1]
+        kernels.update(
+            kernels.SGD, batch.a, batch.scale, c, batch.h, learnt.w, learnt.bias, moments, kernels.ACCUMULATE
+        )
+        weights, row = reference.gradients(a, scale, c, z)
+        dw, db = dw + weights, db + row
+    np.testing.assert_array_equal(kernels.from_panels(learnt.w, inputs, units), w)
+    np.testing.assert_array_equal(learnt.bias.reshape(-1)[:units], bias)
+    np.testing.assert_allclose(kernels.from_panels(sums[0], inputs, units), dw, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(sums[1].reshape(-1)[:units], db, rtol=1e-4, atol=1e-5)
+    constants = (
+        kernels.adam_constants(1, 0.01, 0.1, 0.9, 0.999, eps)
+        if kind == kernels.ADAM
+        else kernels.sgd_constants(0.01, 0.1, 0.9)
+    )
+    moments = tuple(kernels.zeros(*x.shape) for x in (learnt.w, learnt.w, learnt.bias, learnt.bias))
+    kernels.step_along(kind, sums, (learnt.w, learnt.bias, *moments), constants)
+    if kind == kernels.ADAM:
+        expected, m, v = reference.adam(w, dw, 0.0, 0.0, 1, 0.01, 0.1, 0.9, 0.999, eps)
+        expected_bias, *_ = reference.adam(bias, db, 0.0, 0.0, 1, 0.01, 0.0, 0.9, 0.999, eps)
+        np.testing.assert_allclose(kernels.from_panels(moments[1], inputs, units), v, rtol=1e-4, atol=1e-7)
+    else:
+        expected, m = reference.sgd(w, dw, 0.0, 0.01, 0.1, 0.9)
+        expected_bias, _ = reference.sgd(bias, db, 0.0, 0.01, 0.0, 0.9)
+    np.testing.assert_allclose(kernels.from_panels(learnt.w, inputs, units), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(kernels.from_panels(moments[0], inputs, units), m, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(learnt.bias.reshape(-1)[:units], expected_bias, rtol=1e-4, atol=1e-5)
+    assert not sums[0].any()
+    assert not sums[1].any()
+
+
 def test_update_is_the_same_for_any_number_of_threads() -> None:
     plain = make(130, 100, 200)
     c = np.random.default_rng(1).standard_normal(130).astype(np.float32)

@@ -50,7 +50,7 @@ def of_pipeline(out: Outcome, work: Work, chapter: int, nth: int, epoch: int, in
     own = start + (work.ahead + index if index else 0)
     for riding in [*alone, *([batch] if index + work.ahead < count else [])]:
         versions = tuple((seen,) * (layer + 1) for layer in work.head_layers)
-        out.learnt.append((riding, epoch, drawn, versions, own))
+        out.learnt.append((riding, epoch, own + 1 == start + count, drawn, versions, own))
         out.chosen[chapter, riding, drawn, versions, own + 1] += 1
         own += 1
 
@@ -71,7 +71,8 @@ def of_head(out: Outcome, work: Work, batch: s.Batch, epoch: int, drawn: s.Renew
     """The head learns, and says in the last epoch of a chapter what negatives to show."""
     versions = tuple((seen,) * (layer + 1) for layer in work.head_layers)
     if versions:
-        out.learnt.append((batch, epoch, drawn, versions, own))
+        ends = batch.index + 1 == work.batches[drawn.shard]
+        out.learnt.append((batch, epoch, ends, drawn, versions, own))
     adaptive, last = work.adaptive, epoch == work.epochs_of(drawn.chapter)[-1]
     if adaptive and adaptive.scores == "softmax" and last and drawn.chapter + adaptive.lag < work.chapters:
         out.chosen[drawn.chapter + adaptive.lag, batch, drawn, versions, own + 1] += 1
