@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import nullcontext, redirect_stdout
 
 import click
 
 from .cli import app
 from .errors import UserError
-from .mpi import launched_rank, no_memory
+from .launch import launched_rank
+from .mpi import no_memory
 
 
 def main() -> None:
     """Run the command line: wrong usage and bad input cost one sentence, on one rank, and exit status 2."""
+    # Only rank 0 prints, help and versions, too.
+    quiet = redirect_stdout(open(os.devnull, "w")) if launched_rank() > 0 else nullcontext()  # noqa: SIM115
     try:
-        sys.exit(app(prog_name="ffmpi", standalone_mode=False))
+        with quiet:
+            sys.exit(app(prog_name="ffmpi", standalone_mode=False))
     except click.exceptions.NoArgsIsHelpError as error:
         message = error.format_message()
     except click.ClickException as error:

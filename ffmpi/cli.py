@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+
 import click
 
 from . import __version__
+from .launch import launched_rank
+
+
+def once(command: Callable[..., None]) -> Callable[..., None]:
+    """Run a command that needs no MPI on one rank, if a launcher has started several."""
+
+    @wraps(command)
+    def on_rank_0(*args: object, **options: object) -> None:
+        if launched_rank() == 0:
+            command(*args, **options)
+
+    return on_rank_0
+
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 settings = click.option(
     "--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Change a configured value; may be repeated."
 )
 checkpoint = click.argument("checkpoint")
-
-
-def check_numba() -> None:
-    """See `numba_check.check`; for the commands that compute, which import the kernels."""
-    from .numba_check import check
-
-    check()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
@@ -33,7 +42,6 @@ def app() -> None:
 @as_json
 def train(config: str, run: str | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Train a network after the TOML file CONFIG; start it with mpiexec for several ranks."""
-    check_numba()
     from . import mpi
     from . import train as command
 
@@ -51,7 +59,6 @@ def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
     schedule.timeout, schedule.exchange, checkpoint.every, data.path, shards.held_out; and schedule.name between
     sequential, single-layer and all-layers.
     """
-    check_numba()
     from . import mpi
     from . import train as command
 
@@ -64,7 +71,6 @@ def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
 @as_json
 def evaluate(checkpoint: str, settings: tuple[str, ...], as_json: bool) -> None:
     """Measure the held-out accuracy of CHECKPOINT, a file or a run directory."""
-    check_numba()
     from . import evaluate as command
     from . import mpi
 
@@ -82,7 +88,6 @@ def evaluate(checkpoint: str, settings: tuple[str, ...], as_json: bool) -> None:
 @as_json
 def predict(checkpoint: str, images: str, method: str | None, as_json: bool) -> None:
     """Classify IMAGES (HDF5 with 'images', a PNG file or a folder of them): class and scores of each."""
-    check_numba()
     from . import evaluate as command
     from . import mpi
 
@@ -92,6 +97,7 @@ def predict(checkpoint: str, images: str, method: str | None, as_json: bool) -> 
 @app.command()
 @click.argument("path", required=False)
 @as_json
+@once
 def info(path: str | None, as_json: bool) -> None:
     """Describe the checkpoint or run directory PATH or, without it, this machine; MPI is not started."""
     from . import info as command
@@ -103,6 +109,7 @@ def info(path: str | None, as_json: bool) -> None:
 @click.argument("runs", nargs=-1, required=True)
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a Markdown table.")
 @as_json
+@once
 def table(runs: tuple[str, ...], as_markdown: bool, as_json: bool) -> None:
     """Put the finished runs in the directories RUNS beside the results of the paper's tables."""
     from . import table as command
@@ -116,6 +123,7 @@ def table(runs: tuple[str, ...], as_markdown: bool, as_json: bool) -> None:
 @click.option("--download", is_flag=True, help="Fetch the public files into PATH first.")
 @click.option("--url", help="Fetch from this address instead of the usual one.")
 @as_json
+@once
 def data(name: str | None, path: str | None, download: bool, url: str | None, as_json: bool) -> None:
     """List the known data sets, check the one called NAME in PATH, or download it there."""
     from . import info as command
@@ -138,7 +146,6 @@ def bench() -> None:
 @as_json
 def kernels(repeats: int, shapes: tuple[str, ...], threads: int, plot: str | None, as_json: bool) -> None:
     """Time a layer's step against NumPy, PyTorch if it is there, and the peak of a core, in turn."""
-    check_numba()
     from .bench import kernels as command
 
     command.kernels(repeats, shapes, threads, as_json, plot)
@@ -151,7 +158,6 @@ def kernels(repeats: int, shapes: tuple[str, ...], threads: int, plot: str | Non
 @as_json
 def threads(count: int, shape: str, repeats: int, as_json: bool) -> None:
     """Time a layer's step on several threads against one."""
-    check_numba()
     from .bench import threads as command
 
     command.threads(count, shape, repeats, as_json)

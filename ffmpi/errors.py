@@ -30,7 +30,7 @@ def warn(text: str) -> None:
 
     What another rank has found must be brought to rank 0 by the caller.
     """
-    from .mpi import launched_rank  # imports this file
+    from .launch import launched_rank  # imports this file
 
     if launched_rank() > 0 or text in _warned:
         return

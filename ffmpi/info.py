@@ -13,7 +13,8 @@ from . import checkpoint
 from . import data as data_sets_module
 from .download import download as fetch
 from .errors import UserError
-from .rundir import RunDirectory, checkpoint_path, environment
+from .evaluate import checkpoint_path
+from .rundir import RunDirectory, environment
 
 
 def info(path: str | None, as_json: bool) -> None:

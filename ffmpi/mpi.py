@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import platform
 import signal
 import sys
 import time
@@ -14,47 +16,7 @@ from typing import Any
 import numpy as np
 
 from .errors import Consequence, UserError
-
-#: Slurm's is that of srun: SLURM_NTASKS also stands in the environment of a batch script, which is one process.
-_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
-_RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
-
-
-def launched() -> bool:
-    """Whether a launcher started this process, known before MPI starts."""
-    return any(os.environ.get(name, "").isdigit() for name in _RANKS)
-
-
-def launched_rank() -> int:
-    """Return the rank the launcher gave this process, known before MPI starts; 0 without a launcher."""
-    return next((int(os.environ[name]) for name in _RANKS if os.environ.get(name, "").isdigit()), 0)
-
-
-def start() -> Any:
-    """Start MPI and return COMM_WORLD; only the main thread of a rank calls MPI.
-
-    Raises UserError without an MPI library, or if a launcher started several processes that do not see each other.
-    """
-    import mpi4py
-
-    mpi4py.rc.thread_level = "funneled"
-    try:
-        from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:
-        raise UserError(
-            f"no MPI library could be loaded ({error}); load your cluster's MPI module, or pip install 'ffmpi[mpi]'"
-        ) from None
-    comm = MPI.COMM_WORLD
-    name = next((name for name in _SIZES if os.environ.get(name, "").isdigit()), None)
-    if name and comm.size == 1 < int(os.environ[name]):
-        library = MPI.Get_library_version().split("\n")[0].strip("\0 ")
-        raise UserError(
-            f"the launcher started {os.environ[name]} processes ({name}={os.environ[name]}) but each is alone in its "
-            f"world: it belongs to another MPI than {library}; use that MPI's own mpiexec (in Slurm: srun --mpi=pmi2 "
-            "for MPICH)"
-        )
-    return comm
-
+from .launch import start
 
 #: Seconds that a rank whose error may follow from another's leaves that one to end the job.
 _CAUSE = 2.0
@@ -92,8 +54,26 @@ def run(main: Callable[[Any], None]) -> None:
         end(comm, error)
 
 
+def host() -> str:
+    """Return the name of this rank's host."""
+    return platform.node()
+
+
+def folder() -> str:
+    """Return this rank's working directory, to which relative paths belong."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return "a directory that is gone"
+
+
 def _where(comm: Any) -> str:
-    return f" on rank {comm.rank} of {comm.size}" if comm.size > 1 else ""
+    return f" on rank {comm.rank} of {comm.size}, host {host()}" if comm.size > 1 else ""
+
+
+def _whose(comm: Any) -> str:
+    """Return whose error it is, unless it is rank 0's, which speaks for all."""
+    return f"rank {comm.rank} on {host()}: " if comm.rank > 0 else ""
 
 
 def no_memory(error: MemoryError, where: str = "") -> UserError:
@@ -117,7 +97,7 @@ def end(comm: Any, error: BaseException) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         message = ""
     elif isinstance(error, UserError):
-        message = f"ffmpi: {error}\n"
+        message = f"ffmpi: {_whose(comm)}{error}\n"
     elif isinstance(error, KeyboardInterrupt):
         message = f"ffmpi: interrupted{where}\n"
     else:
@@ -136,7 +116,7 @@ def end(comm: Any, error: BaseException) -> None:
 def together(comm: Any) -> Iterator[None]:
     """Run a block that may fail on some ranks, by UserError or for want of memory.
 
-    Then the lowest such rank says so and all exit with 2.
+    Then the lowest such rank says so, with its host if it is not rank 0, and all exit with 2.
     """
     error: UserError | None = None
     try:
@@ -152,8 +132,10 @@ def together(comm: Any) -> Iterator[None]:
     wait(comm.Iallreduce(failed, lowest, MPI.MIN))
     if lowest[0] == comm.size:
         return
+    there = comm.bcast(folder())
     if error is not None and comm.rank == lowest[0]:
-        print(f"ffmpi: {error}", file=sys.stderr, flush=True)
+        elsewhere = f" (working directory {folder()}; that of rank 0: {there})" if folder() != there else ""
+        print(f"ffmpi: {_whose(comm)}{error}{elsewhere}", file=sys.stderr, flush=True)
     wait(comm.Ibarrier())
     sys.exit(2)
 
@@ -181,6 +163,16 @@ def wait(request: Any, timeout: float | None = None, what: str = "the other rank
                 f"waited {limit:g} s for {what}: another rank or the network between is gone; begin again, or resume "
                 f"from the last checkpoint{more if timeout is not None else ''}"
             )
+
+
+def allgather(comm: Any, value: Any) -> list[Any]:
+    """Return what each rank calls this with, by rank."""
+    own = np.frombuffer(pickle.dumps(value), np.uint8)
+    sizes = np.empty(comm.size, np.int64)
+    wait(comm.Iallgather(np.array([len(own)], np.int64), sizes))
+    every = np.empty(sizes.sum(), np.uint8)
+    wait(comm.Iallgatherv(own, [every, sizes]))
+    return [pickle.loads(part.tobytes()) for part in np.split(every, np.cumsum(sizes)[:-1])]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from .mpi import launched
+from .launch import launched
 from .problem import Problem
 from .rundir import RunDirectory
 from .schedule import Schedule

@@ -11,7 +11,7 @@ import numpy as np
 from . import checkpoint, config
 from .errors import UserError
 from .metrics import Clock, Measurements
-from .mpi import together
+from .mpi import host, together
 from .progress import Progress
 from .rundir import RunDirectory
 from .session import on_rank_0, training_worker
@@ -101,7 +101,7 @@ def _run(
     comm: Any, settled: Config, worker: Worker, directory: RunDirectory, first_chapter: int, as_json: bool
 ) -> None:
     work = worker.schedule.work
-    hosts = comm.gather(_host())
+    hosts = comm.gather(host())
     if comm.rank == 0:
         progress = Progress(settled, worker.problem, worker.schedule, hosts, as_json)
         progress.start(directory.path, first_chapter)
@@ -128,9 +128,3 @@ def _run(
             progress.stop()
     if comm.rank == 0:
         progress.finish(directory)
-
-
-def _host() -> str:
-    import platform
-
-    return platform.node()

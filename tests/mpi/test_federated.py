@@ -17,7 +17,7 @@ WATCH = """
 import json, pickle, sys
 import numpy as np
 from mpi4py import MPI
-from ffmpi import cli, mpi
+from ffmpi import cli, launch, mpi
 
 WORDS = "send", "bcast", "gather", "scatter", "reduce", "alltoall", "scan"
 
@@ -49,7 +49,7 @@ finally:
     rows |= {(image / np.float32(255)).astype(np.float32).tobytes() for image in images}
     found = sum(row in message for message in [*said, *(message for *_, message in sent)] for row in rows)
     notes = {"tags": [[tag, dtype, size] for tag, dtype, size, _ in sent], "images": found, "said": len(said)}
-    open(f"{sys.argv[1]}.{mpi.launched_rank()}", "w").write(json.dumps(notes))
+    open(f"{sys.argv[1]}.{launch.launched_rank()}", "w").write(json.dumps(notes))
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import textwrap
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import Run, Start
+from tests.conftest import OTHER_PYTHON, Job, Run, Start, mpiexec_of
 from tests.helpers import DIGITS, sets, until
 
 pytestmark = pytest.mark.mpi
@@ -63,6 +64,44 @@ def test_a_network_beyond_the_memory_is_refused(ranks: int, run: Run, tmp_path: 
 @pytest.mark.parametrize("variable", ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
 def test_a_launcher_of_another_mpi_is_recognised(variable: str, run: Run) -> None:
     sentence(run(0, "-m", "ffmpi", "train", DIGITS, **{variable: "4"}), variable, "mpiexec")
+
+
+def test_a_launcher_with_which_mpi_would_abort_is_recognised(run: Run) -> None:
+    """MPICH ends in MPI_Init where it finds this; Open MPI would look for the server of it, in vain."""
+    if "Open MPI" in mpi_library():
+        pytest.skip("another vendor's")
+    sentence(run(0, "-m", "ffmpi", "train", DIGITS, PMIX_NAMESPACE="prterun-vm-1@1"), "PMIX_NAMESPACE", "mpiexec")
+
+
+def mpi_library() -> str:
+    import mpi4py
+
+    mpi4py.rc.initialize = False
+    from mpi4py import MPI
+
+    return MPI.Get_library_version()
+
+
+@pytest.mark.skipif(not OTHER_PYTHON, reason="only one MPI vendor: set FFMPI_TEST_OTHER_PYTHON for another environment")
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_launcher_of_another_environment(swapped: bool, start: Start, tmp_path: Path) -> None:
+    launcher, python = (sys.executable, OTHER_PYTHON) if swapped else (OTHER_PYTHON, sys.executable)
+    job = Job([*mpiexec_of(launcher), "-n", "2", python, "-m", "ffmpi", "train", str(DIGITS)], tmp_path, 60, {})
+    try:
+        sentence(job.wait(), "mpiexec", "MPI")
+    finally:
+        assert not job.end()
+
+
+@pytest.mark.parametrize("variable", ["PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"])
+def test_a_rank_left_in_the_environment_silences_nothing(variable: str, run: Run) -> None:
+    sentence(run(0, "-m", "ffmpi", "train", "nowhere.toml", "--frobnicate", **{variable: "3"}), "--frobnicate")
+    assert "digits" in run(0, "-m", "ffmpi", "data", **{variable: "3"}).stdout
+
+
+@pytest.mark.parametrize("command", [["info"], ["data"], ["--version"], ["train", "--help"]])
+def test_commands_without_mpi_print_once(command: list[str], ffmpi: Run) -> None:
+    assert ffmpi(3, *command).stdout == ffmpi(0, *command).stdout != ""
 
 
 def test_one_process_in_a_batch_script_is_no_failed_launch(ffmpi: Run) -> None:
@@ -168,12 +207,12 @@ def test_a_rank_that_stops_before_training_ends_all(run: Run, tmp_path: Path) ->
         textwrap.dedent(
             """
             import os, signal
-            from ffmpi import mpi, session
+            from ffmpi import launch, mpi, session
             from ffmpi.__main__ import main
             mpi.PATIENCE = 2.0
             check = session.check
             def stop(*args):
-                if mpi.launched_rank() == 1:
+                if launch.launched_rank() == 1:
                     os.kill(os.getpid(), signal.SIGSTOP)
                 check(*args)
             session.check = stop
