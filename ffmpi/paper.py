@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import msgspec
 
 from .config import parse
-from .data import KNOWN
 from .tables import Config
 
 
@@ -74,11 +73,9 @@ def implementation_of(config: Config) -> str:
 
 
 def _is_dff(config: Config) -> bool:
-    """Whether layers learn one after another, each for all epochs, from all samples at once."""
-    alone = config.chapters == 1 < config.train.epochs and config.schedule.name == "single-layer"
-    drawn = config.rule.name == "goodness" and config.negatives.kind != "adaptive"
-    known = KNOWN.get(config.data.name)
-    return alone and drawn and known is not None and 0 < known.train <= config.train.batch
+    """Whether layers learn one after another, each for all epochs, with the settings of DFF."""
+    once = (config.chapters, config.rule.name, config.negatives.kind) == (1, "goodness", "fixed")
+    return config.preset == "dff" and once and (config.data.name, config.methods) == ("mnist", ("goodness",))
 
 
 def model_of(config: Config, method: str) -> str | None:
@@ -96,8 +93,8 @@ def model_of(config: Config, method: str) -> str | None:
     if preset == "hinton":
         his = (config.rule.name, negatives.kind, negatives.scores, negatives.redraw)
         return f"Hinton's MATLAB, {method}" if his == ("goodness", "adaptive", "softmax", "batch") else None
-    if _is_dff(config):
-        return "DFF"
+    if preset == "dff":
+        return "DFF" if _is_dff(config) else None
     # In the paper every epoch is a chapter, with negatives of its own.
     adaptive = negatives.kind == "adaptive"
     if config.chapters < config.train.epochs or negatives.redraw == "batch":
@@ -127,8 +124,10 @@ _VARIED = {
 
 def _different(config: Config) -> Iterator[tuple[str, str]]:
     """Yield the tables and keys in which a configuration differs from its preset; the table "" has the others."""
-    label = ["data.label=overlay", "data.label_value=1.0"]  # what 'auto' comes to for the paper's data sets
-    plain = msgspec.to_builtins(parse(f"preset = {config.preset!r}", "paper", label))
+    plain = msgspec.to_builtins(parse(f"preset = {config.preset!r}", "paper", []))
+    for key, settled in (("label", "overlay"), ("label_value", 1.0)):  # for the paper's data sets
+        if plain["data"][key] == "auto":
+            plain["data"][key] = settled
     for table, found in msgspec.to_builtins(config).items():
         if not isinstance(found, dict):
             if found != plain[table]:
@@ -138,4 +137,4 @@ def _different(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _may_vary(config: Config, table: str, key: str) -> bool:
-    return key in _VARIED.get(table, ()) or ((table, key) == ("train", "batch") and _is_dff(config))
+    return key in _VARIED.get(table, ())

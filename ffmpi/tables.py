@@ -164,7 +164,7 @@ class Checkpoint(Table, frozen=True):
 class Config(Table, frozen=True):
     """Everything a run's weights depend on, and how it is carried out."""
 
-    preset: Literal["", "hinton", "paper"] = ""
+    preset: Literal["", "hinton", "paper", "dff"] = ""
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     data: Data = Data()
     network: Network = Network()
@@ -213,9 +213,14 @@ class Config(Table, frozen=True):
 #: The ways to read out classes that each learning rule has.
 RULE_METHODS = {"goodness": ("softmax", "goodness"), "local-softmax": ("last-layer", "all-layers")}
 
-#: After Hinton's published code, but without its peer normalisation, and with random negatives where it draws them by
-#: softmax for each batch. After the paper with its first author's code, but that adaptive negatives by softmax are
-#: drawn, where that takes the wrong class of the greatest score.
+#: hinton: after Hinton's published code, but without its peer normalisation, and with random negatives where it draws
+#: them by softmax for each batch; `runs/paper/mnist-hinton.toml` draws them so, but `negatives.lag` batches ahead.
+#: paper: after the paper with its first author's code, but that adaptive negatives by softmax are drawn, where that
+#: takes the wrong class of the greatest score, and that the head takes a step on each batch, where that takes one on the
+#: whole set once an epoch (`head.step = "epoch"`).
+#: dff: after the code of DFF, for MNIST: its label has the value of the brightest pixel, its goodness a threshold of 2
+#: (times no units: 500 x 0.004). But that learns from 50,000 of the samples, and takes another sample's class for a
+#: negative, which is the right one for every tenth.
 PRESETS: dict[str, dict[str, Any]] = {
     "": {},
     "hinton": {},  # the defaults
@@ -231,5 +236,14 @@ PRESETS: dict[str, dict[str, Any]] = {
             "optimizer": {"name": "adam", "rate": 1e-4, "decay": 0.0},
         },
         "train": {"epochs": 100, "chapters": 100, "batch": 64, "shuffle": False},
+    },
+    "dff": {
+        "data": {"mean": 0.1307, "std": 0.3081, "label": "overlay", "label_value": 2.8215},
+        "network": {"layers": [500, 500], "normalise": "l2", "eps": 1e-4, "init": "uniform"},
+        "rule": {"goodness": "mean", "threshold": 0.004},
+        "negatives": {"kind": "fixed"},
+        "optimizer": {"name": "adam", "rate": 0.03, "decay": 0.0},
+        "classify": {"methods": ["goodness"], "goodness_layers": [1, 2]},
+        "train": {"epochs": 1000, "chapters": 1, "batch": 60000, "shuffle": False, "constant": 1.0},
     },
 }

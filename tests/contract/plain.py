@@ -84,6 +84,9 @@ class Plain:
         if labels is None:
             return images
         one_hot = np.where(labels[:, None] < 0, 1 / self.classes, labels[:, None] == np.arange(self.classes))
+        value = self.config.data.label_value
+        assert value != "auto"  # a run has settled it
+        one_hot = value * one_hot
         return np.hstack([images if self.append else images[:, self.classes :], one_hot][:: 1 if self.append else -1])
 
     def scale(self, a: np.ndarray) -> np.ndarray:

@@ -25,12 +25,18 @@ CASES = {
     "by softmax": [*ADAPTIVE, "negatives.lag=2"],
     "by goodness": [*ADAPTIVE, "negatives.scores=goodness", "negatives.lag=3", "classify.goodness_every=3"],
     "local softmax": ["train.epochs=6", "train.chapters=3", "rule.name=local-softmax", "optimizer.name=adam"],
-    "whole batch": ["train.epochs=6", "train.chapters=1", "train.batch=2000"],  # as DFF
+    "dff": [
+        "train.epochs=6", "train.chapters=1", "train.batch=2000", "train.shuffle=false", "train.constant=1.0",
+        "data.label=overlay", "data.label_value=2.8215", "data.mean=0.1307", "data.std=0.3081",
+        "network.normalise=l2", "network.eps=1e-4", "network.init=uniform", "rule.goodness=mean",
+        "rule.threshold=0.04", "negatives.kind=fixed", "optimizer.name=adam", "optimizer.rate=0.03",
+        "optimizer.decay=0", 'classify.methods=["goodness"]', "classify.goodness_layers=[1,2,3]",
+    ],
     "headless": ["train.epochs=3", 'classify.methods=["goodness"]'],
-}
+}  # fmt: skip
 PLACES = [(2, "all-layers", ""), (3, "single-layer", "activations"), (2, "single-layer", "weights")]
 #: Cases that add little elsewhere, or cannot be there.
-ONLY = {"fixed": "all-layers", "headless": "single-layer", "whole batch": "single-layer"}
+ONLY = {"fixed": "all-layers", "headless": "single-layer", "dff": "single-layer"}
 #: On as many ranks as there are, with one buffer a link.
 MOST = [(4, "all-layers", ""), (4, "single-layer", "activations"), (4, "single-layer", "weights")]
 

@@ -88,8 +88,8 @@ def test_defaults() -> None:
         # names
         ("[optimizer]\nname = 'adm'", "optimizer.name = 'adm': expected one of 'adam', 'sgd'; did you mean 'adam'?"),
         ("[optimizer]\nname = 3", "optimizer.name = 3: expected one of 'adam', 'sgd'"),
-        ("preset = 'papr'", "preset = 'papr': expected one of '', 'hinton', 'paper'; did you mean 'paper'?"),
-        ("preset = []", "preset = []: expected one of '', 'hinton', 'paper'"),
+        ("preset = 'papr'", "preset = 'papr': expected one of '', 'hinton', 'paper', 'dff'; did you mean 'paper'?"),
+        ("preset = []", "preset = []: expected one of '', 'hinton', 'paper', 'dff'"),
         (
             "[classify]\nmethods = ['goodness', 'softmx']",
             "classify.methods = ['goodness', 'softmx']: expected a list, each entry one of 'softmax', 'goodness', "
@@ -190,6 +190,11 @@ def test_presets() -> None:
     assert (paper.optimizer.name, paper.optimizer.rate, paper.optimizer.decay) == ("adam", 0.01, 0.0)
     assert (paper.head.bias, paper.head.normalise, paper.head.optimizer.rate) == (False, False, 1e-4)
     assert (paper.data.mean, paper.data.std, paper.train.batch, paper.chapters) == (0.1307, 0.3081, 64, 100)
+    dff = parse("preset = 'dff'")
+    # A sample's label has the value of its brightest pixel, and the threshold is 2, in every layer.
+    assert dff.data.label_value == pytest.approx((1 - dff.data.mean) / dff.data.std, abs=1e-4)
+    assert [dff.rule.threshold * units for units in dff.network.layers] == [2.0, 2.0]
+    assert (dff.goodness_layers, dff.methods, dff.chapters, dff.train.constant) == ((0, 1), ("goodness",), 1, 1.0)
     # What a preset leaves out is the default; what the file says wins over both.
     assert paper.optimizer.beta2 == Optimizer().beta2
     changed = parse("preset = 'paper'\n[optimizer]\nrate = 0.5\n[head.optimizer]\ndecay = 0.25")

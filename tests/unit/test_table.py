@@ -14,6 +14,7 @@ from ffmpi.table import rows_of, table
 
 RECIPES = sorted((Path(__file__).parents[2] / "runs" / "paper").glob("*.toml"))
 PAPER = ["preset=paper", "schedule.name=all-layers"]
+DFF = ["preset=dff", "data.name=mnist", "schedule.name=single-layer"]
 HINTON = ["preset=hinton", "schedule.name=pipeline", "negatives.kind=adaptive"]
 
 
@@ -39,8 +40,14 @@ def test_every_row_of_the_paper_has_a_recipe() -> None:
         (["negatives.kind=adaptive"], "AdaptiveNEG by softmax-Goodness"),
         (["train.batch=128"], None),
         (["train.batch=128", "train.chapters=1", "schedule.name=single-layer"], None),
-        (["data.name=mnist", "train.batch=60000", "train.chapters=1", "schedule.name=single-layer"], "DFF"),
-        (["data.name=hdf5", "train.batch=60000", "train.chapters=1", "schedule.name=single-layer"], None),
+        (["data.name=mnist", "train.batch=60000", "train.chapters=1", "schedule.name=single-layer"], None),
+        (DFF, "DFF"),
+        ([*DFF, "train.epochs=100", "schedule.name=sequential", "schedule.threads=2"], "DFF"),
+        ([*DFF, "data.name=hdf5"], None),
+        ([*DFF, "data.label_value=1.0"], None),
+        ([*DFF, "negatives.kind=random"], None),
+        ([*DFF, "train.chapters=10"], None),
+        ([*DFF, "schedule.name=pipeline"], None),
         (["schedule.name=pipeline"], None),
         (["schedule.name=federated", "shards.count=2"], None),
         (["schedule.name=federated"], "RandomNEG-Goodness"),
