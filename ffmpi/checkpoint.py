@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import h5py
 import msgspec
@@ -34,10 +34,12 @@ from msgspec import Meta
 from . import __version__
 from .config import dump, parse
 from .errors import Consequence, UserError
-from .layer import Parameters
-from .problem import Problem
 from .tables import Config
 from .untrusted import attribute, dataset, fail, reason
+
+if TYPE_CHECKING:  # they import kernels, which those who describe a checkpoint do without
+    from .layer import Parameters
+    from .problem import Problem
 
 FORMAT = 2
 _MOST = 2**62  # of anything counted
@@ -257,7 +259,7 @@ class Reader:
         """Fill `parameters` from the group `name`."""
         config = self.header.config
         optimizer = config.optimizer if name.startswith("layers") else config.head.optimizer
-        for array_name, shape in Parameters.shapes_of(parameters.inputs, parameters.units, optimizer).items():
+        for array_name, shape in parameters.shapes_of(parameters.inputs, parameters.units, optimizer).items():
             value = self.array(f"{name}/{array_name}", shape)
             if array_name in ("steps", "weights_v", "bias_v") and (value < 0).any():
                 raise self._fail(f"'{name}/{array_name}' holds a negative number", "a count, or mean squares")

@@ -29,6 +29,13 @@ settings = click.option(
 checkpoint = click.argument("checkpoint")
 
 
+def check_numba() -> None:
+    """See `numba_check.check`; for the commands that compute, which import the kernels."""
+    from .numba_check import check
+
+    check()
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
 @click.version_option(__version__, prog_name="ffmpi")
 def app() -> None:
@@ -42,6 +49,7 @@ def app() -> None:
 @as_json
 def train(config: str, run: str | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Train a network after the TOML file CONFIG; start it with mpiexec for several ranks."""
+    check_numba()
     from . import mpi
     from . import train as command
 
@@ -59,6 +67,7 @@ def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
     schedule.timeout, schedule.exchange, checkpoint.every, data.path, shards.held_out; and schedule.name between
     sequential, single-layer and all-layers.
     """
+    check_numba()
     from . import mpi
     from . import train as command
 
@@ -71,6 +80,7 @@ def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
 @as_json
 def evaluate(checkpoint: str, settings: tuple[str, ...], as_json: bool) -> None:
     """Measure the held-out accuracy of CHECKPOINT, a file or a run directory."""
+    check_numba()
     from . import evaluate as command
     from . import mpi
 
@@ -88,6 +98,7 @@ def evaluate(checkpoint: str, settings: tuple[str, ...], as_json: bool) -> None:
 @as_json
 def predict(checkpoint: str, images: str, method: str | None, as_json: bool) -> None:
     """Classify IMAGES (HDF5 with 'images', a PNG file or a folder of them): class and scores of each."""
+    check_numba()
     from . import evaluate as command
     from . import mpi
 
@@ -146,6 +157,7 @@ def bench() -> None:
 @as_json
 def kernels(repeats: int, shapes: tuple[str, ...], threads: int, plot: str | None, as_json: bool) -> None:
     """Time a layer's step against NumPy, PyTorch if it is there, and the peak of a core, in turn."""
+    check_numba()
     from .bench import kernels as command
 
     command.kernels(repeats, shapes, threads, as_json, plot)
@@ -158,6 +170,7 @@ def kernels(repeats: int, shapes: tuple[str, ...], threads: int, plot: str | Non
 @as_json
 def threads(count: int, shape: str, repeats: int, as_json: bool) -> None:
     """Time a layer's step on several threads against one."""
+    check_numba()
     from .bench import threads as command
 
     command.threads(count, shape, repeats, as_json)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from .holdings import Holdings
 from .metrics import METHODS, Measurements
 from .mpi import together, wait
 from .problem import Problem, resolved, work_of
-from .rundir import RunDirectory
+from .rundir import checkpoint_path
 from .schedule import Pipeline, Steps, Work
 from .schedule.pipeline import conclusion, sweep
 from .schedule.steps import Batch, Record, Report, Stream
@@ -107,11 +106,6 @@ def _print_predictions(header: Header, names: Sequence[str], scores: np.ndarray,
             print(json.dumps({"image": name, "class": best, "name": header.names[best], "scores": row.tolist()}))
         else:
             print(f"{name}\t{header.names[best]}\t" + " ".join(f"{score:.5g}" for score in row))
-
-
-def checkpoint_path(path: str) -> Path:
-    """Return the checkpoint at `path`, or the one in the run directory `path`."""
-    return RunDirectory(Path(path)).checkpoint if os.path.isdir(path) else Path(path)
 
 
 def _read_header(comm: Any, file: Path, settings: list[str]) -> tuple[Header, Config]:

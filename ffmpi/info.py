@@ -13,8 +13,7 @@ from . import checkpoint
 from . import data as data_sets_module
 from .download import download as fetch
 from .errors import UserError
-from .evaluate import checkpoint_path
-from .rundir import RunDirectory, environment
+from .rundir import RunDirectory, checkpoint_path, environment
 
 
 def info(path: str | None, as_json: bool) -> None:

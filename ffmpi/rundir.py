@@ -189,3 +189,8 @@ class RunDirectory:
                 break
             records.append(record)
         return records
+
+
+def checkpoint_path(path: str) -> Path:
+    """Return the checkpoint at `path`, or the one in the run directory `path`."""
+    return RunDirectory(Path(path)).checkpoint if os.path.isdir(path) else Path(path)

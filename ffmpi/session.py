@@ -9,7 +9,7 @@ from typing import Any
 
 from . import kernels, shards
 from .data import DataSet
-from .errors import UserError
+from .errors import UserError, warn
 from .figures import Figures, figures_of
 from .holdings import Holdings
 from .mpi import one_per_host_first, together
@@ -99,6 +99,17 @@ def prepare_kernels(comm: Any, config: Config) -> None:
     kernels.use_threads(config.schedule.threads)
     with one_per_host_first(comm), _without(_BLAS):
         kernels.compile_all(threads=config.schedule.threads)
+    problems = comm.gather(kernels.cache_problem())
+    warn_of_cache(next(filter(None, problems or []), ""))
+
+
+def warn_of_cache(problem: str) -> None:
+    """Say that `kernels.cache_problem` is not empty, if it is not."""
+    if problem:
+        warn(
+            f"kernels had to be compiled, which takes seconds: their cache is out of order ({problem}); "
+            "NUMBA_CACHE_DIR can name another directory for it"
+        )
 
 
 #: What Numba imports, if it can, with its first kernel: 12 MB a rank that no kernel of ours uses.

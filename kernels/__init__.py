@@ -6,6 +6,7 @@ import numba
 import numpy as np
 
 from .backward import backward
+from .compiled import cache_problem
 from .compose import NEUTRAL, compose, pairs
 from .forward import forward
 from .judge import judge
@@ -28,6 +29,7 @@ __all__ = [
     "adam_constants",
     "available_threads",
     "backward",
+    "cache_problem",
     "compile_all",
     "compose",
     "copy_rows",
