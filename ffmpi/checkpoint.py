@@ -34,6 +34,7 @@ from msgspec import Meta
 from . import __version__
 from .config import dump, parse
 from .errors import Consequence, UserError
+from .figures import Figures
 from .tables import Config
 from .untrusted import attribute, dataset, fail, reason
 
@@ -174,7 +175,7 @@ class Header:
     chapter: int  # chapters done
     version: str  # of ffmpi
     id: str  # of the save; empty in format 1
-    statistics: dict[str, np.ndarray] = field(default_factory=dict, compare=False)  # see `Problem.statistics`
+    figures: Figures | None = field(default=None, compare=False)  # of the training pixels, if they were measured
 
 
 class Reader:
@@ -223,11 +224,19 @@ class Reader:
         problem = self._parse("problem", texts["problem"], ProblemText)
         if not 0 <= chapter <= config.chapters:
             raise self._fail(f"{chapter} chapters done", f"a chapter of the run, which has {config.chapters}")
-        statistics = {name: self._read(name, None) for name in self._others() if not name.startswith("negatives/")}
         return Header(
             config, **msgspec.structs.asdict(problem), chapter=chapter, version=version, id=identity,
-            statistics=statistics,
+            figures=self._figures(config, math.prod(problem.shape)),
         )  # fmt: skip
+
+    def _figures(self, config: Config, pixels: int) -> Figures | None:
+        if config.data.standardise == "fixed":
+            return None
+        arrays = {name: self._read(name, None) for name in self._others() if name.startswith("inputs/")}
+        try:
+            return Figures.restored(arrays, pixels)
+        except ValueError as error:
+            raise self._fail(str(error), f"one number, or one for each of {pixels} pixels") from None
 
     def _others(self) -> list[str]:
         """Return the names of the arrays that are no layer's and no classifier's."""

@@ -37,7 +37,9 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool) -> None:
     def read() -> Problem:
         nonlocal held_out
         held_out = load(settled, "test", images=True, path=settled.shards.held_out)
-        return Problem(held_out.shape, held_out.names, header.train, len(held_out.classes))
+        return Problem(
+            held_out.shape, held_out.names, header.train, len(held_out.classes), figures=header.figures
+        )  # fmt: skip
 
     problem: Problem = on_rank_0(comm, read)
     with together(comm):
@@ -81,7 +83,7 @@ def predict(comm: Any, path: str, images_path: str, method: str | None, as_json:
     def read() -> Problem:
         nonlocal images, names
         images, names = data.read_images(images_path, header.shape)
-        return Problem(header.shape, header.names, header.train, len(images))
+        return Problem(header.shape, header.names, header.train, len(images), figures=header.figures)
 
     problem: Problem = on_rank_0(comm, read)
     with together(comm):

@@ -37,12 +37,26 @@ class Figures:
     """An input is (pixel / unit - mean) / std.
 
     mean, std : (1,) for all pixels or (pixels,), float32
-    square : mean over the training images of the sum of their squared inputs
+    square : (1,), mean over the training images of the sum of their squared inputs, float32
     """
 
     mean: np.ndarray
     std: np.ndarray
-    square: float
+    square: np.ndarray
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what a checkpoint keeps, by the names in it."""
+        return {"inputs/mean": self.mean, "inputs/std": self.std, "inputs/square": self.square}
+
+    @classmethod
+    def restored(cls, arrays: dict[str, np.ndarray], pixels: int) -> Figures:
+        """Return what `arrays` gave, for images of `pixels`; ValueError if they cannot be that."""
+        found = cls(*(arrays.get(f"inputs/{name}", np.empty(0)) for name in ("mean", "std", "square")))
+        if found.mean.shape not in ((1,), (pixels,)) or found.std.shape not in ((1,), (pixels,)):
+            raise ValueError(f"inputs/mean and inputs/std have the shapes {found.mean.shape} and {found.std.shape}")
+        if found.square.shape != (1,) or not (found.std > 0).all():
+            raise ValueError("inputs/std or inputs/square is no positive number")
+        return found
 
 
 def moments(images: np.ndarray) -> Moments:
@@ -84,8 +98,9 @@ def figures_of(config: Config, parts: Sequence[Moments]) -> Figures | None:
         std = np.maximum(np.sqrt(variance), _LEAST * spread)
     else:
         mean, std = np.array([centre]), np.array([spread])
-    square = math.fsum((variance + (whole.mean - mean) ** 2) / std**2)
-    return Figures(mean.astype(np.float32), std.astype(np.float32), square or float(len(variance)))
+    length = math.fsum((variance + (whole.mean - mean) ** 2) / std**2)
+    square = np.array([length or len(variance)])
+    return Figures(mean.astype(np.float32), std.astype(np.float32), square.astype(np.float32))
 
 
 def scaling(config: Config, figures: Figures | None, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -98,4 +113,4 @@ def scaling(config: Config, figures: Figures | None, images: np.ndarray) -> tupl
 
 def label_value(figures: Figures | None) -> float:
     """Return the value of a label beside measured pixels, so that it is not lost among many; else 1."""
-    return 1.0 if figures is None else float(np.float32(math.sqrt(_LABEL_SHARE * figures.square)))
+    return 1.0 if figures is None else float(np.float32(math.sqrt(_LABEL_SHARE * figures.square[0])))

@@ -46,9 +46,9 @@ class Problem:
     def statistics(self) -> dict[str, np.ndarray]:
         """What a checkpoint keeps of the training samples: float32 arrays by their names in it.
 
-        Reading it gives them back as `checkpoint.Header.statistics`.
+        Reading it gives them back as `checkpoint.Header.figures`.
         """
-        return {} if self.figures is None else {"inputs/mean": self.figures.mean, "inputs/std": self.figures.std}
+        return {} if self.figures is None else self.figures.arrays()
 
 
 #: The share of the pixels that a label may cover.

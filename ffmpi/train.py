@@ -59,7 +59,7 @@ def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
         return header, settled
 
     header, settled = on_rank_0(comm, read_header)
-    worker = training_worker(comm, settled, header.chapter)
+    worker = training_worker(comm, settled, header.chapter, header.figures)
     settled = worker.config
     with together(comm):
         found = worker.problem

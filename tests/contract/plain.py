@@ -49,9 +49,12 @@ class Plain:
         self.config, self.classes = config, len(train.names)
         self.train, self.test = train.classes.astype(int), test.classes.astype(int)
         assert train.images is not None and test.images is not None
-        self.images, self.held_out = (
-            (part.images / 255.0 - config.data.mean) / config.data.std for part in (train, test)
-        )
+        pixels, mean, std = train.images / 255.0, config.data.mean, config.data.std
+        if config.data.standardise == "set":
+            mean, std = pixels.mean(), pixels.std()
+        elif config.data.standardise == "pixel":
+            mean, std = pixels.mean(axis=0), np.maximum(pixels.std(axis=0), 0.1 * pixels.std())
+        self.images, self.held_out = ((part.images / 255.0 - mean) / std for part in (train, test))
         units = config.network.layers
         self.count, self.append = len(units), config.data.label == "append" and not config.local
         sizes = [train.images.shape[1] + self.append * self.classes, *units]
@@ -80,14 +83,14 @@ class Plain:
 
     # -- What a network says ------------------------------------------------------------------------------------------
     def show(self, images: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        """Return inputs with labels: one-hot, for -1 even ones; beside the image or over its first pixels."""
+        """Return inputs with labels: in one place, for -1 even ones; beside the image or over its first pixels."""
         if labels is None:
             return images
-        one_hot = np.where(labels[:, None] < 0, 1 / self.classes, labels[:, None] == np.arange(self.classes))
+        shown = np.where(labels[:, None] < 0, 1 / self.classes, labels[:, None] == np.arange(self.classes))
         value = self.config.data.label_value
-        assert value != "auto"  # a run has settled it
-        one_hot = value * one_hot
-        return np.hstack([images if self.append else images[:, self.classes :], one_hot][:: 1 if self.append else -1])
+        assert value != "auto"  # see problem.resolved
+        shown = value * shown
+        return np.hstack([images if self.append else images[:, self.classes :], shown][:: 1 if self.append else -1])
 
     def scale(self, a: np.ndarray) -> np.ndarray:
         """Return the factor that normalises each row."""

@@ -27,8 +27,14 @@ CONFIGURATIONS = {
         "train.epochs=2", "rule.name=local-softmax", "network.layers=[50,70,33]", "train.batch=37",
         "optimizer.name=adam", "optimizer.rate=0.003", "head.init=uniform",
     ],
-    "gentle": ["train.epochs=4", "optimizer.rate=0.001", "negatives.kind=adaptive", "head.step=epoch"],
-    "hard": ["train.epochs=4", "optimizer.rate=0.001", "negatives.kind=adaptive", "negatives.scores=goodness"],
+    "gentle": [
+        "train.epochs=4", "optimizer.rate=0.001", "negatives.kind=adaptive", "head.step=epoch",
+        "data.standardise=pixel",
+    ],
+    "hard": [
+        "train.epochs=4", "optimizer.rate=0.001", "negatives.kind=adaptive", "negatives.scores=goodness",
+        "data.standardise=set", "data.label=overlay", "data.label_value=3",
+    ],
     "batchwise": [
         "train.epochs=4", "optimizer.rate=0.001", "negatives.kind=adaptive", "negatives.redraw=batch",
         "negatives.lag=3",

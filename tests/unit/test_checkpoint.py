@@ -27,10 +27,12 @@ from tests.helpers import seal
 
 INPUTS, UNITS = 5, 3
 PROBLEM = {"shape": [2, 2], "names": ["cat", "d\u00f6g"], "train": 30, "digest": 77}
-THE_SAME = Problem((2, 2), ("cat", "d\u00f6g"), 30, 10, 77, shards=(10, 20))
-MEASURED = Figures(np.arange(4, dtype=np.float32), np.ones(1, np.float32), 1.0)
+FIGURES = Figures(np.arange(4, dtype=np.float32), np.ones(1, np.float32), np.full(1, 3, np.float32))
+THE_SAME = Problem((2, 2), ("cat", "d\u00f6g"), 30, 10, 77, shards=(10, 20), figures=FIGURES)
 SETTINGS = config.parse(
-    "", "test", ["train.epochs=4", "network.layers=[3]", "data.path=/\u00e9", "optimizer.name=adam"]
+    "data = { standardise = 'pixel', path = '/\u00e9' }",
+    "test",
+    ["train.epochs=4", "network.layers=[3]", "optimizer.name=adam"],
 )
 WEIGHTS = "layers/0/weights"
 
@@ -134,7 +136,7 @@ def test_plain_hdf5(path: Path) -> None:
         assert config.parse(bytes(file["header/config"][()]).decode(), "text", []) == SETTINGS
         assert json.loads(file["header/problem"][()]) == PROBLEM
         checksums = json.loads(file["header/checksums"][()])
-        assert checksums.keys() == {f"layers/0/{name}" for name in shapes()}
+        assert checksums.keys() == {f"layers/0/{name}" for name in shapes()} | FIGURES.arrays().keys()
         assert checksums[WEIGHTS] == zlib.crc32(file[WEIGHTS][()].tobytes())
 
 
@@ -485,17 +487,26 @@ def test_texts_of_any_length(tmp_path: Path) -> None:
 # what is measured -----------------------------------------------------------------------------------------------------
 
 
-def test_statistics_come_back(tmp_path: Path) -> None:
-    mean, std = np.arange(4, dtype=np.float32), np.array([0.5], np.float32)
-    problem = dataclasses.replace(THE_SAME, figures=Figures(mean, std, 1.0))
-    writer = Writer(tmp_path / "checkpoint.h5", SETTINGS, problem, 1)
-    writer.create({})
-    writer.commit()
-    with reading(tmp_path / "checkpoint.h5") as reader:
-        found = reader.header.statistics
-    assert found.keys() == {"inputs/mean", "inputs/std"}
-    assert_array_equal(found["inputs/mean"], mean, strict=True)
-    assert_array_equal(found["inputs/std"], std, strict=True)
+def test_figures_come_back(path: Path) -> None:
+    with reading(path) as reader:
+        found = reader.header.figures
+    assert found is not None
+    for name, array in FIGURES.arrays().items():
+        assert_array_equal(found.arrays()[name], array, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"mean": np.zeros(3, np.float32)}, "shapes (3,) and (1,)"),
+        ({"std": np.zeros(1, np.float32)}, "no positive number"),
+        ({"square": np.ones(2, np.float32)}, "no positive number"),
+    ],
+)
+def test_figures_that_cannot_be(wrong: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:
+    problem = dataclasses.replace(THE_SAME, figures=dataclasses.replace(FIGURES, **wrong))
+    begin(tmp_path / "checkpoint.h5", problem=problem).commit()
+    refused(tmp_path / "checkpoint.h5", words, "one for each of 4 pixels")
 
 
 # damage ---------------------------------------------------------------------------------------------------------------
@@ -506,14 +517,14 @@ def everything(path: Path) -> list[Any]:
     header, found = read(path)
     with reading(path) as reader:
         reader.check()
-    statistics = {name: array.tobytes() for name, array in header.statistics.items()}
-    return [header, statistics, *(found.array(name).tobytes() for name in shapes())]
+    assert header.figures is not None
+    figures = {name: array.tobytes() for name, array in header.figures.arrays().items()}
+    return [header, figures, *(found.array(name).tobytes() for name in shapes())]
 
 
 def test_each_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.h5"
-    problem = dataclasses.replace(THE_SAME, figures=MEASURED)
-    begin(path, problem=problem).commit()
+    begin(path).commit()
     content, expected, noticed = path.read_bytes(), everything(path), 0
     used = len(content.rstrip(b"\0"))  # the rest is room that was reserved and not needed
     offsets = np.random.default_rng(3).choice(used, 250, replace=False)
@@ -535,8 +546,7 @@ def test_each_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [*(f"layers/0/{name}" for name in shapes()), "inputs/mean", "inputs/std"])
 def test_a_flipped_bit_in_an_array_names_it(name: str, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.h5"
-    problem = dataclasses.replace(THE_SAME, figures=MEASURED)
-    begin(path, problem=problem).commit()
+    begin(path).commit()
     with h5py.File(path) as file:
         offset = file[name].id.get_offset()
     damaged = bytearray(path.read_bytes())

@@ -32,7 +32,7 @@ def test_inputs_have_mean_0_and_deviation_1(dtype: str, standardise: str) -> Non
     axis = 0 if standardise == "pixel" else None
     np.testing.assert_allclose(inputs.mean(axis=axis), 0, atol=1e-5)
     np.testing.assert_allclose(inputs.std(axis=axis), 1, rtol=1e-5)
-    np.testing.assert_allclose(figures.square, (inputs**2).sum(axis=1).mean(), rtol=1e-5)
+    np.testing.assert_allclose(figures.square[0], (inputs**2).sum(axis=1).mean(), rtol=1e-5)
 
 
 def test_moments_of_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,9 +96,9 @@ def test_where_the_label_stands(pixels: int, classes: int, settings: list[str], 
 def test_the_label_grows_with_the_input() -> None:
     values = []
     for square in (100.0, 400.0):
-        problem = Problem((100,), ("a", "b"), 10, 10, figures=Figures(np.zeros(1), np.ones(1), square))
+        problem = Problem((100,), ("a", "b"), 10, 10, figures=Figures(np.zeros(1), np.ones(1), np.array([square])))
         values.append(resolved(own(), problem).data.label_value)
     assert values[1] == pytest.approx(2 * values[0])
     assert own("data.label_value=auto").data.label_value == "auto"
-    with pytest.raises(Exception, match="data.label_value = -1: expected 'auto' or a number more than 0"):
+    with pytest.raises(Exception, match=r"data.label_value = -1: expected 'auto' or a number more than 0"):
         own("data.label_value=-1")
