@@ -216,8 +216,8 @@ RULE_METHODS = {"goodness": ("softmax", "goodness"), "local-softmax": ("last-lay
 #: hinton: after Hinton's published code, but without its peer normalisation, and with random negatives where it draws
 #: them by softmax for each batch; `runs/paper/mnist-hinton.toml` draws them so, but `negatives.lag` batches ahead.
 #: paper: after the paper with its first author's code, but that adaptive negatives by softmax are drawn, where that
-#: takes the wrong class of the greatest score, and that the head takes a step on each batch, where that takes one on the
-#: whole set once an epoch (`head.step = "epoch"`).
+#: takes the wrong class of the greatest score, and that the head takes a step on each batch, where that takes one on
+#: the whole set once an epoch (`head.step = "epoch"`).
 #: dff: after the code of DFF, for MNIST: its label has the value of the brightest pixel, its goodness a threshold of 2
 #: (times no units: 500 x 0.004). But that learns from 50,000 of the samples, and takes another sample's class for a
 #: negative, which is the right one for every tenth.
