@@ -57,7 +57,11 @@ class Progress:
             self._say(f"rank {rank} on {self.hosts[rank]}: {self.duties(rank)}")
         if work.ranks > 1:
             bound = self.schedule.bound
-            why = f", since negatives.lag = {self.config.negatives.lag}" if bound == work.lag < work.ranks else ""
+            lag, why = self.config.negatives.lag, ""
+            if bound == work.lag < work.ranks:
+                why = f", since negatives.lag = {lag}"
+            elif 0 < work.ahead < work.ranks:
+                why = f", but ranks wait for negatives, since negatives.lag = {lag} is less than their number"
             self._say(f"the schedule allows: about {bound:.2f} times as fast as one rank{why}")
         where = f"epochs {self._first + 1} to {work.epochs}" if self._first else f"{work.epochs} epochs"
         if self._first == work.epochs:

@@ -66,6 +66,8 @@ class Negatives(Table, frozen=True):
 
     Adaptive ones are the class of the greatest goodness, or drawn by the head's softmax; random ones until there are
     scores. They are for the chapter, or the batch, that is `lag` after the one for which the network gave the scores.
+    So many can be under way at once: with fewer than there are ranks, these wait for each other; with more, negatives
+    come of an older network than they need to.
     """
 
     kind: Literal["fixed", "random", "adaptive"] = "random"

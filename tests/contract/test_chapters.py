@@ -156,6 +156,7 @@ def test_negatives_chosen_for_each_batch_of_the_pipeline(ffmpi: Run, tmp_path: P
     """The neutral inputs run ahead of their lessons by `lag` batches, on however many ranks."""
     each = ["negatives.kind=adaptive", "negatives.redraw=batch", "negatives.lag=3", "train.epochs=3", "train.batch=70"]
     for ranks in (1, 2, 4):
-        ffmpi(ranks, "train", DIGITS, "--run", tmp_path / str(ranks), *sets(*each))
+        done = ffmpi(ranks, "train", DIGITS, "--run", tmp_path / str(ranks), *sets(*each))
+        assert ("ranks wait for negatives, since negatives.lag = 3" in done.stdout) == (ranks > 3)
     assert_same_bits(tmp_path / "1", tmp_path / "2")
     assert_same_bits(tmp_path / "1", tmp_path / "4")

@@ -1,0 +1,99 @@
+"""How long ranks wait for each other: the steps of a schedule, each with the time that its arithmetic takes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from simulate import Programs, programs_of, work_of
+
+from ffmpi import config
+from ffmpi.data import KNOWN
+from ffmpi.problem import Problem, costs_of
+from ffmpi.schedule import Work, schedule_of
+from ffmpi.schedule import steps as s
+from ffmpi.schedule.work import Adaptive
+
+FORWARD = 0.75  # of a layer's arithmetic; then its activities are on their way, while it learns
+BATCHES = 60  # so many that the filling and draining of the pipeline hardly counts
+RECIPE = Path(__file__).parents[2] / "runs" / "paper" / "mnist-hinton.toml"
+
+
+def waiting(work: Work, programs: Programs) -> float:
+    """Return the share of the ranks' time that they wait, if messages take none and the stages' arithmetic their cost.
+
+    A message arrives when it has been sent and a buffer for it has been posted.
+    """
+    clocks, places = [0.0] * work.ranks, [0] * work.ranks
+    sent: dict[s.LinkId, list[float]] = defaultdict(list)
+    posted: dict[s.LinkId, list[float]] = defaultdict(list)
+    received: dict[s.LinkId, int] = defaultdict(int)
+    last: dict[tuple[s.LinkId, int], int] = {}  # the message that last left a buffer
+    waited, moved = 0.0, True
+    while moved:
+        moved = False
+        for rank, program in enumerate(programs):
+            while places[rank] < len(program):
+                step = program[places[rank]]
+                if isinstance(step, s.Receive | s.Reserve):
+                    # A buffer that has sent nothing yet need not be waited for.
+                    nth = received[step.link] if isinstance(step, s.Receive) else last.get((step.link, step.slot), -1)
+                    if nth >= min(len(sent[step.link]), len(posted[step.link])):
+                        break
+                    arrival = max(sent[step.link][nth], posted[step.link][nth]) if nth >= 0 else 0.0
+                    waited += max(0.0, arrival - clocks[rank])
+                    clocks[rank] = max(clocks[rank], arrival)
+                    received[step.link] += isinstance(step, s.Receive)
+                elif isinstance(step, s.Send):
+                    last[step.link, step.slot] = len(sent[step.link])
+                    sent[step.link].append(clocks[rank])
+                elif isinstance(step, s.Post):
+                    posted[step.link].append(clocks[rank])
+                elif isinstance(step, s.Forward | s.Update):
+                    share = FORWARD if isinstance(step, s.Forward) else 1 - FORWARD
+                    clocks[rank] += share * work.costs[step.layer] * (step.batch.stream == "train")
+                elif isinstance(step, s.Learn):
+                    clocks[rank] += work.costs[-1]
+                places[rank] += 1
+                moved = True
+    assert places == [len(program) for program in programs]
+    # At the end all wait for the last one.
+    waited += sum(max(clocks) - clock for clock in clocks)
+    return waited / (work.ranks * max(clocks))
+
+
+def waiting_of(work: Work) -> float:
+    """Return the same of a run of the pipeline."""
+    return waiting(work, programs_of(schedule_of("pipeline", work, 0)))
+
+
+def adaptive(lag: int | None, ranks: int, costs: list[float]) -> Work:
+    """Return a pipeline in which each batch's negatives are chosen `lag` batches before it, or none is chosen."""
+    chosen = Adaptive("softmax", lag) if lag else None
+    return work_of(
+        len(costs) - 1, ranks=ranks, depth=3, batches=(BATCHES,), chapters=1, costs=costs, adaptive=chosen,
+        redraw="batch",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+def test_the_least_lag_at_which_nobody_waits_is_the_number_of_ranks(ranks: int) -> None:
+    """With less, the rank of the first layer waits for the head's negatives, and all others wait for that rank."""
+    costs = [1.0] * 12  # that any of these numbers of ranks divides
+    without = waiting_of(adaptive(None, ranks, costs))
+    assert without < 0.05
+    for lag in range(1, 6):
+        share = waiting_of(adaptive(lag, ranks, costs))
+        assert share == pytest.approx(without, abs=0.001) if lag >= ranks else share > without + 0.15, lag
+
+
+def test_the_recipe_after_hinton_has_the_least_lag_at_which_two_ranks_do_not_wait() -> None:
+    """But for what they wait because three layers and the head do not divide evenly."""
+    settled = config.read(str(RECIPE))
+    problem = Problem((28, 28), tuple("0123456789"), KNOWN["mnist"].train, KNOWN["mnist"].test)
+    costs = list(costs_of(settled, problem))
+    without = waiting_of(adaptive(None, 2, costs))
+    shares = {lag: waiting_of(adaptive(lag, 2, costs)) for lag in (1, 2)}
+    assert shares[1] > without + 0.2 and shares[2] == pytest.approx(without, abs=0.001)
+    assert settled.negatives.lag == 2
