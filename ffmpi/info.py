@@ -27,6 +27,9 @@ def info(path: str | None, as_json: bool) -> None:
         if name == "config":
             console.print("config:", markup=False)
             console.print(_indent(value), markup=False)
+        elif name == "warnings":
+            for warning in value:
+                console.print(f"warning: {warning}", markup=False, soft_wrap=True)
         else:
             text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
             console.print(f"{name}: {text}", markup=False, soft_wrap=True)
@@ -91,6 +94,7 @@ def _checkpoint(path: str) -> dict[str, Any]:
         description["held-out accuracy"] = {k: f"{v:.2f} %" for k, v in last["accuracy"].items()}
         description["seconds"] = round(sum(record["seconds"] for record in records), 1)
         description["ranks"] = len(last["ranks"])
+        description["warnings"] = last.get("warnings", [])
     description["config"] = msgspec.to_builtins(settled)
     return description
 

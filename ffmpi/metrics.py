@@ -82,6 +82,7 @@ class Measurements:
                 layer |= {"training_accuracy": 100 * correct / rows}
             else:
                 layer |= {"positive_goodness": 2 * positive / rows, "negative_goodness": 2 * negative / rows}
+                layer["pairwise_accuracy"] = 200 * correct / rows
             layers.append(layer)
         record: dict[str, Any] = {"epoch": epoch, "samples": samples, "seconds": seconds, "samples_per_second": rate}
         record["layers"] = layers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
+from .errors import warn
+from .health import Finding
 from .launch import launched
 from .problem import Problem
 from .rundir import RunDirectory
@@ -40,6 +43,7 @@ class Progress:
         self._last: dict[str, Any] | None = None
         self._ranks: dict[int, dict[str, float]] = {}  # each rank's last chapter
         self._seconds = 0.0
+        self._warned: set[tuple[str, str]] = set()
 
     def start(self, directory: Path, first_chapter: int) -> None:
         """Say what is about to happen, and which rank does what."""
@@ -102,8 +106,15 @@ class Progress:
         elapsed = time.monotonic() - self._began
         return elapsed / max(epochs_done, 1e-9) * (self.config.train.epochs - self._first - epochs_done)
 
-    def chapter(self, record: dict[str, Any]) -> None:
-        """Print one line about a finished chapter."""
+    def chapter(self, record: dict[str, Any], found: Sequence[Finding] = ()) -> None:
+        """Print one line about a finished chapter, and warn of what has been `found` wrong for the first time."""
+        self._print(record)
+        for finding in found:
+            if (finding.kind, finding.who) not in self._warned:
+                self._warned.add((finding.kind, finding.who))
+                warn(f"epoch {record['epoch']}, {finding}")
+
+    def _print(self, record: dict[str, Any]) -> None:
         for rank, numbers in enumerate(record["ranks"]):
             if numbers["seconds"]:
                 self._ranks[rank] = numbers
@@ -160,6 +171,8 @@ class Progress:
         self.console.print(table)
         accuracy = ", ".join(f"{value:.2f} % by {method}" for method, value in self._last["accuracy"].items())
         self._say(f"held-out accuracy {accuracy}; {self._seconds:.1f} s of training; {directory.checkpoint}")
+        for text in self._last.get("warnings", []):
+            self._say(f"warning: {text}")
 
 
 def _duration(seconds: float) -> str:

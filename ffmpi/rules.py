@@ -44,3 +44,11 @@ def judge(rule: Rule, total: np.ndarray, units: int, positives: int) -> Judgemen
     per, c = _per(rule, units), np.empty(len(total), np.float32)
     theta, slope = rule.threshold * units, 2.0 / float(per)
     return Judgement(c, *kernels.judge(total, per, positives, theta, slope, SMALLEST, c))
+
+
+def ranked(total: np.ndarray, pairs: int) -> int:
+    """Return in how many of `pairs` the positive has more goodness than the negative of the same sample.
+
+    total : (2 x pairs,) float32, the positives' sums of squared activities, then the negatives'.
+    """
+    return int(np.count_nonzero(total[:pairs] > total[pairs : 2 * pairs]))

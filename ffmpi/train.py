@@ -10,6 +10,7 @@ import numpy as np
 
 from . import checkpoint, config
 from .errors import UserError
+from .health import findings
 from .metrics import Clock, Measurements
 from .mpi import host, together
 from .progress import Progress
@@ -107,6 +108,7 @@ def _run(
         progress.start(directory.path, first_chapter)
 
         clock = Clock(comm.size)
+        first = directory.records()[:1]  # the run's first chapter
 
         def report(chapter: int, measurements: Measurements) -> None:
             epoch = (chapter + 1) * work.epochs_per_chapter
@@ -115,8 +117,12 @@ def _run(
             together = comm.size if np.count_nonzero(measurements.ranks[:, 0]) == 1 else 1
             seconds, rate = clock.chapter(samples, measurements.elapsed, together)
             record = measurements.record(epoch, samples, seconds, rate, settled.local)
+            if not first:
+                first.append(record)
+            found = findings(record, first[0], settled, worker.problem, last=epoch == settled.train.epochs)
+            record["warnings"] = [str(finding) for finding in found]
             directory.append(record)
-            progress.chapter(record)
+            progress.chapter(record, found)
 
         worker.on_update = progress.update
         worker.on_report = report

@@ -20,7 +20,7 @@ from .holdings import Holdings
 from .layer import Parameters, rate_at
 from .metrics import METHODS, Measurements
 from .mpi import heed_interrupt, mover
-from .rules import goodness, judge
+from .rules import goodness, judge, ranked
 from .schedule import Schedule, Steps
 from .schedule import steps as s
 
@@ -125,7 +125,8 @@ class Worker:
             raise self._diverged(f"layer {step.layer + 1}", step, said.loss, "optimizer", came)
         self.flop += layer.update(a, out.h, said.coefficients, rate)
         goodnesses = said.positive_goodness, said.negative_goodness
-        self.measurements.add_layer(step.layer, said.loss, *goodnesses, 0, 2 * pairs, said.active)
+        correct = ranked(out.total, pairs)
+        self.measurements.add_layer(step.layer, said.loss, *goodnesses, correct, 2 * pairs, said.active)
 
     def _update_local(self, step: s.Update, rate: float) -> None:
         """Let a layer and its classifier learn together (paper, section 4.4)."""

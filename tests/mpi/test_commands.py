@@ -206,11 +206,19 @@ def test_training_compiles_nothing_more(settings: list[str], run: Run) -> None:
 
 
 def test_layers_that_die_end_nothing(ffmpi: Run, tmp_path: Path) -> None:
-    """A rate far too high leaves layers without activities: the run goes on and says so."""
+    """A rate far too high leaves layers without activities: the run goes on and says so, once and at its end."""
     dead = ["train.epochs=4", "network.layers=[1,1,1]", "optimizer.rate=0.3", "train.constant=1.0"]
-    ffmpi(0, "train", DIGITS, "--run", "run", *sets(*dead))
-    last = records(tmp_path / "run")[-1]
+    done = ffmpi(2, "train", DIGITS, "--run", "run", *sets(*dead))
+    every = records(tmp_path / "run")
+    last = every[-1]
     assert last["epoch"] == 4 and min(layer["positive_goodness"] for layer in last["layers"]) == 0
+    zero = "layer 2: all its activations are zero, so it does not learn; likely cure: "
+    assert every[0]["warnings"][0] == zero + "lower optimizer.rate = 0.3"
+    assert all(any(warning.startswith(zero) for warning in record["warnings"]) for record in every)
+    assert done.stderr.count(f"ffmpi: warning: epoch 1, {zero}") == done.stderr.count(zero) == 1
+    assert f"\nwarning: {zero}" in done.stdout and "\nwarning: goodness: held-out accuracy 10.00 %" in done.stdout
+    assert json.loads(ffmpi(0, "info", "run", "--json").stdout)["warnings"] == last["warnings"]
+    assert f"warning: {zero}" in ffmpi(0, "info", "run").stdout
 
 
 def test_a_network_of_classifiers_is_read_out_as_it_was_trained(ffmpi: Run, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from ffmpi.errors import UserError
 from ffmpi.inputs import Labels
 from ffmpi.layer import Activations, rate_at
 from ffmpi.metrics import HEAD, LAYER, METHODS, RANK, Clock, Measurements
-from ffmpi.rules import SMALLEST, goodness, judge
+from ffmpi.rules import SMALLEST, goodness, judge, ranked
 from ffmpi.shards import divide
 from ffmpi.tables import Config, Rule
 
@@ -139,9 +139,15 @@ def test_measurements_are_views_of_one_array() -> None:
     assert m.flat.dtype == np.float64 and m.flat.sum() == sum(n * v.size for n, v in enumerate(views, 1))
 
 
+def test_pairs_are_ranked_by_goodness() -> None:
+    """The positives come first, then the negatives of the same samples; a tie, as of dead layers, tells nothing."""
+    total = np.array([1, 2, 3, 0, 0.5, 3, 3, 0, 9, 9], np.float32)
+    assert ranked(total, 4) == 1 and ranked(total[:2], 1) == 0 and ranked(total[:0], 0) == 0
+
+
 def test_record() -> None:
     m = Measurements.zeros(2, 2)
-    m.add_layer(0, 8, 20, 4, 0, 16, 4)  # sums over 16 rows: 8 positive, 8 negative
+    m.add_layer(0, 8, 20, 4, 6, 16, 4)  # sums over 16 rows: 8 positive, 8 negative
     m.add_layer(1, 16, 0, 0, 4, 16, 16)  # a layer that has died
     m.head[:] = 6, 9, 12
     m.held_out[METHODS.index("softmax")] = 3, 4
@@ -151,8 +157,8 @@ def test_record() -> None:
     record = m.record(7, 50, 2.5, 20.0, local=False)
     assert (record["epoch"], record["samples"], record["seconds"], record["samples_per_second"]) == (7, 50, 2.5, 20.0)
     assert record["layers"] == [
-        {"loss": 0.5, "positive_goodness": 2.5, "negative_goodness": 0.5, "active": 0.25},
-        {"loss": 1.0, "positive_goodness": 0.0, "negative_goodness": 0.0, "active": 1.0},
+        {"loss": 0.5, "positive_goodness": 2.5, "negative_goodness": 0.5, "pairwise_accuracy": 75.0, "active": 0.25},
+        {"loss": 1.0, "positive_goodness": 0.0, "negative_goodness": 0.0, "pairwise_accuracy": 50.0, "active": 1.0},
     ]
     assert record["head"] == {"loss": 0.5, "training_accuracy": 75.0}
     assert record["accuracy"] == {"softmax": 75.0} and m.accuracy("goodness") is None
