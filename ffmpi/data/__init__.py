@@ -14,37 +14,42 @@ from typing import Any, cast
 import numpy as np
 
 from ..errors import UserError, nearest
-from .files import reading
-from .known import KNOWN, SPLITS, DataSet, File, Known, Summary
+from .files import look_for, reading
+from .kinds import HDF5, PNG, expect
+from .known import KNOWN, SPLITS, USUAL, DataSet, Fields, File, Known, Summary
 
-__all__ = ["KNOWN", "DataSet", "File", "Known", "Summary", "check", "load", "read_images"]
+__all__ = ["KNOWN", "DataSet", "Fields", "File", "Known", "Summary", "check", "load", "read_images"]
 
 READERS = {"digits": "digits", "mnist": "idx", "fashion-mnist": "idx", "cifar10": "cifar10", "hdf5": "hdf5"}
 
 
-def load(name: str, path: str | None, split: str, *, images: bool = True) -> DataSet:
+def load(
+    name: str, path: str | None, split: str, *, images: bool = True, fields: Fields = USUAL
+) -> DataSet:  # fmt: skip
     """Load the split ``train`` or ``test`` of the data set `name`.
 
-    `path` says where its files are (`KNOWN`; ``digits`` takes none). With ``images=False`` only the classes are read: a
-    rank that owns no first layer needs no pixels. Raises UserError for whatever is wrong outside.
+    `path` says where its files are (`KNOWN`; ``digits`` takes none), `fields` the names in an HDF5 file. With
+    ``images=False`` only the classes are read: a rank that owns no first layer needs no pixels. Raises UserError for
+    whatever is wrong outside.
     """
     known, where = _find(name, path)
     if split not in SPLITS:
         raise UserError(f"data set {name!r} has no split {split!r}, expected 'train' or 'test'")
     with reading(where, known.path or known.description):
-        data: DataSet = _reader(name).load(known, where, split, images)
+        more = (fields,) if name == "hdf5" else ()
+        data: DataSet = _reader(name).load(known, where, split, images, *more)
         return data
 
 
-def check(name: str, path: str | None) -> Summary:
+def check(name: str, path: str | None, fields: Fields = USUAL) -> Summary:
     """Read all of the data set `name` and compare it with the published MD5s. Raises UserError as `load` does."""
     known, where = _find(name, path)
     reader = _reader(name)
     if name == "cifar10":
         summary: Summary = reader.check(known, where)
         return summary
-    splits = SPLITS if name != "hdf5" or reader.has_test(where) else SPLITS[:1]
-    sets = {split: load(name, path, split) for split in splits}
+    splits = SPLITS if name != "hdf5" or reader.has_test(where, fields) else SPLITS[:1]
+    sets = {split: load(name, path, split, fields=fields) for split in splits}
     train = sets["train"]
     return Summary(
         name,
@@ -70,30 +75,27 @@ def _find(name: str, path: str | None) -> tuple[Known, Path]:
     if KNOWN[name].path and not path:
         raise UserError(f"data set {name!r} needs a path, expected {KNOWN[name].path}")
     where = Path(os.path.expanduser(path or ""))
-    if KNOWN[name].path and not os.path.exists(where):
-        raise UserError(f"{where}: no such file or directory, expected {KNOWN[name].path}")
+    if KNOWN[name].path:
+        look_for(where, KNOWN[name].path)
     return KNOWN[name], where
 
 
-def read_images(path: str, shape: tuple[int, ...]) -> tuple[np.ndarray, list[str]]:
+def read_images(path: str, shape: tuple[int, ...], name: str = "images") -> tuple[np.ndarray, list[str]]:
     """Read images to classify, and a name for each.
 
-    `path` is an HDF5 file with a dataset ``images`` : (samples, *shape) or (samples, inputs), whose images are named by
-    index; or a PNG file, or a directory of PNG files, converted to grey for a `shape` of (rows, columns) and to colour
-    for (3, rows, columns) or (rows, columns, 3). Returns (samples, inputs) uint8 or float32. Raises UserError.
+    `path` is an HDF5 file with images in the data set `name`, (samples, *shape), (samples, inputs), with or without a
+    channel axis of 1, or with colours first for last, which are named by index; or a PNG file, or a directory of them,
+    converted to grey for a `shape` of (rows, columns) or one channel and to colour for (3, rows, columns) or
+    (rows, columns, 3). Returns (samples, inputs) uint8 or float32. Raises UserError.
     """
     from . import hdf5, png
 
     where = Path(os.path.expanduser(path))
+    expected = "an HDF5 or PNG file, or a directory of PNG files"
+    look_for(where, expected)
     if os.path.isdir(where):
-        with reading(where, "a directory of PNG files"):
-            files = sorted(file for file in where.iterdir() if file.suffix.lower() == ".png")
-        if not files:
-            raise UserError(f"{where}: holds no PNG file, expected a directory of *.png")
-        return np.stack([png.read(file, shape) for file in files]), [file.name for file in files]
-    with reading(where, "an HDF5 or PNG file, or a directory of PNG files"), where.open("rb") as stream:
-        is_png = stream.read(8) == b"\x89PNG\r\n\x1a\n"
-    if is_png:
+        return png.read_directory(where, shape)
+    if expect(where, expected, HDF5, PNG) == PNG:
         return png.read(where, shape)[np.newaxis], [where.name]
-    array = hdf5.read_images(where, shape)
+    array = hdf5.read_images(where, shape, name)
     return array, [str(i) for i in range(len(array))]

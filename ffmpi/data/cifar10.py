@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import UserError
 from .files import DAMAGE, check_labels, fill, reading
+from .kinds import BZIP2, GZIP, TAR, XZ, describe, expect, kind_of, listing, read_head, shortened
 from .known import FOLDER, SPLITS, DataSet, Known, Summary
 
 _DAMAGE = (*DAMAGE, lzma.LZMAError, tarfile.TarError)
@@ -69,19 +70,25 @@ def _records(known: Known, path: Path, members: Sequence[str]) -> Iterator[tuple
             with reading(batches / member, expected), (batches / member).open("rb") as stream:
                 yield from _blocks(known, batches / member, member, stream, (batches / member).stat().st_size)
     elif archive_path is None:
-        raise UserError(f"{path}: holds neither {FOLDER} nor cifar-10-binary.tar.gz, expected {expected}")
+        found = f"holds neither {FOLDER} nor cifar-10-binary.tar.gz; it {listing(path)}"
+        raise UserError(f"{path}: {found}; expected {expected}")
     else:
-        missing = list(members)
+        missing, seen = list(members), list[str]()
+        expect(archive_path, expected, GZIP, XZ, BZIP2, TAR)
         with reading(archive_path, expected, _DAMAGE), tarfile.open(archive_path, "r|*") as archive:
             for info in archive:
                 folder, _, member = info.name.removeprefix("./").rpartition("/")
+                if len(seen) < 100:
+                    seen.append(info.name)
                 if folder == FOLDER and member in missing and info.isreg():
                     content = cast(BufferedIOBase, archive.extractfile(info))
                     yield from _blocks(known, f"{archive_path}: {member}", member, content, info.size)
                     missing.remove(member)
                 if not missing:
                     return
-        raise UserError(f"{archive_path}: holds no {FOLDER}/{missing[0]}, expected {expected}")
+        instead = f"it holds {shortened(seen, 4)}" if seen else "it is empty"
+        python = ", CIFAR-10's version for Python" if any("cifar-10-batches-py" in name for name in seen) else ""
+        raise UserError(f"{archive_path}: holds no {FOLDER}/{missing[0]}, {instead}{python}; expected {expected}")
 
 
 def _blocks(
@@ -90,7 +97,10 @@ def _blocks(
     members, samples = _members(known, _split(member))
     rows, record = samples // len(members), 1 + math.prod(known.shape)
     if size != rows * record:
-        raise UserError(f"{file}: is {size} bytes long, expected {rows * record} ({rows} records of {record} bytes)")
+        found = f"is {size} bytes long"
+        if isinstance(file, Path) and (size == 0 or kind_of(read_head(file))):
+            found = describe(read_head(file))
+        raise UserError(f"{file}: {found}, expected {rows * record} ({rows} records of {record} bytes)")
     buffer = np.empty((256, record), np.uint8)
     for first in range(0, rows, len(buffer)):
         block = buffer[: rows - first]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase
+from pathlib import Path
 
 import numpy as np
 
@@ -28,6 +30,22 @@ def reading(file: object, expected: str, damage: tuple[type[Exception], ...] = D
         raise UserError(f"{file}: cannot be read ({reason}), expected {expected}") from error
 
 
+def look_for(file: Path, expected: str) -> None:
+    """Raise UserError if there is nothing at `file`, or nothing that may be looked at."""
+    try:
+        os.stat(file)
+    except FileNotFoundError:
+        found = "no such file or directory"
+        if os.path.islink(file):
+            target = os.readlink(file)
+            found = f"is a link to {target}, which is not there"
+            found += ", fetch the file with: git annex get" if ".git/annex/" in target else ""
+        raise UserError(f"{file}: {found}, expected {expected}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{str(file)!r}: cannot be read ({reason}), expected {expected}") from None
+
+
 def fill(stream: BufferedIOBase, array: np.ndarray) -> int:
     """Read from `stream` into `array` (C order) until it is full or the stream ends; return the bytes read.
 
@@ -44,4 +62,10 @@ def check_labels(file: object, labels: np.ndarray, classes: int, first: int = 0)
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if wrong.size:
         found = f"sample {first + wrong[0]} has label {labels[wrong[0]]}"
-        raise UserError(f"{file}: {found}, expected labels from 0 to {classes - 1}")
+        least, greatest = labels.min(), labels.max()
+        hint = ""
+        if least > 0 and greatest == classes:
+            hint = f": labels go from {least} to {greatest} here, so subtract 1 from all"
+        elif least < 0:
+            hint = f": labels go from {least} to {greatest} here, so number the classes anew"
+        raise UserError(f"{file}: {found}, expected labels from 0 to {classes - 1}{hint}")

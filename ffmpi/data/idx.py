@@ -1,10 +1,11 @@
-"""MNIST's IDX files, plain or gzipped."""
+"""MNIST's IDX files, plain or gzipped, whatever their names say of that."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import math
+import re
 import struct
 from io import BufferedIOBase
 from pathlib import Path
@@ -14,7 +15,12 @@ import numpy as np
 
 from ..errors import UserError
 from .files import CHUNK, DEFLATE, check_labels, fill, reading
+from .kinds import GZIP, HEAD, IDX, expect, listing, read_head
 from .known import IDX_PATH, DataSet, File, Known
+
+#: Where torchvision puts the files below the directory that it is given.
+_FOLDERS = ("", "raw", "MNIST/raw", "FashionMNIST/raw")
+_DTYPES = {8: "uint8", 9: "int8", 11: "int16", 12: "int32", 13: "float32", 14: "float64"}
 
 
 def load(known: Known, path: Path, split: str, images: bool) -> DataSet:
@@ -33,25 +39,43 @@ def load(known: Known, path: Path, split: str, images: bool) -> DataSet:
 
 
 def _find(directory: Path, name: str) -> Path:
-    """The plain file if it is there, since it need not be decompressed, else the ``.gz``."""
-    for file in (directory / name, directory / f"{name}.gz"):
-        if file.is_file():
-            return file
-    raise UserError(f"{directory}: holds neither {name} nor {name}.gz, expected {IDX_PATH}")
+    """Return the file of the published `name`, or of one of the names that others have published it by.
+
+    Those are train-images.idx3-ubyte and so on, test for t10k, a folder of the file's name around it, .gz behind it:
+    the plain file if it is there, since it need not be decompressed.
+    """
+    if not directory.is_dir():
+        expect(directory, IDX_PATH)
+    split, part, dimensions = name.split("-")[:3]
+    first = "train" if split == "train" else "(t10k|test)"
+    pattern = re.compile(rf"{first}[-_.]{part}[-_.]{dimensions}[-_.]ubyte(\.gz)?", re.IGNORECASE)
+    for folder in (directory / each for each in _FOLDERS):
+        found = (
+            [entry for entry in sorted(folder.iterdir()) if pattern.fullmatch(entry.name)] if folder.is_dir() else []
+        )
+        files = [inner for entry in found for inner in ([entry / entry.name, entry] if entry.is_dir() else [entry])]
+        files = [file for file in files if file.is_file()]
+        if files:
+            return min(files, key=lambda file: (file.name.removesuffix(".gz") != name, file.suffix == ".gz"))
+    raise UserError(f"{directory}: holds neither {name} nor {name}.gz; it {listing(directory)}; expected {IDX_PATH}")
 
 
 def _read(file: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Return (samples, *shape) uint8 from an IDX file, decompressed straight into the array."""
-    packed = file.suffix == ".gz"
     magic, head = 0x0801 + len(shape), 8 + 4 * len(shape)
     what = f"an IDX file which begins with 0x{magic:08x} (unsigned bytes, {1 + len(shape)} dimensions)"
+    packed = expect(file, what, IDX, GZIP) == GZIP
     with reading(file, what), cast(BufferedIOBase, gzip.open(file) if packed else file.open("rb")) as stream:
+        if packed:
+            expect(file, what, IDX, head=stream.read(HEAD))
+            stream.seek(0)
         header = stream.read(head)
+        found = int.from_bytes(header[:4], "big")
+        if found != magic:
+            raise UserError(f"{file}: begins with 0x{found:08x}{_meaning(found, magic)}, expected {what}")
         if len(header) < head:
             raise UserError(f"{file}: truncated after {len(header)} bytes, expected {what}")
-        found, samples, *rest = struct.unpack(f">{head // 4}I", header)
-        if found != magic:
-            raise UserError(f"{file}: begins with 0x{found:08x}, expected {what}")
+        _, samples, *rest = struct.unpack(f">{head // 4}I", header)
         if tuple(rest) != shape or samples == 0:
             expected = " x ".join(map(str, ("samples", *shape)))
             raise UserError(f"{file}: has dimensions {' x '.join(map(str, (samples, *rest)))}, expected {expected}")
@@ -66,14 +90,22 @@ def _read(file: Path, shape: tuple[int, ...]) -> np.ndarray:
         return array
 
 
+def _meaning(found: int, magic: int) -> str:
+    """Say what the first four bytes of an IDX file mean that are not those expected."""
+    if {found, magic} == {0x0801, 0x0803}:
+        return f" as {'labels' if found == 0x0801 else 'images'} do: two files are swapped, or one is there twice"
+    return f" ({_DTYPES[found >> 8 & 255]}, {found & 255} dimensions)"
+
+
 def is_published(directory: Path, public: File) -> bool | None:
     """Compare the MD5 of a file with the published one; None if there is none for a file of this kind."""
     file = _find(directory, public.name)
-    packed = file.suffix == ".gz"
-    if not public.md5 and not (packed and public.packed_md5):
-        return None
-    with reading(file, "a readable file"), gzip.open(file) if public.md5 and packed else file.open("rb") as stream:
-        digest = hashlib.md5(usedforsecurity=False)
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
+    with reading(file, "a readable file"):
+        packed = read_head(file)[:2] == b"\x1f\x8b"
+        if not public.md5 and not (packed and public.packed_md5):
+            return None
+        with gzip.open(file) if public.md5 and packed else file.open("rb") as stream:
+            digest = hashlib.md5(usedforsecurity=False)
+            while chunk := stream.read(CHUNK):
+                digest.update(chunk)
     return digest.hexdigest() == (public.md5 or public.packed_md5)

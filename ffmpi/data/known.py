@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
 SPLITS = ("train", "test")
+
+
+_EITHER = re.compile(r"\{([^{}|]*)\|([^{}|]*)\}")
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The names of the data sets with images and labels in a user's HDF5 file.
+
+    They are looked for in groups train and test, or at the root. A name that says itself where its split's name stands
+    is looked for as it is: {split} is train or test, and {A|B} is A for training and B for test samples.
+    """
+
+    images: str = "images"
+    labels: str = "labels"
+
+    @property
+    def by_split(self) -> bool:
+        """Whether one of the names says where its split's name stands."""
+        return any("{split}" in name or _EITHER.search(name) for name in (self.images, self.labels))
+
+    def names(self, split: str) -> tuple[str, str]:
+        """Return the names of the images and the labels of a split."""
+
+        def name_of(name: str) -> str:
+            filled = name.replace("{split}", "{train|test}")
+            if not _EITHER.search(filled):
+                return f"{split}/{name}"
+            return _EITHER.sub(lambda match: match[1 if split == "train" else 2], filled)
+
+        return name_of(self.images), name_of(self.labels)
+
+
+USUAL = Fields()
 
 
 @dataclass(frozen=True)
@@ -105,5 +140,5 @@ KNOWN = {
             File("data_batch_4.bin", md5="ae636b3ba5c66a11e91e8cb52e771fcb"),
             File("data_batch_5.bin", md5="53f37980c15c3d472c316c40844f3f0d"),
             File("test_batch.bin", md5="803d5f7f4d78ea53de84dbe85f74fb6d"))),
-    "hdf5": Known("your own images", "an HDF5 file with images and labels, at its root or in groups train and test"),
+    "hdf5": Known("your own images", "an HDF5 file with groups train and test, each with images and labels"),
 }  # fmt: skip
