@@ -64,8 +64,8 @@ def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
     """Go on with the interrupted run in directory RUN, on any number of ranks, to the same bits.
 
     Only settings on which the weights do not depend may be changed: schedule.depth, schedule.threads,
-    schedule.timeout, schedule.exchange, checkpoint.every, data.path, shards.held_out; and schedule.name between
-    sequential, single-layer and all-layers.
+    schedule.timeout, schedule.exchange, checkpoint.every, data.path, data.images, data.labels, shards.held_out; and
+    schedule.name between sequential, single-layer and all-layers.
     """
     check_numba()
     from . import mpi
@@ -95,14 +95,15 @@ def evaluate(checkpoint: str, settings: tuple[str, ...], as_json: bool) -> None:
     type=click.Choice(["softmax", "goodness", "last-layer", "all-layers"]),
     help="Default: the first method of the run.",
 )
+@click.option("--images", "name", metavar="NAME", help="Of the data set in an HDF5 file; default: images, as trained.")
 @as_json
-def predict(checkpoint: str, images: str, method: str | None, as_json: bool) -> None:
+def predict(checkpoint: str, images: str, method: str | None, name: str | None, as_json: bool) -> None:
     """Classify IMAGES (HDF5 with 'images', a PNG file or a folder of them): class and scores of each."""
     check_numba()
     from . import evaluate as command
     from . import mpi
 
-    mpi.run(lambda comm: command.predict(comm, checkpoint, images, method, as_json))
+    mpi.run(lambda comm: command.predict(comm, checkpoint, images, method, name, as_json))
 
 
 @app.command()
@@ -133,13 +134,17 @@ def table(runs: tuple[str, ...], as_markdown: bool, as_json: bool) -> None:
 @click.argument("path", required=False)
 @click.option("--download", is_flag=True, help="Fetch the public files into PATH first.")
 @click.option("--url", help="Fetch from this address instead of the usual one.")
+@click.option("--images", default="images", metavar="NAME", help="Of the images in an HDF5 file, as data.images.")
+@click.option("--labels", default="labels", metavar="NAME", help="Of the labels in an HDF5 file, as data.labels.")
 @as_json
 @once
-def data(name: str | None, path: str | None, download: bool, url: str | None, as_json: bool) -> None:
+def data(
+    name: str | None, path: str | None, download: bool, url: str | None, images: str, labels: str, as_json: bool
+) -> None:
     """List the known data sets, check the one called NAME in PATH, or download it there."""
     from . import info as command
 
-    command.data_sets(name, path, download, url, as_json)
+    command.data_sets(name, path, download, url, as_json, images, labels)
 
 
 @app.group(no_args_is_help=True)

@@ -70,7 +70,9 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool) -> None:
         print(f"{file}: {percents} of {problem.test} held-out samples")
 
 
-def predict(comm: Any, path: str, images_path: str, method: str | None, as_json: bool) -> None:
+def predict(
+    comm: Any, path: str, images_path: str, method: str | None, name: str | None, as_json: bool
+) -> None:  # fmt: skip
     """Print the class and the scores of each image."""
     file = checkpoint_path(path)
     header, settled = _read_header(comm, file, [])
@@ -79,10 +81,11 @@ def predict(comm: Any, path: str, images_path: str, method: str | None, as_json:
         if method not in settled.methods:
             raise UserError(f"--method {method}: not in {file}; expected {' or '.join(settled.methods)}")
     images, names = np.empty((0, 0), np.uint8), list[str]()
+    sources = [name] if name else list(dict.fromkeys([settled.data.images, "images"]))
 
     def read() -> Problem:
         nonlocal images, names
-        images, names = data.read_images(images_path, header.shape)
+        images, names = data.read_images(images_path, header.shape, sources)
         return Problem(header.shape, header.names, header.train, len(images), figures=header.figures)
 
     problem: Problem = on_rank_0(comm, read)

@@ -99,7 +99,10 @@ def _checkpoint(path: str) -> dict[str, Any]:
     return description
 
 
-def data_sets(name: str | None, path: str | None, download: bool, url: str | None, as_json: bool) -> None:
+def data_sets(
+    name: str | None, path: str | None, download: bool, url: str | None, as_json: bool,
+    images: str = "images", labels: str = "labels",
+) -> None:  # fmt: skip
     """List the data sets, or check one of them, after downloading it if asked to."""
     if name is None:
         _list(as_json)
@@ -112,7 +115,7 @@ def data_sets(name: str | None, path: str | None, download: bool, url: str | Non
                 print(f"{file}: there, checksum good")
     elif url is not None:
         raise UserError("--url: only used together with --download")
-    summary = data_sets_module.check(name, path)
+    summary = data_sets_module.check(name, path, data_sets_module.Fields(images, labels))
     if as_json:
         print(json.dumps(msgspec.to_builtins(summary)))
         return

@@ -24,9 +24,15 @@ def check(config: Config, source: str) -> None:
             raise UserError(
                 f"{source}: {path} = {value}: expected 0 or between {_SMALLEST:g} and {_LARGEST:g} (float32)"
             )
-    for path, name in (("data.path", config.data.path), ("shards.held_out", config.shards.held_out)):
+    strings = {
+        "data.path": config.data.path, "shards.held_out": config.shards.held_out,
+        "data.images": config.data.images, "data.labels": config.data.labels,
+    }  # fmt: skip
+    for path, name in strings.items():
         if name.encode(errors="replace").decode() != name:
-            raise UserError(f"{source}: {path} = {name!r}: expected a path in UTF-8")
+            raise UserError(f"{source}: {path} = {name!r}: expected text in UTF-8")
+        if path in ("data.images", "data.labels") and (not name.strip("/") or "\0" in name):
+            raise UserError(f"{source}: {path} = {name!r}: expected the name of a data set")
     epochs, chapters = config.train.epochs, config.train.chapters
     if chapters and epochs % chapters:
         raise UserError(f"{source}: train.chapters = {chapters}: expected a divisor of train.epochs = {epochs}")

@@ -20,7 +20,8 @@ from .tables import SHARD, Config
 
 def load(config: Config, split: str, *, images: bool, path: str = "") -> DataSet:
     """Return one split of the configured data set, or of the one at `path`."""
-    return data.load(config.data.name, path or config.data.path or None, split, images=images)
+    fields = data.Fields(config.data.images, config.data.labels)
+    return data.load(config.data.name, path or config.data.path or None, split, images=images, fields=fields)
 
 
 def digest(train: DataSet) -> int:

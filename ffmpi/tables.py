@@ -37,6 +37,8 @@ class Data(Table, frozen=True):
     standardise: Literal["auto", "fixed", "set", "pixel"] = "auto"
     label: Literal["auto", "overlay", "append"] = "auto"
     label_value: Literal["auto"] | Positive = "auto"
+    images: str = "images"  # names in an HDF5 file: in groups train and test, or at the root; a name may itself say
+    labels: str = "labels"  # where the split's stands: '{split}_set_x', '{train|valid}/y' or 'x{|_test}'
 
 
 class Network(Table, frozen=True):

@@ -33,7 +33,7 @@ def train(comm: Any, config_path: str, run: str | None, settings: list[str], as_
 #: What may change when a run goes on: the weights do not depend on it.
 CHANGEABLE = (
     "schedule.name", "schedule.exchange", "schedule.depth", "schedule.threads", "schedule.timeout", "checkpoint.every",
-    "data.path", "shards.held_out",
+    "data.path", "data.images", "data.labels", "shards.held_out",
 )  # fmt: skip
 
 

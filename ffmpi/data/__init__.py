@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -80,11 +81,14 @@ def _find(name: str, path: str | None) -> tuple[Known, Path]:
     return KNOWN[name], where
 
 
-def read_images(path: str, shape: tuple[int, ...], name: str = "images") -> tuple[np.ndarray, list[str]]:
+def read_images(
+    path: str, shape: tuple[int, ...], sources: Sequence[str] = ("images",)
+) -> tuple[np.ndarray, list[str]]:  # fmt: skip
     """Read images to classify, and a name for each.
 
-    `path` is an HDF5 file with images in the data set `name`, (samples, *shape), (samples, inputs), with or without a
-    channel axis of 1, or with colours first for last, which are named by index; or a PNG file, or a directory of them,
+    `path` is an HDF5 file with images in the first of the data sets `sources` that is there (of a name that covers both
+    splits, that for tests): (samples, *shape), (samples, inputs), with or without a channel axis of 1, or with colours
+    first for last, which are named by index; or a PNG file, or a directory of them,
     converted to grey for a `shape` of (rows, columns) or one channel and to colour for (3, rows, columns) or
     (rows, columns, 3). Returns (samples, inputs) uint8 or float32. Raises UserError.
     """
@@ -97,5 +101,5 @@ def read_images(path: str, shape: tuple[int, ...], name: str = "images") -> tupl
         return png.read_directory(where, shape)
     if expect(where, expected, HDF5, PNG) == PNG:
         return png.read(where, shape)[np.newaxis], [where.name]
-    array = hdf5.read_images(where, shape, name)
+    array = hdf5.read_images(where, shape, sources)
     return array, [str(i) for i in range(len(array))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -110,14 +110,17 @@ def _read_images(file: h5py.File, node: h5py.Dataset) -> np.ndarray:
     return array.reshape(len(array), -1)
 
 
-def read_images(path: Path, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """Return the images in the data set `name` of `path`, (samples, inputs) uint8 or float32, arranged to `shape`.
+def read_images(path: Path, shape: tuple[int, ...], sources: Sequence[str]) -> np.ndarray:
+    """Return the images in the first of the data sets `sources` that is there, arranged to `shape`.
 
-    Raises UserError for images that cannot be.
+    Returns (samples, inputs) uint8 or float32. Raises UserError for images that cannot be arranged.
     """
+    names = [Fields(source).names("test")[0] if Fields(source).by_split else source for source in sources]
     with _open(path) as file:
-        if not exists(file, name):
+        name = next((name for name in names if exists(file, name)), "")
+        if not name:
             held = shortened(describe(*pair) for pair in contents(file).items()) or "no data set at all"
-            raise UserError(f"{path}: has no data set {name!r}; it holds {held}; expected the name of one by --images")
+            missing = " and no ".join(map(repr, names))
+            raise UserError(f"{path}: has no data set {missing}; it holds {held}; expected the name of one by --images")
         node = _image_dataset(file, name)
         return arranged(_read_images(file, node), node.shape[1:], shape, f"{path}: {name!r}")

@@ -440,5 +440,5 @@ def test_shapes_of_colours(tmp_path: Path) -> None:
 def test_images_to_predict_by_name(tmp_path: Path) -> None:
     path = hdf5(tmp_path / "x.h5", test__images=pixels(7, 5, 4), x=pixels(3, 5, 4))
     refused(lambda: data.read_images(path, (5, 4)), "no data set 'images'; it holds test/images (uint8 (7", "--images")
-    assert len(data.read_images(path, (5, 4), "test/images")[0]) == 7
-    assert len(data.read_images(path, (5, 4), "x")[0]) == 3
+    assert len(data.read_images(path, (5, 4), ["y", "test/images"])[0]) == 7
+    assert len(data.read_images(path, (5, 4), ["x", "test/images"])[0]) == 3
