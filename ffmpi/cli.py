@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 import click
 
@@ -36,6 +38,17 @@ def check_numba() -> None:
     check()
 
 
+def on_all_ranks(command: Callable[[Any], None]) -> None:
+    """Start MPI and run a command on all ranks, if they are alike."""
+    from . import agreement, mpi
+
+    def main(comm: Any) -> None:
+        agreement.check(comm, sys.argv[1:])
+        command(comm)
+
+    mpi.run(main)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
 @click.version_option(__version__, prog_name="ffmpi")
 def app() -> None:
@@ -50,10 +63,9 @@ def app() -> None:
 def train(config: str, run: str | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Train a network after the TOML file CONFIG; start it with mpiexec for several ranks."""
     check_numba()
-    from . import mpi
     from . import train as command
 
-    mpi.run(lambda comm: command.train(comm, config, run, list(settings), as_json))
+    on_all_ranks(lambda comm: command.train(comm, config, run, list(settings), as_json))
 
 
 @app.command()
@@ -68,10 +80,9 @@ def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
     schedule.name between sequential, single-layer and all-layers.
     """
     check_numba()
-    from . import mpi
     from . import train as command
 
-    mpi.run(lambda comm: command.resume(comm, run, list(settings), as_json))
+    on_all_ranks(lambda comm: command.resume(comm, run, list(settings), as_json))
 
 
 @app.command()
@@ -82,9 +93,8 @@ def evaluate(checkpoint: str, settings: tuple[str, ...], as_json: bool) -> None:
     """Measure the held-out accuracy of CHECKPOINT, a file or a run directory."""
     check_numba()
     from . import evaluate as command
-    from . import mpi
 
-    mpi.run(lambda comm: command.evaluate(comm, checkpoint, list(settings), as_json))
+    on_all_ranks(lambda comm: command.evaluate(comm, checkpoint, list(settings), as_json))
 
 
 @app.command()
@@ -101,9 +111,8 @@ def predict(checkpoint: str, images: str, method: str | None, name: str | None, 
     """Classify IMAGES (HDF5 with 'images', a PNG file or a folder of them): class and scores of each."""
     check_numba()
     from . import evaluate as command
-    from . import mpi
 
-    mpi.run(lambda comm: command.predict(comm, checkpoint, images, method, name, as_json))
+    on_all_ranks(lambda comm: command.predict(comm, checkpoint, images, method, name, as_json))
 
 
 @app.command()

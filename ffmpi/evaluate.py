@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import checkpoint, config, data
+from . import checkpoint, config, data, shards
 from .checkpoint import Header
 from .data import DataSet
 from .errors import UserError
@@ -22,7 +22,7 @@ from .rundir import checkpoint_path
 from .schedule import Pipeline, Steps, Work
 from .schedule.pipeline import conclusion, sweep
 from .schedule.steps import Batch, Record, Report, Stream
-from .session import on_rank_0, prepare_kernels
+from .session import on_rank_0, prepare_kernels, restore
 from .shards import load
 from .tables import Config
 from .worker import Worker
@@ -51,6 +51,8 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool) -> None:
         pipeline = Pipeline(_reading(settled, problem, comm.size))
         if comm.rank > 0 and comm.rank in pipeline.owners[pipeline.work.layers - 1 :]:
             held_out = load(settled, "test", images=False, path=settled.shards.held_out)
+    source = settled.shards.held_out or settled.data.path or settled.data.name
+    shards.compare(comm, {f"{source} (test)": shards.contents(held_out)} if held_out else {})
     worker = _worker(comm, file, header, settled, problem, pipeline, held_out)
     batches = pipeline.work.held_out(settled.chapters - 1)
     accuracy: dict[str, float | None] = {}
@@ -143,11 +145,7 @@ def _worker(
 ) -> Worker:  # fmt: skip
     prepare_kernels(comm, settled)
     worker = Worker(comm, Holdings(resolved(settled, problem), problem, pipeline, comm.rank, {}, held_out), pipeline)
-    with together(comm), checkpoint.reading(file) as reader:
-        if reader.header.chapter != header.chapter:
-            raise UserError(f"{file}: was replaced by a run that goes on while it was read; try again")
-        for name, parameters in worker.holdings.all_states.items():
-            reader.load(name, parameters)
+    restore(comm, file, header, worker.holdings)
     return worker
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from . import kernels, shards
+from . import checkpoint, kernels, shards
+from .checkpoint import Header
 from .data import DataSet
+from .data.known import SPLITS
 from .errors import UserError, warn
 from .figures import Figures, figures_of
 from .holdings import Holdings
@@ -57,16 +60,22 @@ def _read(
 ) -> tuple[Config, Problem, Schedule, dict[int, DataSet], DataSet | None]:
     """Return the settled configuration, the sizes, the schedule, and this rank's share of one data set."""
     sets: tuple[DataSet, DataSet] | None = None
+    source, read = config.data.path or config.data.name, dict[str, shards.Contents]()
 
-    def read() -> Problem:
+    def load_both(images: bool) -> tuple[DataSet, DataSet]:
+        both = load(config, "train", images=images), load(config, "test", images=images)
+        read.update({f"{source} ({split})": shards.contents(data) for split, data in zip(SPLITS, both, strict=True)})
+        return both
+
+    def read_whole() -> Problem:
         nonlocal sets
-        sets = train, test = load(config, "train", images=True), load(config, "test", images=True)
+        sets = train, test = load_both(images=True)
         parts = shards.divide(config, train.classes)
-        sizes = len(train.classes), len(test.classes), shards.digest(train), tuple(map(len, parts))
+        sizes = len(train.classes), len(test.classes), read[f"{source} (train)"].digest, tuple(map(len, parts))
         found = figures or figures_of(config, shards.measured(config, (shards.subset(train, part) for part in parts)))
         return Problem(train.shape, train.names, *sizes, found)
 
-    problem: Problem = on_rank_0(comm, read)
+    problem: Problem = on_rank_0(comm, read_whole)
     config = resolved(config, problem)
     with together(comm):
         check(config, problem)
@@ -75,12 +84,32 @@ def _read(
         # Classes are for those who choose, score, or learn from them.
         labels = images or config.local or bool({last, last + 1} & set(schedule.trained(comm.rank)))
         if comm.rank > 0 and labels:
-            sets = load(config, "train", images=images), load(config, "test", images=images)
+            sets = load_both(images=images)
+    shards.compare(comm, read)
     if not sets or not labels:
         return config, problem, schedule, {}, None
     parts = shards.divide(config, sets[0].classes)
     own = {shard: shards.subset(sets[0], parts[shard]) for shard in schedule.shards(comm.rank)}
     return config, problem, schedule, own, sets[1]
+
+
+def restore(comm: Any, path: Path, header: Header, holdings: Holdings) -> None:
+    """Take over what this rank trains from the checkpoint at `path`, of which rank 0 has read `header` before."""
+    with together(comm), checkpoint.reading(path) as reader:
+        if reader.header != header:
+            found, expected = (f"chapter {one.chapter}, id {one.id or 'none'}" for one in (reader.header, header))
+            if comm.rank == 0:
+                raise UserError(f"{path}: was replaced by a run that goes on while it was read; try again")
+            raise UserError(
+                f"{path}: another checkpoint, {found}; expected that of rank 0, {expected}: one file that all ranks "
+                "see, and that nobody replaces meanwhile"
+            )
+        for name, parameters in holdings.all_states.items():
+            reader.load(name, parameters)
+        for samples in holdings.samples.values():
+            samples.labels.choices = reader.choices(samples.labels.classes)
+        if comm.rank == 0:
+            reader.check_others()
 
 
 def check(config: Config, problem: Problem) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from . import data, draws
+from .agreement import agree
 from .data import DataSet
 from .errors import UserError
 from .figures import Figures, Moments, figures_of, moments
-from .mpi import together
+from .mpi import allgather, together
 from .problem import Problem
 from .tables import SHARD, Config
 
@@ -24,9 +26,42 @@ def load(config: Config, split: str, *, images: bool, path: str = "") -> DataSet
     return data.load(config.data.name, path or config.data.path or None, split, images=images, fields=fields)
 
 
-def digest(train: DataSet) -> int:
-    """Return the CRC-32 of training images and classes."""
-    return zlib.crc32(train.classes.tobytes(), zlib.crc32(np.ascontiguousarray(train.images).data))
+@dataclass(frozen=True)
+class Contents:
+    """What a rank has read of a split: its sizes, and the CRC-32 of its classes and, if it has them, of its images."""
+
+    samples: int
+    shape: tuple[int, ...]
+    names: tuple[str, ...]
+    classes: int
+    images: int | None
+    digest: int  # of images and classes, 0 without images
+
+    def facts(self, source: str) -> dict[str, str]:
+        """Say so in words, for the comparison of ranks."""
+        names = f"{len(self.names)} classes, names of CRC-32 {zlib.crc32(repr(self.names).encode()):08x}"
+        facts = {
+            source: f"{self.samples} samples of shape {self.shape} in {names}",
+            f"{source}, classes": f"CRC-32 {self.classes:08x}",
+        }
+        return facts if self.images is None else facts | {f"{source}, images": f"CRC-32 {self.images:08x}"}
+
+
+def contents(read: DataSet) -> Contents:
+    """Return what was read."""
+    images = None if read.images is None else zlib.crc32(np.ascontiguousarray(read.images).data)
+    classes = read.classes.tobytes()
+    digest = 0 if images is None else zlib.crc32(classes, images)
+    return Contents(len(read.classes), read.shape, read.names, zlib.crc32(classes), images, digest)
+
+
+def compare(comm: Any, read: dict[str, Contents]) -> None:
+    """Make sure that all ranks have read the same samples, each as much as it has read of them.
+
+    `read` has the contents by where they are from, in words.
+    """
+    facts = {name: fact for source, part in read.items() for name, fact in part.facts(source).items()}
+    agree(comm, facts, "the same samples on all ranks; a relative path leads elsewhere from another directory")
 
 
 def divide(config: Config, classes: np.ndarray) -> list[np.ndarray]:
@@ -78,20 +113,25 @@ def read_files(
             if config.shards.count == 1 or shard % comm.size == comm.rank:
                 own[shard] = load(config, "train", images=True, path=config.data.path.replace(SHARD, str(shard + 1)))
         test = load(config, "test", images=True, path=config.shards.held_out)
-    facts = {
-        shard: (s.shape, s.names, len(s.classes), digest(s), [] if figures else measured(config, [s]))
-        for shard, s in own.items()
-    }
-    every = dict(sorted(pair for part in comm.allgather(facts) for pair in part.items()))
+    parts = {shard: contents(data) for shard, data in own.items()}
+    paths = {config.data.path.replace(SHARD, str(shard + 1)): part for shard, part in parts.items()}
+    compare(
+        comm,
+        {f"{path} (train)": part for path, part in paths.items()}
+        | {f"{config.shards.held_out} (test)": contents(test)},
+    )
+    facts = {shard: (part, [] if figures else measured(config, [own[shard]])) for shard, part in parts.items()}
+    every = {shard: fact for each in allgather(comm, facts) for shard, fact in each.items()}
+    every = dict(sorted(every.items()))
     with together(comm):
-        for shard, (shape, names, *_) in every.items():
-            if (shape, names) != (test.shape, test.names):
+        for shard, (part, _) in every.items():
+            if (part.shape, part.names) != (test.shape, test.names):
                 raise UserError(
-                    f"{config.data.path}: shard {shard + 1} has images of shape {shape} in {len(names)} classes; "
-                    f"expected {test.shape} in the {len(test.names)} of {config.shards.held_out}; a file without "
-                    "samples of some class can name all in its attribute 'classes' or 'class_names'"
+                    f"{config.data.path}: shard {shard + 1} has images of shape {part.shape} in {len(part.names)} "
+                    f"classes; expected {test.shape} in the {len(test.names)} of {config.shards.held_out}; a file "
+                    "without samples of some class can name all in its attribute 'classes' or 'class_names'"
                 )
-    counts = tuple(count for _, _, count, *_ in every.values())
-    whole = zlib.crc32(repr([crc for *_, crc, _ in every.values()]).encode())
-    figures = figures or figures_of(config, [part for *_, parts in every.values() for part in parts])
+    counts = tuple(part.samples for part, _ in every.values())
+    whole = zlib.crc32(repr([part.digest for part, _ in every.values()]).encode())
+    figures = figures or figures_of(config, [part for _, each in every.values() for part in each])
     return Problem(test.shape, test.names, sum(counts), len(test.classes), whole, counts, figures), own, test

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from . import checkpoint, config
+from .agreement import agree, checksum_of_file
 from .errors import UserError
 from .health import findings
 from .metrics import Clock, Measurements
 from .mpi import host, together
 from .progress import Progress
 from .rundir import RunDirectory
-from .session import on_rank_0, training_worker
+from .session import on_rank_0, restore, training_worker
 from .tables import Config
 from .worker import Worker
 
@@ -23,6 +24,7 @@ from .worker import Worker
 def train(comm: Any, config_path: str, run: str | None, settings: list[str], as_json: bool) -> None:
     """Train a new network after the configuration file."""
     settled: Config = on_rank_0(comm, lambda: config.read(config_path, settings))
+    agree(comm, checksum_of_file(config_path))
     directory = RunDirectory(Path(run)) if run else RunDirectory.default(config_path)
     worker = training_worker(comm, settled)
     settled = worker.config
@@ -75,11 +77,7 @@ def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
                 f"{source}: the classes {', '.join(found.names)}; expected {', '.join(header.names)}, with which the "
                 "run was started"
             )
-        with checkpoint.reading(directory.checkpoint) as reader:
-            for name, parameters in worker.holdings.all_states.items():
-                reader.load(name, parameters)
-            for samples in worker.holdings.samples.values():
-                samples.labels.choices = reader.choices(samples.labels.classes)
+    restore(comm, directory.checkpoint, header, worker.holdings)
     first = header.chapter
 
     def note() -> None:
