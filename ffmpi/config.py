@@ -6,9 +6,12 @@ command line.
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
 import types
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,25 +19,48 @@ import msgspec
 import tomli_w
 from msgspec import Meta, Struct
 
-from . import sense
-from .errors import UserError, nearest
-from .tables import PRESETS, Config
+from . import sense, unused
+from .errors import UserError, nearest, warn
+from .tables import OPTIMIZERS, PRESETS, Config
 
 
-def read(path: str, settings: list[str] | None = None) -> Config:
+def read(path: str, settings: list[str] | None = None, *, tell: bool = False) -> Config:
     """Return the configuration in the TOML file `path`, changed by `settings` such as ``train.epochs=3``.
 
-    Raises UserError for a file that cannot be read, an unknown key, a wrong type or an impossible value.
+    With `tell` settings without effect are named in a warning. Raises UserError for a file that cannot be read, an
+    unknown key, a wrong type or an impossible value.
     """
+    config, given = _read(_text(path), path, settings or [])
+    if tell:
+        # What stands in a file as it would be without it, as all does that a run has left, need not be told.
+        usual = _flat(msgspec.to_builtins(_base(given)))
+        named = {key for setting in settings or [] for key in _flat(_parse_setting(setting))}
+        _tell(config, {k: v for k, v in _flat(given).items() if k in named or v != usual.get(k)})
+    return config
+
+
+def _text(path: str) -> str:
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a configuration ({error}); expected a TOML file") from None
-    return parse(text, path, settings or [])
+        return Path(path).read_text(encoding="utf-8-sig")  # a byte-order mark is none of the text
+    except UnicodeDecodeError as error:
+        reason = f"no UTF-8 text at byte {error.start}; save it as UTF-8"
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+    raise UserError(f"{path}: cannot be read as a configuration ({reason}); expected a TOML file")
+
+
+def _tell(config: Config, given: dict[str, Any]) -> None:
+    for sentence in unused.without_effect(config, given):
+        warn(sentence)
 
 
 def parse(text: str, source: str, settings: list[str]) -> Config:
     """Return the configuration in `text`, which came from `source`; see `read`."""
+    return _read(text, source, settings)[0]
+
+
+def _read(text: str, source: str, settings: list[str]) -> tuple[Config, dict[str, Any]]:
+    """Return the configuration, and what of it `text` and `settings` gave."""
     try:
         given = tomllib.loads(text)
     except ValueError as error:  # also of a number of more digits than Python reads
@@ -46,15 +72,80 @@ def parse(text: str, source: str, settings: list[str]) -> Config:
         given = _merge(given, _parse_setting(setting))
     preset = given.get("preset", "")
     if not isinstance(preset, str) or preset not in PRESETS:
-        raise UserError(_describe(source, "preset", preset))
-    # Merging into the complete defaults keeps what a nested table of the file leaves out.
-    values = _merge(_merge(msgspec.to_builtins(Config()), PRESETS[preset]), given)
+        raise UserError(_describe(_origin(source, settings, ["preset"]), "preset", preset))
+    values = _merge(_base(given), given)
     try:
         config = msgspec.convert(values, Config)
     except msgspec.ValidationError as error:
         raise UserError(_describe_validation(source, settings, values, error)) from None
-    sense.check(config, source)
-    return _standardised(config, given)
+    try:
+        sense.check(config, source)
+    except UserError as error:
+        reason = str(error).removeprefix(f"{source}: ")
+        keys = _KEY.findall(reason)
+        raise UserError(f"{_origin(source, settings, keys, _guilty(text, source, settings))}: {reason}") from None
+    return _standardised(_expanded(config), given), given
+
+
+#: A key as it stands in a sentence about the configuration.
+_KEY = re.compile(r"\b[a-z]+(?:\.[a-z_0-9]+)+\b")
+
+
+def _origin(source: str, settings: list[str], keys: list[str], others: Sequence[str] = ()) -> str:
+    """Say where the values of `keys`, the first of which is wrong, came from; the last setting of a key counts.
+
+    If none of them was set, one of the settings `others` is to blame.
+    """
+    last = {key: setting for setting in settings for key in _flat(_parse_setting(setting))}
+    named = list(dict.fromkeys(f"--set {last[key]}" for key in keys if key in last))
+    if not named:
+        named = [f"--set {setting}" for setting in others]
+    return ", ".join(named if keys and keys[0] in last else [source, *named])
+
+
+def _guilty(text: str, source: str, settings: list[str]) -> list[str]:
+    """Return the settings if what is wrong is not wrong without them."""
+    try:
+        if settings:
+            _read(text, source, [])
+    except UserError:
+        return []
+    return settings
+
+
+def _base(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the complete values that `given` ones change: the defaults, the preset, an optimiser's own defaults."""
+    # Merging into the complete defaults keeps what a nested table of the file leaves out.
+    base = _merge(msgspec.to_builtins(Config()), PRESETS[given.get("preset", "")])
+    for key, defaults in OPTIMIZERS.items():
+        name = _flat(given).get(f"{key}.name")
+        if isinstance(name, str) and name in defaults and name != _flat(base)[f"{key}.name"]:
+            change: dict[str, Any] = dict(defaults[name])
+            for part in reversed(key.split(".")):
+                change = {part: change}
+            base = _merge(base, change)
+    return base
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested tables as values by key, such as ``train.epochs``."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
+    """Return the values in which two configurations differ, by key such as ``train.epochs``."""
+    ours, theirs = (_flat(msgspec.to_builtins(config)) for config in (one, other))
+    return {key: (ours[key], theirs[key]) for key in ours if ours[key] != theirs[key]}
+
+
+def _expanded(config: Config) -> Config:
+    """Return `config` with ``~`` in its paths replaced: no shell does that after ``data.path=``."""
+    data = msgspec.structs.replace(config.data, path=os.path.expanduser(config.data.path))
+    shards = msgspec.structs.replace(config.shards, held_out=os.path.expanduser(config.shards.held_out))
+    return msgspec.structs.replace(config, data=data, shards=shards)
 
 
 def _standardised(config: Config, given: dict[str, Any]) -> Config:
@@ -68,8 +159,10 @@ def _standardised(config: Config, given: dict[str, Any]) -> Config:
 
 
 def change(config: Config, source: str, settings: list[str]) -> Config:
-    """Return `config`, which came from `source`, with `settings` in it; see `read`."""
-    return parse(dump(config), source, settings)
+    """Return `config`, which came from `source`, with `settings` in it; see `read`. Those without effect are named."""
+    changed = parse(dump(config), source, settings)
+    _tell(changed, {key: value for setting in settings for key, value in _flat(_parse_setting(setting)).items()})
+    return changed
 
 
 def dump(config: Config) -> str:
@@ -96,6 +189,9 @@ def _parse_setting(setting: str) -> dict[str, Any]:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
         parsed = {}
+    bare = text.strip()
+    if not parsed and (bare.startswith(("'", '"')) or bare.endswith(("'", '"'))):
+        raise UserError(f"--set {setting}: a quote that does not fit; expected one at each end of the value, or none")
     value = parsed["value"] if len(parsed) == 1 else text
     nested: dict[str, Any] = {parts[-1]: value}
     for part in reversed(parts[:-1]):
@@ -169,5 +265,4 @@ def _describe_validation(
     value: Any = values
     for part in path.split("."):
         value = value[part]
-    from_command_line = any(f"{setting.partition('=')[0].strip()}.".startswith(f"{path}.") for setting in settings)
-    return _describe("--set" if from_command_line else source, path, value)
+    return _describe(_origin(source, settings, [path]), path, value)

@@ -79,7 +79,10 @@ class Negatives(Table, frozen=True):
 
 
 class Optimizer(Table, frozen=True):
-    """Adam (with decoupled decay), or SGD along the running mean of the gradient."""
+    """Adam (with decoupled decay), or SGD along the running mean of the gradient.
+
+    Rate and decay here are SGD's; where an optimiser is only named it has those of `OPTIMIZERS`.
+    """
 
     name: Literal["adam", "sgd"] = "sgd"
     rate: Positive = 0.01
@@ -216,6 +219,12 @@ class Config(Table, frozen=True):
 
 #: The ways to read out classes that each learning rule has.
 RULE_METHODS = {"goodness": ("softmax", "goodness"), "local-softmax": ("last-layer", "all-layers")}
+
+#: What an optimiser begins with where the configuration names it and the preset has another one.
+OPTIMIZERS: dict[str, dict[str, dict[str, float]]] = {
+    "optimizer": {"sgd": {"rate": 0.01, "decay": 0.001}, "adam": {"rate": 0.001, "decay": 0.0}},
+    "head.optimizer": {"sgd": {"rate": 0.1, "decay": 0.003}, "adam": {"rate": 0.001, "decay": 0.0}},
+}
 
 #: hinton: after Hinton's published code, but without its peer normalisation, and with random negatives where it draws
 #: them by softmax for each batch; `runs/paper/mnist-hinton.toml` draws them so, but `negatives.lag` batches ahead.
