@@ -34,7 +34,7 @@ def read(path: str, settings: list[str] | None = None, *, tell: bool = False) ->
     if tell:
         # What stands in a file as it would be without it, as all does that a run has left, need not be told.
         usual = _flat(msgspec.to_builtins(_base(given)))
-        named = {key for setting in settings or [] for key in _flat(_parse_setting(setting))}
+        named = {key for setting in settings or [] for key in keys_of(setting)}
         _tell(config, {k: v for k, v in _flat(given).items() if k in named or v != usual.get(k)})
     return config
 
@@ -96,7 +96,7 @@ def _origin(source: str, settings: list[str], keys: list[str], others: Sequence[
 
     If none of them was set, one of the settings `others` is to blame.
     """
-    last = {key: setting for setting in settings for key in _flat(_parse_setting(setting))}
+    last = {key: setting for setting in settings for key in keys_of(setting)}
     named = list(dict.fromkeys(f"--set {last[key]}" for key in keys if key in last))
     if not named:
         named = [f"--set {setting}" for setting in others]
@@ -177,6 +177,11 @@ def _merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         table = isinstance(value, dict) and isinstance(base.get(key), dict)
         merged[key] = _merge(base[key], value) if table else value
     return merged
+
+
+def keys_of(setting: str) -> list[str]:
+    """Return the keys that ``--set setting`` changes, mostly one; UserError if it is none."""
+    return list(_flat(_parse_setting(setting)))
 
 
 def _parse_setting(setting: str) -> dict[str, Any]:

@@ -115,10 +115,21 @@ def _print_predictions(header: Header, names: Sequence[str], scores: np.ndarray,
             print(f"{name}\t{header.names[best]}\t" + " ".join(f"{score:.5g}" for score in row))
 
 
+#: What may be set to evaluate a network: all else is as it was when the network learnt.
+EVALUATION = (
+    "data.name", "data.path", "data.images", "data.labels", "classify.methods", "classify.goodness_layers",
+    "train.batch", "schedule.depth", "schedule.threads", "schedule.timeout", "shards.held_out",
+)  # fmt: skip
+
+
 def _read_header(comm: Any, file: Path, settings: list[str]) -> tuple[Header, Config]:
     def read() -> tuple[Header, Config]:
         with checkpoint.reading(file) as reader:
             header = reader.header
+        for setting in settings:
+            for key in config.keys_of(setting):
+                if key not in EVALUATION:
+                    raise UserError(f"--set {setting}: {key} is the network's; expected one of {', '.join(EVALUATION)}")
         return header, config.change(header.config, str(file), settings)
 
     header, settled = on_rank_0(comm, read)
