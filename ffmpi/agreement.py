@@ -12,6 +12,7 @@ from typing import Any
 
 from . import __version__
 from .errors import UserError
+from .launch import library_name
 from .mpi import allgather, folder, host, together
 
 
@@ -39,7 +40,8 @@ def agree(comm: Any, facts: dict[str, str], expected: str = "the same on all ran
 def check(comm: Any, arguments: Sequence[str]) -> None:
     """Make sure that all ranks run the same code with the same command line `arguments`."""
     code = f"version {__version__}, source {_digest('ffmpi')}"
-    agree(comm, {"ffmpi": code, "ffmpi.kernels": f"source {_digest('ffmpi.kernels')}"}, "one version on all ranks")
+    kernels, library = f"source {_digest('ffmpi.kernels')}", library_name()
+    agree(comm, {"ffmpi": code, "ffmpi.kernels": kernels, "MPI library": library}, "one version on all ranks")
     agree(comm, {"command line": shlex.join(arguments)})
 
 

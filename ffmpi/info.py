@@ -13,6 +13,7 @@ from . import checkpoint
 from . import data as data_sets_module
 from .download import download as fetch
 from .errors import UserError
+from .launch import library_name
 from .rundir import RunDirectory, checkpoint_path, environment
 
 
@@ -67,10 +68,9 @@ def _mpi_library() -> str:
 
     mpi4py.rc.initialize = False
     try:
-        from mpi4py import MPI
+        return library_name()
     except (ImportError, RuntimeError):
         return "none; load your cluster's MPI module, or pip install 'ffmpi[mpi]'"
-    return str(MPI.Get_library_version()).split("\n")[0].strip("\0 ")
 
 
 def _checkpoint(path: str) -> dict[str, Any]:

@@ -103,6 +103,17 @@ def mismatch(library: str, environment: Environment, alone: bool = False) -> str
     """
     kind = next((kind for kind in ("Open MPI", "MPICH") if kind in library), "")
     name = next((name for name in ("PMIX_NAMESPACE", "PMIX_RANK") if name in environment), None)
+    # A process that a rank has started has its variables, but neither the launcher nor a place in its world.
+    orphan = None
+    if kind == "MPICH" and "PMI_FD" in environment and not _pmi(environment):
+        orphan = "PMI_FD"
+    if kind == "Open MPI" and name == "PMIX_NAMESPACE" and not _any(environment, "PMIX_SERVER_URI"):
+        orphan = name
+    if orphan:
+        return (
+            f"{orphan}={environment[orphan]}: left by a launcher that this process cannot reach; start ffmpi itself "
+            f"with {_own(kind)}, or unset the variables PMI_* and PMIX_*"
+        )
     # Other members of MPICH's family speak PMIx, as does MPICH if it was configured to.
     if name and library.startswith("MPICH") and "pmix" not in library.lower():
         return (
@@ -124,6 +135,13 @@ def mismatch(library: str, environment: Environment, alone: bool = False) -> str
         f"the launcher started {environment[size]} processes ({size}={environment[size]}) but each is alone in its "
         f"world: it belongs to another MPI than {_first_line(library)}; use {_own(kind)}"
     )
+
+
+def library_name() -> str:
+    """Return the name and version of the MPI library, which need not have been started."""
+    from mpi4py import MPI
+
+    return _first_line(MPI.Get_library_version())
 
 
 def start() -> Any:

@@ -76,10 +76,10 @@ def _whose(comm: Any) -> str:
     return f"rank {comm.rank} on {host()}: " if comm.rank > 0 else ""
 
 
-def no_memory(error: MemoryError, where: str = "") -> UserError:
+def no_memory(error: MemoryError) -> UserError:
     """Return what to tell the user of a want of memory."""
     reason = str(error) or "the system has no more"
-    return UserError(f"not enough memory{where}: {reason}; expected a smaller network or smaller batches")
+    return UserError(f"not enough memory: {reason}; expected a smaller network or smaller batches")
 
 
 def end(comm: Any, error: BaseException) -> None:
@@ -89,7 +89,7 @@ def end(comm: Any, error: BaseException) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
         error = KeyboardInterrupt()
     if isinstance(error, MemoryError):
-        error = no_memory(error, where)
+        error = no_memory(error)
     if isinstance(error, Consequence) and comm.size > 1:
         time.sleep(_CAUSE)  # the rank it began on ends this one meanwhile
     status = 2 if isinstance(error, UserError) else 130 if isinstance(error, KeyboardInterrupt) else 1
@@ -124,7 +124,7 @@ def together(comm: Any) -> Iterator[None]:
     except UserError as caught:
         error = caught
     except MemoryError as caught:
-        error = no_memory(caught, _where(comm))
+        error = no_memory(caught)
     failed = np.array([comm.size if error is None else comm.rank], np.int64)
     lowest = np.empty(1, np.int64)
     from mpi4py import MPI

@@ -12,6 +12,7 @@ from . import checkpoint, config
 from .agreement import agree, checksum_of_file
 from .errors import UserError
 from .health import findings
+from .launch import library_name
 from .metrics import Clock, Measurements
 from .mpi import host, together
 from .progress import Progress
@@ -90,10 +91,7 @@ def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
 
 def facts(comm: Any, worker: Worker) -> dict[str, Any]:
     """Return what only a running job knows, for environment.json."""
-    from mpi4py import MPI
-
-    library = MPI.Get_library_version().split("\n")[0].strip("\0 ")
-    return {"ranks": comm.size, "mpi": library, "balance_bound": worker.schedule.bound}
+    return {"ranks": comm.size, "mpi": library_name(), "balance_bound": worker.schedule.bound}
 
 
 def _run(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import Run
 from tests.helpers import sets
@@ -88,6 +90,16 @@ def fewer(found: dict[str, np.ndarray]) -> None:
         found[name] = found[name][:-1]
 
 
+def damage(run: Path, copy: Path, name: str) -> None:
+    """Copy a run, and flip a bit of an array in its checkpoint."""
+    shutil.copytree(run, copy)
+    with h5py.File(copy / "checkpoint.h5") as file:
+        place = file[name].id.get_offset() + 5
+    content = bytearray((copy / "checkpoint.h5").read_bytes())
+    content[place] ^= 1
+    (copy / "checkpoint.h5").write_bytes(content)
+
+
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
     """Make a directory for each way in which a second rank may see another world."""
@@ -114,6 +126,9 @@ def test_ranks_that_see_different_worlds_are_refused(folders: Path, ffmpi: Run, 
     for folder, epochs in (("same", 2), ("empty", 1)):  # copies of different chapters, as on disks of their own
         more = sets(f"train.epochs={epochs}")
         ffmpi(0, "train", folders / "same" / "config.toml", "--run", folders / folder / "run", *data, *more)
+    for name in ("head/1/weights", "layers/0/weights_m"):
+        damage(folders / "same" / "run", folders / "same" / name.replace("/", "_"), name)
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(folders / "same" / "image.png")
     train = ["train", "config.toml", "--run", "new"]
     each = [*train, *sets("schedule.name=all-layers")]  # each rank reads all images
     here, file = f"rank 1 on {platform.node()}", "run/checkpoint.h5"
@@ -134,6 +149,9 @@ def test_ranks_that_see_different_worlds_are_refused(folders: Path, ffmpi: Run, 
         ("copies", ["same", "empty"], evaluate, None, [f"{here}: {file}: another checkpoint, chapter 1"]),
         ("resume", ["same", "empty"], ["resume", "run"], None, [f"{here}: {file}: another checkpoint"]),
         ("no checkpoint", ["same", "pixel"], ["resume", "run"], None, [f"{here}: {file}: cannot be opened"]),
+        ("damaged head", ["same", "same"], ["evaluate", "head_1_weights"], None, ["damaged: 'head/1/weights'"]),
+        ("damaged moments", ["same", "same"], ["resume", "layers_0_weights_m"], None, ["damaged: 'layers/0/weights_m'"]),
+        ("predict", ["same", "same"], ["predict", "head_1_weights", "image.png"], None, ["damaged: 'head/1/weights'"]),
     ]  # fmt: skip
     done = run(2, "-c", JOB, json.dumps([case[:4] for case in cases]))
     assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import zlib
@@ -21,6 +22,7 @@ from ffmpi import config
 from ffmpi.checkpoint import FORMAT, Header, Writer, reading
 from ffmpi.errors import UserError
 from ffmpi.figures import Figures
+from ffmpi.info import info
 from ffmpi.layer import Parameters
 from ffmpi.problem import Problem
 from tests.helpers import seal
@@ -552,4 +554,6 @@ def test_a_flipped_bit_in_an_array_names_it(name: str, tmp_path: Path) -> None:
     damaged = bytearray(path.read_bytes())
     damaged[offset] ^= 1
     path.write_bytes(damaged)
-    refused(path, f"damaged: {name!r} does not agree with its checksum")
+    refused(path, told := f"damaged: {name!r} does not agree with its checksum")
+    with pytest.raises(UserError, match=re.escape(told)):
+        info(str(path), as_json=True)
