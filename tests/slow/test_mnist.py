@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import statistics
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -43,48 +41,3 @@ def test_local_softmax_reaches_its_accuracy(mnist: str, ffmpi: Run, tmp_path: Pa
     ffmpi(1, "train", ROOT / "runs" / "mnist-local-softmax.toml", "--run", "run", "--set", mnist, seconds=900)
     last = records(tmp_path / "run")[-1]
     assert last["accuracy"]["all-layers"] >= 98.5
-
-
-#: Trains with a clock around every kernel; prints each epoch's share of time outside them, saving included.
-CLOCK = """
-import pathlib, sys, time
-from ffmpi import checkpoint, config, kernels, mpi, session
-
-comm = mpi.start()
-settled = config.read(sys.argv[1], ["train.epochs=4", *sys.argv[2:]])
-worker = session.training_worker(comm, settled)
-inside, began = 0.0, time.perf_counter()
-
-def clocked(kernel):
-    def call(*args, **options):
-        global inside
-        start = time.perf_counter()
-        result = kernel(*args, **options)
-        inside += time.perf_counter() - start
-        return result
-    return call
-
-def report(chapter, measurements):
-    global inside, began
-    now = time.perf_counter()
-    print(1 - inside / (now - began))
-    inside, began = 0.0, now
-
-for name in ("backward", "compose", "copy_rows", "forward", "forward_labelled", "judge", "row_scale",
-             "row_scale_labelled", "softmax", "update"):
-    setattr(kernels, name, clocked(getattr(kernels, name)))
-worker.on_report = report
-worker.on_save = lambda chapter: checkpoint.Writer(pathlib.Path("checkpoint.h5"), settled, worker.problem, chapter + 1)
-worker.execute(worker.schedule.steps(0))
-"""
-
-
-def test_little_time_is_spent_outside_kernels(mnist: str, run: Run, tmp_path: Path) -> None:
-    """At most 5 % of an epoch on one core; the first epoch has no save in it."""
-    script = tmp_path / "clock.py"
-    script.write_text(textwrap.dedent(CLOCK))
-    done = run(0, script, RECIPE, mnist, seconds=300)
-    assert done.returncode == 0, done.stderr
-    shares = [float(line) for line in done.stdout.split()][1:]
-    print(shares)
-    assert statistics.median(shares) <= 0.05

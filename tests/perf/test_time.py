@@ -1,0 +1,61 @@
+"""What a clock says. They measure: nothing else may run on the machine."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run
+from tests.helpers import ROOT
+
+pytestmark = [pytest.mark.perf, pytest.mark.mpi]
+MNIST = os.environ.get("FFMPI_MNIST", "")
+
+#: Trains with a clock around every kernel; prints each epoch's share of time outside them, saving included.
+CLOCK = """
+import pathlib, sys, time
+from ffmpi import checkpoint, config, kernels, mpi, session
+
+comm = mpi.start()
+settled = config.read(sys.argv[1], ["train.epochs=4", *sys.argv[2:]])
+worker = session.training_worker(comm, settled)
+inside, began = 0.0, time.perf_counter()
+
+def clocked(kernel):
+    def call(*args, **options):
+        global inside
+        start = time.perf_counter()
+        result = kernel(*args, **options)
+        inside += time.perf_counter() - start
+        return result
+    return call
+
+def report(chapter, measurements):
+    global inside, began
+    now = time.perf_counter()
+    print(1 - inside / (now - began))
+    inside, began = 0.0, now
+
+for name in ("backward", "compose", "copy_rows", "forward", "forward_labelled", "judge", "row_scale",
+             "row_scale_labelled", "softmax", "update"):
+    setattr(kernels, name, clocked(getattr(kernels, name)))
+worker.on_report = report
+worker.on_save = lambda chapter: checkpoint.Writer(pathlib.Path("checkpoint.h5"), settled, worker.problem, chapter + 1)
+worker.execute(worker.schedule.steps(0))
+"""
+
+
+@pytest.mark.skipif(not MNIST, reason="set FFMPI_MNIST to the directory with the four MNIST files")
+def test_little_time_is_spent_outside_kernels(run: Run, tmp_path: Path) -> None:
+    """At most 5 % of an epoch on one core; the first epoch has no save in it."""
+    script = tmp_path / "clock.py"
+    script.write_text(textwrap.dedent(CLOCK))
+    done = run(0, script, ROOT / "runs" / "mnist.toml", f"data.path={MNIST}", seconds=300)
+    assert done.returncode == 0, done.stderr
+    shares = [float(line) for line in done.stdout.split()][1:]
+    print(shares)
+    assert statistics.median(shares) <= 0.05
