@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from . import __version__
+from . import __version__, stop
 from .launch import launched_rank
 
 
@@ -57,15 +57,23 @@ def app() -> None:
 
 @app.command()
 @click.argument("config")
-@click.option("--run", metavar="DIR", help="The run directory to make; default results/NAME-DATE-TIME.")
+@click.option(
+    "--run", metavar="DIR", help="The run directory to make; default results/NAME-DATE-TIME, in Slurm also -jobNUMBER."
+)
+@click.option("--resume", is_flag=True, help="Continue the run in --run DIR where it has a checkpoint, else start it.")
 @settings
 @as_json
-def train(config: str, run: str | None, settings: tuple[str, ...], as_json: bool) -> None:
-    """Train a network after the TOML file CONFIG; start it with mpiexec for several ranks."""
+def train(config: str, run: str | None, resume: bool, settings: tuple[str, ...], as_json: bool) -> None:
+    """Train a network after the TOML file CONFIG; start it with mpiexec for several ranks.
+
+    Exit status: 0, trained to the end; 2, something to correct, in one sentence; 75, stopped by SIGTERM or SIGUSR1,
+    'ffmpi resume' continues it; 130, interrupted by Ctrl-C (a second one ends it at once); 1, an unexpected error.
+    """
+    stop.install()
     check_numba()
     from . import train as command
 
-    on_all_ranks(lambda comm: command.train(comm, config, run, list(settings), as_json))
+    on_all_ranks(lambda comm: command.train(comm, config, run, list(settings), as_json, resume))
 
 
 @app.command()
@@ -79,6 +87,7 @@ def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
     schedule.timeout, schedule.exchange, checkpoint.every, data.path, data.images, data.labels, shards.held_out; and
     schedule.name between sequential, single-layer and all-layers.
     """
+    stop.install()
     check_numba()
     from . import train as command
 
@@ -91,6 +100,7 @@ def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
 @as_json
 def evaluate(checkpoint: str, settings: tuple[str, ...], as_json: bool) -> None:
     """Measure the held-out accuracy of CHECKPOINT, a file or a run directory."""
+    stop.install()
     check_numba()
     from . import evaluate as command
 
@@ -109,6 +119,7 @@ def evaluate(checkpoint: str, settings: tuple[str, ...], as_json: bool) -> None:
 @as_json
 def predict(checkpoint: str, images: str, method: str | None, name: str | None, as_json: bool) -> None:
     """Classify IMAGES (HDF5 with 'images', a PNG file or a folder of them): class and scores of each."""
+    stop.install()
     check_numba()
     from . import evaluate as command
 

@@ -46,14 +46,14 @@ class Gather:
                 total.flat += self._own.pop(0)
                 continue
             part = np.empty_like(total.flat)
-            wait(self.comm.Irecv(part, rank, self._report_tag), self.timeout, f"the measurements of rank {rank}")
+            wait(self.comm.Irecv(part, rank, self._report_tag), self.timeout, f"the measurements of rank {rank}", rank)
             total.flat += part
         return total
 
     def close(self) -> None:
         """Wait until all that was sent has left."""
         for request, _ in self._sent:
-            wait(request, self.timeout, "rank 0 to take the measurements")
+            wait(request, self.timeout, "rank 0 to take the measurements", 0)
 
     def save(
         self, step: Save, writer: Writer | None, remembered: dict[tuple[int, int], dict[str, Parameters]],
@@ -91,12 +91,12 @@ class Gather:
         if parameters is not None:
             array = parameters.array(key, *([part] if part else []))
             if owner != 0:
-                wait(self.comm.Isend(array, 0, self._save_tag), self.timeout, "rank 0 to save")
+                wait(self.comm.Isend(array, 0, self._save_tag), self.timeout, "rank 0 to save", 0)
             return array
         if self.comm.rank != 0:
             return None
         array = np.empty((part.stop - part.start, shape[1]) if part else shape, dtype_of(key))
-        wait(self.comm.Irecv(array, owner, self._save_tag), self.timeout, f"rank {owner} to save")
+        wait(self.comm.Irecv(array, owner, self._save_tag), self.timeout, f"rank {owner} to save", owner)
         return array
 
 

@@ -41,5 +41,5 @@ class Link:
     def wait(self, slot: int) -> None:
         """Wait until the message posted to or sent from `slot`, if any, is done."""
         for request in self._requests[slot]:
-            wait(request, self._timeout, f"a message between this rank and rank {self._peer}")
+            wait(request, self._timeout, f"a message between this rank and rank {self._peer}", self._peer)
         self._requests[slot] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import platform
-import signal
 import sys
 import time
 import traceback
@@ -15,43 +14,61 @@ from typing import Any
 
 import numpy as np
 
+from . import stop
+from .control import Control, Waiting
 from .errors import Consequence, UserError
 from .launch import start
+from .stop import Stopped
 
 #: Seconds that a rank whose error may follow from another's leaves that one to end the job.
 _CAUSE = 2.0
 
 
-#: Ctrl-C, so that it is not forgotten where Numba's dispatcher loses the exception or makes another one of it.
-_interrupts: list[int] = []
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    _interrupts.append(number)
-    raise KeyboardInterrupt
-
-
-def heed_interrupt() -> None:
-    """Raise KeyboardInterrupt if there was one that has not arrived."""
-    if _interrupts:
-        raise KeyboardInterrupt
+#: This rank's end of what ranks tell each other beside the training, while `run` does.
+_control: Control | None = None
 
 
 def run(main: Callable[[Any], None]) -> None:
     """Start MPI and call ``main(comm)``; whatever goes wrong on any rank ends the whole job.
 
     A UserError costs one sentence and exit status 2, any other exception one traceback that names the rank and exit
-    status 1. Errors that all ranks know of (see `together`) end in an orderly way, others by abort.
+    status 1; a signal ends all ranks with a status of its own, see `stop`. Errors that all ranks know of (see
+    `together`) end in an orderly way, others by abort.
     """
-    comm = start()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background ignores it
-        signal.signal(signal.SIGINT, _interrupt)
+    global _control
+    stop.install()
+    # On a communicator of ours messages may be left over at the end, as after a signal.
+    comm = start().Dup()
+    _control = Control(comm)
+    stopped: Stopped | None = None
     try:
-        main(comm)
+        with stop.raising():
+            main(comm)
     except SystemExit:
         raise
     except BaseException as error:
-        end(comm, error)
+        if not stop.noted():
+            end(comm, error)
+        stopped = error if isinstance(error, Stopped) else Stopped(stop.noted())
+    _leave(comm, _control, stopped)
+
+
+def _leave(comm: Any, control: Control, stopped: Stopped | None) -> None:
+    """Wait for the other ranks at the end; where one has had a signal, all end with its status."""
+    agreed = control.end(stopped.number if stopped else 0, PATIENCE)
+    if agreed == 0:
+        return
+    number, advice = agreed or stop.noted(), stopped.advice if stopped else ""
+    message = f"ffmpi: {stop.describe(number)}{advice}\n" if number else ""
+    if agreed is None:  # the others are in the middle of something long, or gone
+        if not number:
+            end(comm, UserError(f"waited {PATIENCE:g} s at the end for the other ranks: one of them is gone"))
+        _say(message)
+        _abort(comm, stop.STATUS[number])
+    if comm.rank == 0:
+        _say(message)
+    control.barrier()
+    stop.leave(stop.STATUS[number])
 
 
 def host() -> str:
@@ -85,27 +102,30 @@ def no_memory(error: MemoryError) -> UserError:
 def end(comm: Any, error: BaseException) -> None:
     """Print what went wrong on this rank and end all ranks."""
     where = _where(comm)
-    if _interrupts:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
-        error = KeyboardInterrupt()
     if isinstance(error, MemoryError):
         error = no_memory(error)
     if isinstance(error, Consequence) and comm.size > 1:
         time.sleep(_CAUSE)  # the rank it began on ends this one meanwhile
-    status = 2 if isinstance(error, UserError) else 130 if isinstance(error, KeyboardInterrupt) else 1
+    status = 2 if isinstance(error, UserError) else 1
     if isinstance(error, BrokenPipeError):  # whoever reads the output has enough, as `head` does: nothing to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         message = ""
     elif isinstance(error, UserError):
         message = f"ffmpi: {_whose(comm)}{error}\n"
-    elif isinstance(error, KeyboardInterrupt):
-        message = f"ffmpi: interrupted{where}\n"
     else:
         message = f"ffmpi: unexpected error{where}\n" + "".join(traceback.format_exception(error))
+    _say(message)
+    _abort(comm, status)
+
+
+def _say(message: str) -> None:
     with suppress(OSError):
         sys.stdout.flush()
     sys.stderr.write(message)
     sys.stderr.flush()
+
+
+def _abort(comm: Any, status: int) -> None:
     if comm.size > 1:
         time.sleep(0.2)  # an abort may overtake what was printed on its way through the launcher
         comm.Abort(status)
@@ -144,21 +164,27 @@ def together(comm: Any) -> Iterator[None]:
 PATIENCE = 3600.0
 
 
-def wait(request: Any, timeout: float | None = None, what: str = "the other ranks to be ready") -> None:
+def wait(
+    request: Any, timeout: float | None = None, what: str = "the other ranks to be ready", rank: int | None = None
+) -> None:
     """Wait for `request` without burning the core: a short spin, then naps of up to a millisecond.
 
-    A rank in MPI's own Wait takes its core from the ranks that compute. Raises UserError after `timeout` seconds, which
-    are those of schedule.timeout, or PATIENCE.
+    A rank in MPI's own Wait takes its core from the ranks that compute. `timeout` is schedule.timeout, or PATIENCE:
+    raises UserError after so many seconds, counted while this process is awake, in which neither the message came nor
+    `rank`, or if it is None the next one, answered that it goes on. Raises Stopped if a rank has had a signal.
     """
     for _ in range(100):
         if request.Test():
             return
-    start_time, nap, limit = time.monotonic(), 20e-6, PATIENCE if timeout is None else timeout
+    limit = PATIENCE if timeout is None else timeout
+    waiting = Waiting(limit)
     while not request.Test():
-        time.sleep(nap)
-        nap = min(2 * nap, 1e-3)
-        if time.monotonic() - start_time > limit:
-            more = ", or raise schedule.timeout if a batch, or a layer's chapter, can take that long"
+        waiting.nap()
+        if _control:
+            _control.attend(waiting, rank)
+        stop.check()
+        if waiting.over:
+            more = ", or raise schedule.timeout if one step of a rank can take that long"
             raise UserError(
                 f"waited {limit:g} s for {what}: another rank or the network between is gone; begin again, or resume "
                 f"from the last checkpoint{more if timeout is not None else ''}"
@@ -189,22 +215,6 @@ def one_per_host_first(comm: Any) -> Iterator[None]:
     host.Free()
 
 
-#: Calls in a row; a message that is copied in pieces moves one with each.
-_CALLS = 4
-
-
 def mover(comm: Any) -> Callable[[], None]:
-    """Return what lets MPI move messages, to be called between two kernels, every few milliseconds. For all ranks.
-
-    MPI moves them only inside its own calls, and a probe is such a call if it finds nothing: hence a communicator on
-    which nothing is ever sent. A thread that did it during kernels was measured to cost more than it gave: with a rank
-    on each core its wake-ups push computing threads about, 10 to 20 % of their time.
-    """
-    silent, request = comm.Idup()
-    wait(request)
-
-    def move() -> None:
-        for _ in range(_CALLS):
-            silent.Iprobe()
-
-    return move
+    """Return what lets MPI move messages, to be called between two kernels; see `Control.move`. For all ranks."""
+    return (_control or Control(comm)).move

@@ -67,7 +67,9 @@ class Progress:
             elif 0 < work.ahead < work.ranks:
                 why = f", but ranks wait for negatives, since negatives.lag = {lag} is less than their number"
             self._say(f"the schedule allows: about {bound:.2f} times as fast as one rank{why}")
-        where = f"epochs {self._first + 1} to {work.epochs}" if self._first else f"{work.epochs} epochs"
+        where = f"starting: {work.epochs} epochs"
+        if self._first:
+            where = f"continuing after epoch {self._first}: epochs {self._first + 1} to {work.epochs}"
         if self._first == work.epochs:
             return
         self._say(f"{where}, schedule {self.config.schedule.name}, into {directory}")

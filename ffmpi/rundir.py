@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import json
 import os
 import platform
@@ -83,6 +84,30 @@ def _put(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
+def reserve(config_path: str) -> Path:
+    """Make and return results/NAME-DATE-TIME for a configuration file NAME.toml, and for nobody else.
+
+    In Slurm the job's number stands in the name, too, with that of the task of a job array.
+    """
+    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+    parts = [Path(config_path).stem, time.strftime("%Y%m%d-%H%M%S"), *([f"job{job}"] if job else [])]
+    if task := os.environ.get("SLURM_ARRAY_TASK_ID"):
+        parts.append(task)
+    for number in itertools.count(1):
+        path = Path("results") / "-".join(parts if number == 1 else [*parts, str(number)])
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
+        except FileExistsError:
+            if path.parent.is_dir():
+                continue
+            raise UserError(f"{path.parent}: is no directory; expected one, or --run DIR") from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be made a run directory ({error}); choose another with --run") from None
+        return path
+    raise AssertionError("unreachable")
+
+
 #: What file systems without locks answer, such as Lustre mounted without `flock`.
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
@@ -95,11 +120,6 @@ class RunDirectory:
         self.checkpoint = path / "checkpoint.h5"
         self.metrics = path / "metrics.jsonl"
         self._lock: IO[str] | None = None
-
-    @classmethod
-    def default(cls, config_path: str) -> RunDirectory:
-        """Return results/NAME-DATE-TIME for a configuration file NAME.toml."""
-        return cls(Path("results") / f"{Path(config_path).stem}-{time.strftime('%Y%m%d-%H%M%S')}")
 
     def create(self, config: Config, facts: dict[str, Any]) -> None:
         """Make the directory for a new run; UserError if it holds a run already, or a recipe that would be lost."""

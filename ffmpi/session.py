@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import checkpoint, kernels, shards
+from . import checkpoint, kernels, shards, stop
 from .checkpoint import Header
 from .data import DataSet
 from .data.known import SPLITS
 from .errors import UserError, warn
 from .figures import Figures, figures_of
 from .holdings import Holdings
-from .mpi import one_per_host_first, together
+from .mpi import allgather, one_per_host_first, together
 from .problem import Problem, resolved, work_of
 from .schedule import Schedule, schedule_of
 from .shards import load
@@ -126,10 +126,10 @@ def check(config: Config, problem: Problem) -> None:
 def prepare_kernels(comm: Any, config: Config) -> None:
     """Compile the kernels, or load them: one rank of each host first, so that the others find them on disk."""
     kernels.use_threads(config.schedule.threads)
-    with one_per_host_first(comm), _without(_BLAS):
-        kernels.compile_all(threads=config.schedule.threads)
-    problems = comm.gather(kernels.cache_problem())
-    warn_of_cache(next(filter(None, problems or []), ""))
+    with one_per_host_first(comm), _without(_BLAS), stop.raising(False):
+        for _ in kernels.compile_each(threads=config.schedule.threads):
+            stop.check()
+    warn_of_cache(next(filter(None, allgather(comm, kernels.cache_problem())), ""))
 
 
 def warn_of_cache(problem: str) -> None:

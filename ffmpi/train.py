@@ -3,46 +3,81 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import checkpoint, config
+from . import checkpoint, config, stop
 from .agreement import agree, checksum_of_file
+from .changes import with_configuration, with_settings
 from .errors import UserError
 from .health import findings
 from .launch import library_name
 from .metrics import Clock, Measurements
 from .mpi import host, together
 from .progress import Progress
-from .rundir import RunDirectory
+from .rundir import RunDirectory, reserve
 from .session import on_rank_0, restore, training_worker
 from .tables import Config
 from .worker import Worker
 
 
-def train(comm: Any, config_path: str, run: str | None, settings: list[str], as_json: bool) -> None:
-    """Train a new network after the configuration file."""
+def train(
+    comm: Any, config_path: str, run: str | None, settings: list[str], as_json: bool, continuing: bool = False
+) -> None:
+    """Train a new network after the configuration file; with `continuing` go on where `run` has a checkpoint."""
+    with together(comm):
+        if continuing and not run:
+            raise UserError("--resume: without --run every run is a new one; expected --run DIR beside it")
     settled: Config = on_rank_0(comm, lambda: config.read(config_path, settings))
     agree(comm, checksum_of_file(config_path))
-    directory = RunDirectory(Path(run)) if run else RunDirectory.default(config_path)
-    worker = training_worker(comm, settled)
-    settled = worker.config
-    on_rank_0(comm, lambda: directory.create(settled, facts(comm, worker)))
-    _run(comm, settled, worker, directory, 0, as_json)
-
-
-#: What may change when a run goes on: the weights do not depend on it.
-CHANGEABLE = (
-    "schedule.name", "schedule.exchange", "schedule.depth", "schedule.threads", "schedule.timeout", "checkpoint.every",
-    "data.path", "data.images", "data.labels", "shards.held_out",
-)  # fmt: skip
+    directory = RunDirectory(on_rank_0(comm, lambda: Path(run) if run else reserve(config_path)))
+    with stop.advising(lambda: _advice(comm, directory)):
+        if continuing and on_rank_0(comm, lambda: os.path.exists(directory.checkpoint)):
+            _continue(comm, directory, lambda old: with_configuration(old, settled, str(run), config_path), as_json)
+        else:
+            _start(comm, directory, settled, as_json, made=not run)
 
 
 def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
     """Go on with the run in the directory `run` where its checkpoint was written, to the same bits."""
     directory = RunDirectory(Path(run))
+    with stop.advising(lambda: _advice(comm, directory)):
+        _continue(comm, directory, lambda old: with_settings(old, run, settings), as_json)
+
+
+def _start(comm: Any, directory: RunDirectory, settled: Config, as_json: bool, made: bool) -> None:
+    """Train a new network into `directory`, which was `made` for it or is to be made."""
+    try:
+        worker = training_worker(comm, settled)
+    except BaseException:
+        if made and comm.rank == 0:
+            with suppress(OSError):
+                directory.path.rmdir()
+        raise
+    on_rank_0(comm, lambda: directory.create(worker.config, facts(comm, worker)))
+    _run(comm, worker.config, worker, directory, 0, as_json)
+
+
+def _advice(comm: Any, directory: RunDirectory) -> str:
+    """Say on rank 0 what a run that is stopped leaves, and how it continues."""
+    if comm.rank > 0:
+        return ""
+    try:
+        with checkpoint.reading(directory.checkpoint) as reader:
+            epochs, done = reader.header.config.train.epochs, reader.header.chapter
+            epoch = done * epochs // reader.header.config.chapters
+    except UserError:
+        return " before anything was saved; start again with the same command"
+    return f"; {directory.checkpoint} holds epoch {epoch} of {epochs}, continue with 'ffmpi resume {directory.path}'"
+
+
+def _continue(comm: Any, directory: RunDirectory, changed: Callable[[Config], Config], as_json: bool) -> None:
+    """Go on with the run in `directory`, with its configuration ``changed(configuration)``."""
+    run = str(directory.path)
 
     def read_header() -> tuple[checkpoint.Header, Config]:
         if not os.path.isdir(run):
@@ -50,17 +85,7 @@ def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
         directory.lock()
         with checkpoint.reading(directory.checkpoint) as reader:
             header = reader.header
-        for setting in settings:
-            if setting.partition("=")[0].strip() not in CHANGEABLE:
-                raise UserError(f"--set {setting}: a run that goes on may change only {', '.join(CHANGEABLE)}")
-        settled = config.change(header.config, run, settings)
-        before, after = header.config.schedule.name, settled.schedule.name
-        if before != after and {before, after} & {"pipeline", "federated"}:
-            raise UserError(
-                f"--set schedule.name={after}: {before!r} is another algorithm; a run that goes on may change between "
-                "sequential, single-layer and all-layers"
-            )
-        return header, settled
+        return header, changed(header.config)
 
     header, settled = on_rank_0(comm, read_header)
     worker = training_worker(comm, settled, header.chapter, header.figures)

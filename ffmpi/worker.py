@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import kernels
+from . import kernels, stop
 from .batches import Batches
 from .buffers import Buffers
 from .checkpoint import Writer
@@ -19,7 +19,7 @@ from .gather import Gather
 from .holdings import Holdings
 from .layer import Parameters, rate_at
 from .metrics import METHODS, Measurements
-from .mpi import heed_interrupt, mover
+from .mpi import mover
 from .rules import goodness, judge, ranked
 from .schedule import Schedule, Steps
 from .schedule import steps as s
@@ -72,13 +72,14 @@ class Worker:
     def execute(self, steps: Steps) -> None:
         """Carry out `steps` to the end; messages travel between them."""
         move = mover(self.comm) if self.comm.size > 1 else None
+        stop.defer()  # what a signal would tear apart here, other ranks would wait for
         before = self._began = self._start = time.perf_counter()
         for step in steps:
             kind = type(step)
             self._do[kind](step)
             if move:
                 move()
-            heed_interrupt()
+            stop.check()
             now = time.perf_counter()
             self.spent[kind] += now - before
             before = now

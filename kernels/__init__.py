@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numba
 import numpy as np
 
@@ -31,6 +33,7 @@ __all__ = [
     "backward",
     "cache_problem",
     "compile_all",
+    "compile_each",
     "compose",
     "copy_rows",
     "exponentials",
@@ -65,6 +68,12 @@ def use_threads(count: int) -> None:
 
 def compile_all(*, threads: int = 1) -> None:
     """Run every kernel once on next to nothing, so that it is compiled, or loaded from Numba's cache on disk."""
+    for _ in compile_each(threads=threads):
+        pass
+
+
+def compile_each(*, threads: int = 1) -> Iterator[None]:
+    """Do what `compile_all` does, a second's work at a time."""
     a, w, bias, row = zeros(1, 8, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(LANES)
     h, product, first = zeros(1, 8, LANES), zeros(1, 8, LANES), np.zeros(1, np.int64)
     squares, one = zeros(1, LANES), row[:1]
@@ -73,17 +82,23 @@ def compile_all(*, threads: int = 1) -> None:
     copy_rows(h, row, 0, 1, product, row)
     row_scale(row, 1, np.float32(1), np.float32(1), row)
     row_scale_labelled(row, first, first, 2, np.float32(1), np.float32(1), np.float32(1), row)
+    yield
     for nonzeros in (None, Nonzeros(1, 1)):  # a batch of zeros takes the sparse way if there is one
         forward(a, row, w, bias, h, row, squares, 1, nonzeros=nonzeros, threads=threads)
+    yield
     forward_labelled(a, 1, first, first, 0, 2, np.float32(1), one, w, bias, product, h, row, squares, threads=threads)
+    yield
     judge(one, np.float32(1), 1, 1.0, 1.0, 0.0, one)
     softmax(h, first, 2, product)
     exponentials(np.zeros(1))
+    yield
     backward(product, 2, w, h, row, np.float32(1), np.float32(1), 1, product)
+    yield
     from_panels(h, 1, 1)
     adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)
     moments = (zeros(1, LANES, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(1, LANES))
     for nonzeros in (None, Nonzeros(1, 1)):
         constants = sgd_constants(0.0, 0.0, 0.9)
         update(SGD, a, one, one, h, w, bias, moments, constants, nonzeros=nonzeros, threads=threads)
+        yield
     step_along(SGD, (moments[0], moments[2]), (w, bias, *moments), constants)

@@ -71,6 +71,13 @@ class Job:
                     return pid
         raise AssertionError(f"rank {rank} is not running")
 
+    def command_pid(self) -> int:
+        """Return the process that was started: the launcher, or without one the only rank."""
+        for pid in self.pids():
+            if f"PPid:\t{self.process.pid}\n" in Path(f"/proc/{pid}/status").read_text():
+                return pid
+        raise AssertionError("it has ended")
+
     def wait(self) -> subprocess.CompletedProcess[str]:
         """Wait for the end; 124 or 137 is the time limit's doing."""
         try:

@@ -136,55 +136,6 @@ def test_a_killed_rank_ends_all(start: Start, tmp_path: Path) -> None:
     assert time.monotonic() - began < 10
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_launcher_ends_all(number: int, start: Start, tmp_path: Path) -> None:
-    job = start(3, "-m", "ffmpi", "train", DIGITS, "--run", "run", "--set", "train.epochs=100000")
-    until((tmp_path / "run" / "checkpoint.h5").exists, job)
-    began = time.monotonic()
-    job.process.send_signal(number)  # `timeout` hands it on
-    done = job.wait()
-    assert done.returncode not in (0, 124) and "Traceback" not in done.stderr
-    assert time.monotonic() - began < 10
-    with h5py.File(tmp_path / "run" / "checkpoint.h5") as file:
-        assert file.attrs["chapter"] > 0
-
-
-@pytest.mark.parametrize("left", ["pass", "raise SystemError('a result with an exception set')"])
-def test_an_interrupt_that_is_lost_in_a_kernel_ends_the_run(left: str, run: Run, tmp_path: Path) -> None:
-    (tmp_path / "job.py").write_text(
-        textwrap.dedent(
-            f"""
-            import os, signal, time
-            from ffmpi import worker
-            from ffmpi.__main__ import main
-            update = worker.Worker._update
-            def interrupted(self, step):
-                update(self, step)
-                if step.epoch == 1:
-                    try:
-                        os.kill(os.getpid(), signal.SIGINT)
-                        time.sleep(1)
-                    except KeyboardInterrupt:
-                        {left}
-            worker.Worker._update = interrupted
-            main()
-            """
-        )
-    )
-    done = run(0, "job.py", "train", DIGITS, "--run", "run", "--set", "train.epochs=4")
-    assert (done.returncode, done.stderr) == (130, "ffmpi: interrupted\n")
-
-
-def test_an_interrupt_gives_the_terminal_its_cursor_back(start: Start, tmp_path: Path) -> None:
-    settings = ["--run", "run", "--set", "train.epochs=100000"]
-    job = start(0, "-m", "ffmpi", "train", DIGITS, *settings, FORCE_COLOR="1")  # as on a terminal
-    until((tmp_path / "run" / "checkpoint.h5").exists, job)
-    job.process.send_signal(signal.SIGINT)
-    done = job.wait()
-    hide, show = "\x1b[?25l", "\x1b[?25h"
-    assert done.stderr == "ffmpi: interrupted\n" and 0 <= done.stdout.rfind(hide) < done.stdout.rfind(show)
-
-
 def test_a_rank_that_stops_answering_ends_all(start: Start, tmp_path: Path) -> None:
     settings = ["--set", "train.epochs=100000", "--set", "schedule.timeout=2"]
     job = start(3, "-m", "ffmpi", "train", DIGITS, "--run", "run", *settings)

@@ -1,0 +1,145 @@
+"""What ranks tell each other beside the training: that the job is to stop, and that they are alive."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from . import stop
+
+_STOP, _ASK, _ALIVE = 1, 2, 3  # tags
+
+#: Calls in a row; a message that is copied in pieces moves one with each.
+_CALLS = 4
+
+#: Seconds that a rank which is to stop waits for the others to reach the end of their step.
+GRACE = 10.0
+
+#: The most by which one nap counts, as a share of the limit: a process that was suspended has not waited meanwhile.
+_NAP = 0.1
+
+
+class Waiting:
+    """How long a rank has waited, counted while it was awake, since the last sign of progress."""
+
+    def __init__(self, limit: float) -> None:
+        """Begin to wait; more than `limit` seconds are too long."""
+        self.limit = limit
+        self.silence = self.unasked = 0.0
+        self._nap, self._last = 20e-6, time.monotonic()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has been too long."""
+        return self.silence > self.limit
+
+    def nap(self) -> float:
+        """Sleep for up to a millisecond and return the seconds that count: MPI's own Wait would burn the core."""
+        time.sleep(self._nap)
+        self._nap = min(2 * self._nap, 1e-3)
+        now = time.monotonic()
+        passed, self._last = min(now - self._last, _NAP * self.limit), now
+        self.silence += passed
+        self.unasked += passed
+        return passed
+
+
+class Control:
+    """One rank's end of a communicator on which nothing else is sent.
+
+    A rank that waits for long asks the one it waits for. That one answers between two of its steps, or while it waits
+    itself; in seconds since the last sign of progress it has, so that ranks that wait for one another in a circle, or
+    for a rank that is gone, find out.
+    """
+
+    def __init__(self, comm: Any) -> None:
+        """Duplicate `comm`; for all ranks."""
+        self.comm, request = comm.Idup()
+        waiting = Waiting(np.inf)
+        while not request.Test():
+            waiting.nap()
+        self.rank, self.size = comm.rank, comm.size
+        self._silence = 0.0  # what to answer
+        self._heard: dict[int, float] = {}
+        self._asked: set[int] = set()
+        self._sent: list[tuple[Any, np.ndarray]] = []
+
+    def move(self) -> None:
+        """Let MPI move messages, and take those that came here; to be called every few milliseconds between kernels.
+
+        MPI moves messages only inside its own calls, and a probe is such a call if it finds nothing. A thread that did
+        it during kernels was measured to cost more than it gave: with a rank on each core its wake-ups push computing
+        threads about, 10 to 20 % of their time.
+        """
+        for _ in range(_CALLS):
+            if self.comm.Iprobe():
+                self._take()
+
+    def _take(self) -> None:
+        from mpi4py import MPI
+
+        status, value = MPI.Status(), np.empty(1)
+        self.comm.Recv(value, status=status)
+        source, tag = status.source, status.tag
+        if tag == _STOP:
+            stop.note(int(value[0]))
+        elif tag == _ASK:
+            self._send(source, _ALIVE, self._silence)
+        else:
+            self._heard[source] = float(value[0])
+            self._asked.discard(source)
+
+    def _send(self, rank: int, tag: int, value: float) -> None:
+        array = np.array([value], np.float64)
+        self._sent = [(request, kept) for request, kept in self._sent if not request.Test()]
+        self._sent.append((self.comm.Isend(array, rank, tag), array))
+
+    def attend(self, waiting: Waiting, rank: int | None) -> None:
+        """While this rank waits for `rank`, or for all: answer, and ask in time whether it is alive.
+
+        Who waits for all asks the next rank only: one of them asks the one that is gone.
+        """
+        self._silence = waiting.silence
+        self.move()
+        self._silence = 0.0
+        peer = (self.rank + 1) % self.size if rank is None else rank
+        if peer == self.rank:
+            return
+        if peer in self._heard:
+            waiting.silence = min(waiting.silence, self._heard.pop(peer))
+        # An answer passes from rank to rank, each asking anew: a long chain of them must not take too long.
+        if waiting.unasked > min(60.0, waiting.limit / (2 * self.size + 2)) and peer not in self._asked:
+            waiting.unasked = 0.0
+            self._asked.add(peer)
+            self._send(peer, _ASK, 0)
+
+    def end(self, number: int, patience: float) -> int | None:
+        """Agree with all ranks on how the job ends: by signal `number`, or orderly, 0; return the greatest number.
+
+        A rank that is done waits here for the others; if there is a signal meanwhile, it tells them. None if they do
+        not come within GRACE after it, or do nothing any more for `patience` seconds.
+        """
+        from mpi4py import MPI
+
+        own, greatest = np.array([number], np.int64), np.empty(1, np.int64)
+        request, waiting, left = self.comm.Iallreduce(own, greatest, MPI.MAX), Waiting(patience), None
+        while not request.Test():
+            passed = waiting.nap()
+            self.attend(waiting, None)
+            if left is None and (why := number or stop.noted()):
+                left = GRACE + (self.rank > 0)  # rank 0 knows what to say
+                for rank in set(range(self.size)) - {self.rank}:
+                    self._send(rank, _STOP, why)
+            if left is not None:
+                left -= passed
+            if waiting.over or (left is not None and left < 0):
+                return None
+        return int(greatest[0])
+
+    def barrier(self, seconds: float = 5.0) -> None:
+        """Wait for the others for at most so long."""
+        request, waiting = self.comm.Ibarrier(), Waiting(seconds)
+        while not request.Test() and not waiting.over:
+            waiting.nap()

@@ -1,0 +1,136 @@
+"""Signals that end a run: noted when they come, obeyed where it is safe."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+#: The exit statuses after a signal: EX_TEMPFAIL, "start me again and I continue", and a shell's for Ctrl-C.
+CONTINUE, INTERRUPTED = 75, 130
+STATUS: dict[int, int] = {signal.SIGUSR1: CONTINUE, signal.SIGTERM: CONTINUE, signal.SIGINT: INTERRUPTED}
+
+#: Seconds within which a second SIGINT is the first one's echo, such as that of `timeout`, which sends it twice.
+_ECHO = 0.3
+
+
+class Stopped(BaseException):
+    """A signal here or on another rank is to end this process; `advice` says how the run can continue."""
+
+    def __init__(self, number: int, advice: str = "") -> None:
+        super().__init__(number, advice)
+        self.number, self.advice = number, advice
+
+
+_noted: list[int] = []
+_installed: list[bool] = []
+_deferred = True  # until `raising`
+
+
+def install() -> None:
+    """Note the signals in STATUS from now on, but for those that the parent process had ignored.
+
+    A second Ctrl-C ends the process at once, also in the middle of a kernel, where no handler of Python's can run:
+    hence the thread, which sleeps until a signal comes.
+    """
+    if threading.current_thread() is not threading.main_thread() or _installed:
+        return
+    _installed.append(True)
+    ends = os.pipe()
+    os.set_blocking(ends[1], False)
+    signal.set_wakeup_fd(ends[1], warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(ends[0],), daemon=True).start()
+    for number in STATUS:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, _handle)
+
+
+def _watch(end: int) -> None:
+    first: float | None = None
+    while numbers := os.read(end, 64):
+        if signal.SIGINT not in numbers:
+            continue
+        if first is None:
+            first = time.monotonic()
+        elif time.monotonic() - first > _ECHO:
+            if os.isatty(1):
+                os.write(1, b"\x1b[?25h")  # a live line hides the cursor
+            os.write(2, b"ffmpi: interrupted twice\n")
+            os._exit(INTERRUPTED)
+
+
+def _handle(number: int, frame: Any) -> None:
+    note(number)
+    if not _deferred and len(_noted) == 1:
+        raise Stopped(number)
+
+
+def note(number: int) -> None:
+    """Remember that this process is to end because of signal `number`."""
+    _noted.append(number)
+
+
+def noted() -> int:
+    """Return the signal because of which this process is to end, or 0."""
+    return _noted[0] if _noted else 0
+
+
+def check() -> None:
+    """Raise Stopped if there was a signal."""
+    if _noted:
+        raise Stopped(_noted[0])
+
+
+def defer() -> None:
+    """From now on let signals wait for the next `check`."""
+    global _deferred
+    _deferred = True
+
+
+@contextmanager
+def raising(yes: bool = True) -> Iterator[None]:
+    """Let a signal raise Stopped wherever the block is, or if not `yes` only where the block calls `check`.
+
+    Not from where C code calls Python, which would lose it: as LLVM does when it compiles.
+    """
+    global _deferred
+    before, _deferred = _deferred, not yes
+    try:
+        if yes:
+            check()
+        yield
+    finally:
+        _deferred = before
+
+
+@contextmanager
+def advising(advice: Callable[[], str]) -> Iterator[None]:
+    """Put ``advice()`` into Stopped on its way out of the block.
+
+    Numba's dispatcher may lose what a handler raises, or make another exception of it: so after a signal any exception
+    counts as Stopped.
+    """
+    try:
+        yield
+    except BaseException:
+        if not noted():
+            raise
+        raise Stopped(noted(), advice()) from None
+
+
+def describe(number: int) -> str:
+    """Say in words what ended the run."""
+    return "interrupted by Ctrl-C" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
+
+
+def leave(status: int, seconds: float = 5.0) -> None:
+    """End this process with `status`; MPI's own end, which may wait for messages that never come, has `seconds`."""
+    timer = threading.Timer(seconds, os._exit, (status,))
+    timer.daemon = True
+    timer.start()
+    sys.exit(status)

@@ -1,0 +1,82 @@
+"""What may change when a run continues; run directories that nobody else has."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ffmpi import config
+from ffmpi.changes import with_configuration
+from ffmpi.errors import UserError
+from ffmpi.rundir import reserve
+
+BEFORE = config.parse("preset = 'hinton'", "test", ["train.epochs=3", "schedule.name=sequential"])
+
+
+def continued(*settings: str) -> object:
+    given = config.parse("", "test", ["train.epochs=3", "schedule.name=sequential", *settings])
+    return with_configuration(BEFORE, given, "results/run", "recipe.toml")
+
+
+def test_the_newest_value_of_what_may_change_holds() -> None:
+    after = continued("schedule.depth=7", "data.path=/elsewhere", "schedule.name=all-layers", "checkpoint.every=2")
+    settings = ["schedule.depth=7", "data.path=/elsewhere", "schedule.name=all-layers", "checkpoint.every=2"]
+    assert after == config.change(BEFORE, "test", settings)
+    assert continued() == BEFORE
+
+
+def test_other_settings_are_refused_and_the_first_are_named() -> None:
+    with pytest.raises(UserError) as caught:
+        continued("seed=4", "head.optimizer.rate=0.3", "network.layers=[9]", "train.batch=7", "schedule.depth=2")
+    said = str(caught.value)
+    assert said.startswith("recipe.toml: not the configuration that the run in results/run was started with (seed = 0")
+    assert "now 4, network.layers = [" in said and "now [9]" in said and "and 1 more" in said
+    assert "head.optimizer.rate = 0.1, now 0.3" in said and "schedule.depth = " not in said and "--run" in said
+    with pytest.raises(UserError, match="'sequential' is another algorithm"):
+        continued("schedule.name=pipeline")
+
+
+def test_what_is_left_to_the_data_is_no_change() -> None:
+    """The checkpoint has what `auto` became."""
+    resolved = config.parse("", "test", ["data.label=overlay", "data.label_value=2.5"])
+    given = config.parse("", "test", [])
+    assert given.data.label == given.data.label_value == "auto"
+    assert with_configuration(resolved, given, "run", "recipe.toml") == resolved
+
+
+@pytest.fixture
+def one_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda _: "20240501-120000")
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("one_second")
+def test_runs_of_the_same_second_have_their_own_directories() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(reserve, ["runs/mnist.toml"] * 4))
+    assert {str(path) for path in paths} == {
+        f"results/mnist-20240501-120000{suffix}" for suffix in ("", "-2", "-3", "-4")
+    }
+    assert all(path.is_dir() for path in paths)
+
+
+@pytest.mark.usefixtures("one_second")
+def test_a_directory_carries_the_number_of_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "812")
+    assert str(reserve("mnist.toml")) == "results/mnist-20240501-120000-job812"
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "800")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "12")
+    assert str(reserve("mnist.toml")) == "results/mnist-20240501-120000-job800-12"
+
+
+@pytest.mark.usefixtures("one_second")
+def test_where_no_directory_can_be_made() -> None:
+    Path("results").touch()
+    with pytest.raises(UserError, match=r"results: is no directory.*--run"):
+        reserve("mnist.toml")
