@@ -128,7 +128,9 @@ def _say(message: str) -> None:
 def _abort(comm: Any, status: int) -> None:
     if comm.size > 1:
         time.sleep(0.2)  # an abort may overtake what was printed on its way through the launcher
-        comm.Abort(status)
+        from mpi4py import MPI
+
+        MPI.COMM_WORLD.Abort(status)  # on a duplicate of it MPICH's launcher may kill before it hears of the status
     sys.exit(status)
 
 
