@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
@@ -57,6 +58,7 @@ class Progress:
             f"{data.name}: {self.problem.train} training and {self.problem.test} held-out samples, "
             f"{self.problem.pixels} pixels, {self.problem.classes} classes; layers {sizes}"
         )
+        self._say(f"inputs: {inputs_text(self.config, self.problem)}")
         for rank in range(work.ranks):
             self._say(f"rank {rank} on {self.hosts[rank]}: {self.duties(rank)}")
         if work.ranks > 1:
@@ -175,6 +177,29 @@ class Progress:
         self._say(f"held-out accuracy {accuracy}; {self._seconds:.1f} s of training; {directory.checkpoint}")
         for text in self._last.get("warnings", []):
             self._say(f"warning: {text}")
+
+
+def inputs_text(config: Config, problem: Problem) -> str:
+    """Say how pixels become inputs, and where the label stands."""
+    mean, std, whose = f"{config.data.mean:g}", f"{config.data.std:g}", ""
+    if problem.figures is not None:
+        mean, std = (_range(array) for array in (problem.figures.mean, problem.figures.std))
+        whose = ", measured on the training samples"
+        whose += " for each pixel" if config.data.standardise == "pixel" else ""
+    text = f"pixels less {mean}, divided by {std}{whose}"
+    if config.local:
+        return f"{text}; no label"
+    value = f"of value {config.data.label_value:g}"
+    if config.data.label == "append":
+        return f"{text}; the label, {value}, stands beside them in {problem.classes} more"
+    share = 100 * problem.classes / problem.pixels
+    return f"{text}; the label, {value}, covers the first {problem.classes} of {problem.pixels} ({share:.1f} %)"
+
+
+def _range(array: np.ndarray) -> str:
+    """Return the one number, or the least and the greatest."""
+    least, greatest = float(array.min()), float(array.max())
+    return f"{least:.4g}" if least == greatest else f"{least:.4g} to {greatest:.4g}"
 
 
 def _duration(seconds: float) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from ffmpi import config, progress
-from ffmpi.problem import Problem, work_of
+from ffmpi.figures import Figures
+from ffmpi.problem import Problem, resolved, work_of
 from ffmpi.schedule import schedule_of
 from ffmpi.schedule.steps import Batch, Update
 
@@ -27,3 +29,27 @@ def test_a_long_chapter_says_where_it_is(capsys: pytest.CaptureFixture[str], mon
         told.update(Update(1, Batch("lesson", minute), 4))
     expected = [f"epoch 5/9, layer 2, batch {batch}" for batch in (6, 11)]
     assert capsys.readouterr().out.splitlines() == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ([], "pixels less 0, divided by 1; the label, of value 1, covers the first 2 of 64 (3.1 %)"),
+        (
+            ["data.mean=0.5", "data.std=3", "data.label=append", "data.label_value=2.5"],
+            "pixels less 0.5, divided by 3; the label, of value 2.5, stands beside them in 2 more",
+        ),
+        (["rule.name=local-softmax"], "pixels less 0, divided by 1; no label"),
+        (
+            ["data.standardise=pixel"],
+            "pixels less 0.1 to 0.3, divided by 2, measured on the training samples for each pixel; "
+            "the label, of value 4, covers the first 2 of 64 (3.1 %)",
+        ),
+    ],
+)
+def test_first_lines_say_what_the_inputs_are(settings: list[str], expected: str) -> None:
+    figures = Figures(np.linspace(0.1, 0.3, 64), np.full(64, 2.0), np.array([320.0]))
+    given = config.parse("", "test", settings)
+    measured = figures if given.data.standardise == "pixel" else None
+    problem = Problem((8, 8), ("a", "b"), 300, 100, figures=measured)
+    assert progress.inputs_text(resolved(given, problem), problem) == expected
