@@ -150,7 +150,7 @@ def test_ranks_that_see_different_worlds_are_refused(folders: Path, ffmpi: Run, 
         ("resume", ["same", "empty"], ["resume", "run"], None, [f"{here}: {file}: another checkpoint"]),
         ("no checkpoint", ["same", "pixel"], ["resume", "run"], None, [f"{here}: {file}: cannot be opened"]),
         ("damaged head", ["same", "same"], ["evaluate", "head_1_weights"], None, ["damaged: 'head/1/weights'"]),
-        ("damaged moments", ["same", "same"], ["resume", "layers_0_weights_m"], None, ["damaged: 'layers/0/weights_m'"]),
+        ("moments", ["same", "same"], ["resume", "layers_0_weights_m"], None, ["damaged: 'layers/0/weights_m'"]),
         ("predict", ["same", "same"], ["predict", "head_1_weights", "image.png"], None, ["damaged: 'head/1/weights'"]),
     ]  # fmt: skip
     done = run(2, "-c", JOB, json.dumps([case[:4] for case in cases]))
