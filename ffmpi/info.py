@@ -11,8 +11,9 @@ from rich.console import Console
 
 from . import checkpoint
 from . import data as data_sets_module
+from .data.statistics import check, describe
 from .download import download as fetch
-from .errors import UserError
+from .errors import UserError, warn
 from .launch import library_name
 from .rundir import RunDirectory, checkpoint_path, environment
 
@@ -116,13 +117,18 @@ def data_sets(
     elif url is not None:
         raise UserError("--url: only used together with --download")
     summary = data_sets_module.check(name, path, data_sets_module.Fields(images, labels))
+    found, where = summary.statistics, path or name
+    told = check(found, where)
+    for text in told:
+        warn(text)
     if as_json:
-        print(json.dumps(msgspec.to_builtins(summary)))
+        brief = {key: getattr(summary, key) for key in ("name", "dtype", "samples", "per_class", "files", "verified")}
+        print(json.dumps(brief | msgspec.to_builtins(found) | {"warnings": told}))
         return
     verified = {True: "the published files", False: "not the published files", None: "no published checksum"}
-    print(f"{name}: {len(summary.names)} classes, images {summary.shape} {summary.dtype}, {verified[summary.verified]}")
-    for split, count in summary.samples.items():
-        print(f"  {split}: {count} samples, by class {' '.join(map(str, summary.per_class[split]))}")
+    print(f"{name}: {len(found.names)} classes, {verified[summary.verified]}")
+    for line in describe(found):
+        print(line)
 
 
 def _list(as_json: bool) -> None:

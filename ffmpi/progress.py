@@ -46,8 +46,8 @@ class Progress:
         self._seconds = 0.0
         self._warned: set[tuple[str, str]] = set()
 
-    def start(self, directory: Path, first_chapter: int) -> None:
-        """Say what is about to happen, and which rank does what."""
+    def start(self, directory: Path, first_chapter: int, about: Sequence[str] = ()) -> None:
+        """Say what is about to happen, the lines `about` the samples, and which rank does what."""
         self._began = time.monotonic()
         self._first = first_chapter * self.schedule.work.epochs_per_chapter
         if self.as_json:
@@ -58,6 +58,8 @@ class Progress:
             f"{data.name}: {self.problem.train} training and {self.problem.test} held-out samples, "
             f"{self.problem.pixels} pixels, {self.problem.classes} classes; layers {sizes}"
         )
+        for line in about:
+            self._say(line)
         self._say(f"inputs: {inputs_text(self.config, self.problem)}")
         for rank in range(work.ranks):
             self._say(f"rank {rank} on {self.hosts[rank]}: {self.duties(rank)}")

@@ -12,6 +12,7 @@ from . import checkpoint, kernels, shards, stop
 from .checkpoint import Header
 from .data import DataSet
 from .data.known import SPLITS
+from .data.statistics import Statistics, combined, statistics_of, tally
 from .errors import UserError, warn
 from .figures import Figures, figures_of
 from .holdings import Holdings
@@ -32,21 +33,29 @@ def on_rank_0(comm: Any, make: Callable[[], Any]) -> Any:
     return comm.bcast(value)
 
 
-def training_worker(comm: Any, config: Config, first: int = 0, figures: Figures | None = None) -> Worker:
+#: What is told of the samples, on rank 0; it may raise UserError.
+Look = Callable[[Statistics], None]
+
+
+def training_worker(
+    comm: Any, config: Config, first: int = 0, figures: Figures | None = None, look: Look | None = None
+) -> Worker:  # fmt: skip
     """Return this rank's worker from chapter `first` on: its kernels compiled, its share of the data loaded.
 
     At chapter 0 its weights are drawn; later they are to be taken from a checkpoint, as are the `figures` of the
-    pixels. The worker's configuration has what `config` leaves to the data.
+    pixels. The worker's configuration has what `config` leaves to the data. With `look` the samples are measured.
     """
     test: DataSet | None
     if config.shards.by == "file":
         problem, samples, test = shards.read_files(comm, config, figures)
+        if look:
+            _look_at_files(comm, samples, test, look)
         config = resolved(config, problem)
         with together(comm):
             check(config, problem)
             schedule = schedule_of(config.schedule.name, work_of(config, problem, comm.size), first)
     else:
-        config, problem, schedule, samples, test = _read(comm, config, first, figures)
+        config, problem, schedule, samples, test = _read(comm, config, first, figures, look)
     prepare_kernels(comm, config)
     with together(comm):
         holdings = Holdings(config, problem, schedule, comm.rank, samples, test)
@@ -55,8 +64,15 @@ def training_worker(comm: Any, config: Config, first: int = 0, figures: Figures 
         return Worker(comm, holdings, schedule)
 
 
+def _look_at_files(comm: Any, samples: dict[int, DataSet], test: DataSet, look: Look) -> None:
+    """Let rank 0 look at the samples of all files, of which each rank has measured its own."""
+    tallies = {"train": tally(*samples.values()), "test": tally(test)} if samples else {}
+    every = comm.gather(statistics_of(test.shape, test.names, tallies) if samples else None)
+    on_rank_0(comm, lambda: look(combined(list(filter(None, every)))))
+
+
 def _read(
-    comm: Any, config: Config, first: int, figures: Figures | None
+    comm: Any, config: Config, first: int, figures: Figures | None, look: Look | None
 ) -> tuple[Config, Problem, Schedule, dict[int, DataSet], DataSet | None]:
     """Return the settled configuration, the sizes, the schedule, and this rank's share of one data set."""
     sets: tuple[DataSet, DataSet] | None = None
@@ -70,6 +86,8 @@ def _read(
     def read_whole() -> Problem:
         nonlocal sets
         sets = train, test = load_both(images=True)
+        if look:
+            look(statistics_of(train.shape, train.names, {"train": tally(train), "test": tally(test)}))
         parts = shards.divide(config, train.classes)
         sizes = len(train.classes), len(test.classes), read[f"{source} (train)"].digest, tuple(map(len, parts))
         found = figures or figures_of(config, shards.measured(config, (shards.subset(train, part) for part in parts)))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from . import checkpoint, config, stop
 from .agreement import agree, checksum_of_file
 from .changes import with_configuration, with_settings
-from .errors import UserError
+from .data.statistics import Statistics, check, outline
+from .errors import UserError, warn
 from .health import findings
 from .launch import library_name
 from .metrics import Clock, Measurements
@@ -51,15 +53,25 @@ def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
 
 def _start(comm: Any, directory: RunDirectory, settled: Config, as_json: bool, made: bool) -> None:
     """Train a new network into `directory`, which was `made` for it or is to be made."""
+    about: dict[str, Any] = {}
+    lines: list[str] = []
+
+    def look(found: Statistics) -> None:
+        told = check(found, settled.data.path or settled.data.name)
+        for text in told:
+            warn(text)
+        about.update(msgspec.to_builtins(found) | {"warnings": told})
+        lines.extend(outline(found))
+
     try:
-        worker = training_worker(comm, settled)
+        worker = training_worker(comm, settled, look=look)
     except BaseException:
         if made and comm.rank == 0:
             with suppress(OSError):
                 directory.path.rmdir()
         raise
-    on_rank_0(comm, lambda: directory.create(worker.config, facts(comm, worker)))
-    _run(comm, worker.config, worker, directory, 0, as_json)
+    on_rank_0(comm, lambda: directory.create(worker.config, facts(comm, worker) | {"data": about}))
+    _run(comm, worker.config, worker, directory, 0, as_json, lines)
 
 
 def _advice(comm: Any, directory: RunDirectory) -> str:
@@ -120,13 +132,14 @@ def facts(comm: Any, worker: Worker) -> dict[str, Any]:
 
 
 def _run(
-    comm: Any, settled: Config, worker: Worker, directory: RunDirectory, first_chapter: int, as_json: bool
-) -> None:
+    comm: Any, settled: Config, worker: Worker, directory: RunDirectory, first_chapter: int, as_json: bool,
+    about: Sequence[str] = (),
+) -> None:  # fmt: skip
     work = worker.schedule.work
     hosts = comm.gather(host())
     if comm.rank == 0:
         progress = Progress(settled, worker.problem, worker.schedule, hosts, as_json)
-        progress.start(directory.path, first_chapter)
+        progress.start(directory.path, first_chapter, about)
 
         clock = Clock(comm.size)
         first = directory.records()[:1]  # the run's first chapter

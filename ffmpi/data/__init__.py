@@ -10,14 +10,15 @@ import importlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from ..errors import UserError, nearest
 from .files import look_for, reading
 from .kinds import HDF5, PNG, expect
-from .known import KNOWN, SPLITS, USUAL, DataSet, Fields, File, Known, Summary
+from .known import KNOWN, SPLITS, USUAL, DataSet, Fields, File, Known
+from .statistics import Summary, statistics_of, tally
 
 __all__ = ["KNOWN", "DataSet", "Fields", "File", "Known", "Summary", "check", "load", "read_images"]
 
@@ -50,17 +51,12 @@ def check(name: str, path: str | None, fields: Fields = USUAL) -> Summary:
         summary: Summary = reader.check(known, where)
         return summary
     splits = SPLITS if name != "hdf5" or reader.has_test(where, fields) else SPLITS[:1]
-    sets = {split: load(name, path, split, fields=fields) for split in splits}
-    train = sets["train"]
-    return Summary(
-        name,
-        str(cast(np.ndarray, train.images).dtype),
-        train.shape,
-        train.names,
-        {split: len(data.classes) for split, data in sets.items()},
-        {s: tuple(np.bincount(data.classes, minlength=len(data.names)).tolist()) for s, data in sets.items()},
-        {file.name: reader.is_published(where, file) for file in known.files},
-    )
+    tallies = {}
+    for split in splits:
+        part = load(name, path, split, fields=fields)
+        tallies[split] = tally(part)
+    found = statistics_of(part.shape, part.names, tallies)
+    return Summary(name, found, {file.name: reader.is_published(where, file) for file in known.files})
 
 
 def _reader(name: str) -> Any:

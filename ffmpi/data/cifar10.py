@@ -16,7 +16,8 @@ import numpy as np
 from ..errors import UserError
 from .files import DAMAGE, check_labels, fill, reading
 from .kinds import BZIP2, GZIP, TAR, XZ, describe, expect, kind_of, listing, read_head, shortened
-from .known import FOLDER, SPLITS, DataSet, Known, Summary
+from .known import FOLDER, SPLITS, DataSet, Known
+from .statistics import Summary, Tally, statistics_of
 
 _DAMAGE = (*DAMAGE, lzma.LZMAError, tarfile.TarError)
 
@@ -37,14 +38,12 @@ def load(known: Known, path: Path, split: str, images: bool) -> DataSet:
 def check(known: Known, path: Path) -> Summary:
     """Summarise both splits in one pass, as decompression is what takes the time."""
     digests = {file.name: hashlib.md5(usedforsecurity=False) for file in known.files}
-    counts = {split: np.zeros(known.classes, np.int64) for split in SPLITS}
+    tallies = {split: Tally(known.classes) for split in SPLITS}
     for member, _, block in _records(known, path, tuple(digests)):
         digests[member].update(block.data)
-        counts[_split(member)] += np.bincount(block[:, 0], minlength=known.classes)
-    samples = {split: int(count.sum()) for split, count in counts.items()}
-    per_class = {split: tuple(count.tolist()) for split, count in counts.items()}
+        tallies[_split(member)].add(block[:, 1:], block[:, 0])
     files: dict[str, bool | None] = {file.name: digests[file.name].hexdigest() == file.md5 for file in known.files}
-    return Summary("cifar10", "uint8", known.shape, known.names, samples, per_class, files)
+    return Summary("cifar10", statistics_of(known.shape, known.names, tallies), files)
 
 
 def _split(member: str) -> str:

@@ -87,30 +87,6 @@ class Known:
         return len(self.names)
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What `check` found.
-
-    dtype : of the images
-    samples : in each split; per_class : the same for each class
-    files : for each public file whether its MD5 is the published one; None: nothing was published to compare with
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    names: tuple[str, ...]
-    samples: dict[str, int]
-    per_class: dict[str, tuple[int, ...]]
-    files: dict[str, bool | None]
-
-    @property
-    def verified(self) -> bool | None:
-        """True: every file is the published one; False: at least one is not; None: some cannot be compared."""
-        verdicts = set(self.files.values())
-        return False if False in verdicts else None if None in verdicts or not verdicts else True
-
-
 FOLDER = "cifar-10-batches-bin"
 DIGITS = tuple("0123456789")
 IDX_PATH = "a directory with the four IDX files (train-images-idx3-ubyte and so on, plain or .gz)"

@@ -160,6 +160,8 @@ def test_own_images_with_floats(ffmpi: Run, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "own.h5", "w") as file:
         for split, part in (("train", slice(0, 90)), ("test", slice(90, 120))):
             file[f"{split}/images"], file[f"{split}/labels"] = images[part], labels[part]
+        file["test/images"][0] = images[3]
+        file.attrs["classes"] = 4
     (tmp_path / "own.toml").write_text(
         f"""
         data = {{ name = "hdf5", path = "{tmp_path / "own.h5"}", label = "append" }}
@@ -167,9 +169,29 @@ def test_own_images_with_floats(ffmpi: Run, tmp_path: Path) -> None:
         train = {{ epochs = 20, batch = 10 }}
         """
     )
-    ffmpi(2, "train", "own.toml", "--run", "run")
+    done = ffmpi(2, "train", "own.toml", "--run", "run")
+    about = json.loads((tmp_path / "run" / "environment.json").read_text())["data"]
+    assert about["splits"]["train"]["per_class"] == [30, 30, 30, 0] and about["shared"] == 1
+    assert done.stderr.splitlines() == [f"ffmpi: warning: {text}" for text in about["warnings"]]
+    assert len(about["warnings"]) == 2 and "own.h5: class 3 has no training samples" in done.stderr
+    assert "training samples of each class: 0 30, 1 30, 2 30, 3 0" in done.stdout
     accuracy = json.loads(ffmpi(1, "evaluate", "run", "--json").stdout)["accuracy"]
     assert min(accuracy.values()) > 90
+
+
+def test_one_class_is_refused(run: Run, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "own.h5", "w") as file:
+        for split in ("train", "test"):
+            file[f"{split}/images"], file[f"{split}/labels"] = np.eye(8, dtype=np.uint8), np.ones(8, np.int64)
+    for ranks, *command in (
+        (2, "train", DIGITS, *sets("data.name=hdf5", f"data.path={tmp_path / 'own.h5'}")),
+        (0, "data", "hdf5", tmp_path / "own.h5"),
+    ):
+        done = run(ranks, "-m", "ffmpi", *command)
+        expected = (
+            f"ffmpi: {tmp_path / 'own.h5'}: all 8 training samples are of class 1; expected samples of at least two"
+        )
+        assert (done.returncode, done.stdout) == (2, "") and done.stderr == f"{expected} classes\n"
 
 
 #: Trains, and prints the kernels of which more was compiled than `compile_all` had.

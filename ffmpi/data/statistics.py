@@ -1,0 +1,318 @@
+"""What the samples of a data set are like, measured in passing, and what may be wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import UserError
+from .known import DataSet
+
+_CHUNK = 1 << 18  # pixels that are widened to float64 at once
+#: The most numerous class has at most this many times the samples of the least numerous one, or a warning says so.
+_MOST_UNBALANCED = 10
+#: Standard deviations of the training pixels that the mean of the test pixels may lie from theirs.
+_MOST_APART = 1.0
+#: How many times the standard deviation of the one split that of the other may be.
+_MOST_SCALED = 3.0
+
+
+@dataclass(frozen=True)
+class Split:
+    """The samples of one split.
+
+    least, greatest, mean, std : of all pixels, as they stand in the file
+    per_class : samples of each class
+    constant_pixels : pixels that have one value in all images
+    repeated : images that are the same as one before them
+    contradicting : different images that are there with more than one class
+    """
+
+    samples: int
+    dtype: str
+    least: float
+    greatest: float
+    mean: float
+    std: float
+    per_class: tuple[int, ...]
+    constant_pixels: int
+    repeated: int
+    contradicting: int
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """A data set's splits; `shared` is the number of test images that are training images, too."""
+
+    shape: tuple[int, ...]
+    names: tuple[str, ...]
+    splits: dict[str, Split]
+    shared: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `data.check` found.
+
+    files : for each public file whether its MD5 is the published one; None: nothing was published to compare with
+    """
+
+    name: str
+    statistics: Statistics
+    files: dict[str, bool | None]
+
+    @property
+    def dtype(self) -> str:
+        """Of the training images."""
+        return self.statistics.splits["train"].dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an image."""
+        return self.statistics.shape
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes."""
+        return self.statistics.names
+
+    @property
+    def samples(self) -> dict[str, int]:
+        """Of each split."""
+        return {name: split.samples for name, split in self.statistics.splits.items()}
+
+    @property
+    def per_class(self) -> dict[str, tuple[int, ...]]:
+        """Samples of each class in each split."""
+        return {name: split.per_class for name, split in self.statistics.splits.items()}
+
+    @property
+    def verified(self) -> bool | None:
+        """True: every file is the published one; False: at least one is not; None: some cannot be compared."""
+        verdicts = set(self.files.values())
+        return False if False in verdicts else None if None in verdicts or not verdicts else True
+
+
+class Tally:
+    """Measures one split, block after block, in little memory: 9 bytes a sample and 24 a pixel of one image."""
+
+    def __init__(self, classes: int) -> None:
+        self._per_class = np.zeros(classes, np.int64)
+        self._dtype = np.dtype(np.uint8)
+        self._low = self._high = np.empty(0)
+        self._moments = 0, 0.0, 0.0
+        self._hashes: list[np.ndarray] = []
+        self._classes: list[np.ndarray] = []
+
+    def add(self, images: np.ndarray, classes: np.ndarray) -> Tally:
+        """Count `images` (n, pixels) uint8 or float32 of `classes` (n,) uint8; returns itself."""
+        self._dtype = images.dtype
+        self._per_class += np.bincount(classes, minlength=len(self._per_class))
+        self._classes.append(classes.astype(np.uint8))
+        rows = max(1, _CHUNK // images.shape[1])
+        for start in range(0, len(images), rows):
+            self._measure(images[start : start + rows])
+        return self
+
+    def _measure(self, block: np.ndarray) -> None:
+        low, high = block.min(axis=0), block.max(axis=0)
+        self._low, self._high = (
+            (np.minimum(self._low, low), np.maximum(self._high, high)) if self._moments[0] else (low, high)
+        )
+        if block.dtype == np.uint8:  # much faster than widening every pixel
+            values, counts = np.arange(256.0), np.bincount(block.ravel(), minlength=256)
+        else:
+            values, counts = block.ravel().astype(np.float64), np.ones(1, np.int64)
+        mean = float((values * counts).sum()) / block.size
+        squares = float((np.square(values - mean) * counts).sum())
+        self._moments = _combined(self._moments, (block.size, mean, squares))
+        digests = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in np.ascontiguousarray(block))
+        self._hashes.append(np.frombuffer(digests, np.uint64))
+
+    @property
+    def hashes(self) -> np.ndarray:
+        """A number for each image, (samples,) uint64, the same for the same pixels."""
+        return np.concatenate(self._hashes)
+
+    def split(self) -> Split:
+        """Return what was measured."""
+        hashes, classes = self.hashes, np.concatenate(self._classes)
+        count, mean, squares = self._moments
+        order = np.lexsort((classes, hashes))
+        hashes, classes = hashes[order], classes[order]
+        same = hashes[1:] == hashes[:-1]
+        other = same & (classes[1:] != classes[:-1])
+        return Split(
+            samples=len(classes),
+            dtype=str(self._dtype),
+            least=float(self._low.min()),
+            greatest=float(self._high.max()),
+            mean=mean,
+            std=math.sqrt(squares / count),
+            per_class=tuple(self._per_class.tolist()),
+            constant_pixels=int(np.count_nonzero(self._low == self._high)),
+            repeated=int(np.count_nonzero(same)),
+            contradicting=len(np.unique(hashes[1:][other])),
+        )
+
+
+def _combined(one: tuple[int, float, float], other: tuple[int, float, float]) -> tuple[int, float, float]:
+    """Return count, mean and squared deviations of two sets of pixels (Chan, Golub and LeVeque, 1979)."""
+    count, apart = one[0] + other[0], other[1] - one[1]
+    squares = one[2] + other[2] + apart**2 * (one[0] * other[0] / count)
+    return count, one[1] + apart * (other[0] / count), squares
+
+
+def tally(*parts: DataSet) -> Tally:
+    """Return the tally of a split that is in memory, in one part or several."""
+    found = Tally(len(parts[0].names))
+    for part in parts:
+        assert part.images is not None
+        found.add(part.images, part.classes)
+    return found
+
+
+def combined(parts: Sequence[Statistics]) -> Statistics:
+    """Return the statistics of training samples that lie in several places, with the same test samples.
+
+    Nobody sees all images: those that are in two places are not found, and pixels count as constant that are so in
+    each place.
+    """
+    first, *others = (part.splits["train"] for part in parts)
+    moments = first.samples, first.mean, first.samples * first.std**2
+    for other in others:
+        moments = _combined(moments, (other.samples, other.mean, other.samples * other.std**2))
+    every = [first, *others]
+    train = Split(
+        samples=moments[0],
+        dtype=first.dtype if all(part.dtype == first.dtype for part in others) else "mixed",
+        least=min(part.least for part in every),
+        greatest=max(part.greatest for part in every),
+        mean=moments[1],
+        std=math.sqrt(moments[2] / moments[0]),
+        per_class=tuple(map(sum, zip(*(part.per_class for part in every), strict=True))),
+        constant_pixels=min(part.constant_pixels for part in every),
+        repeated=sum(part.repeated for part in every),
+        contradicting=sum(part.contradicting for part in every),
+    )
+    whole, shared = parts[0], sum(part.shared for part in parts)
+    return Statistics(whole.shape, whole.names, whole.splits | {"train": train}, shared)
+
+
+def statistics_of(shape: tuple[int, ...], names: tuple[str, ...], tallies: dict[str, Tally]) -> Statistics:
+    """Return what the tallies of a data set's splits say."""
+    shared = 0
+    if len(tallies) == 2:
+        train, test = tallies.values()
+        shared = int(np.count_nonzero(np.isin(test.hashes, train.hashes)))
+    return Statistics(shape, names, {split: found.split() for split, found in tallies.items()}, shared)
+
+
+def check(found: Statistics, where: str) -> list[str]:
+    """Return a sentence about each thing that may be wrong with the samples, from `where`.
+
+    Raises UserError if there is nothing to learn, since they all are of one class.
+    """
+    told = []
+    train, test = found.splits["train"], found.splits.get("test")
+    with_samples = [name for name, count in zip(found.names, train.per_class, strict=True) if count]
+    if len(with_samples) < 2:
+        raise UserError(
+            f"{where}: all {train.samples} training samples are of class {with_samples[0]}; expected samples of at "
+            "least two classes"
+        )
+    missing = [name for name, count in zip(found.names, train.per_class, strict=True) if not count]
+    if missing:
+        one = f"class {missing[0]} has" if len(missing) == 1 else f"classes {_listed(missing)} have"
+        cause = ": do the labels begin at 1 instead of 0?" if missing == [found.names[0]] else ""
+        told.append(f"{one} no training samples, and cannot be learnt{cause}")
+    counts = [(count, name) for name, count in zip(found.names, train.per_class, strict=True) if count]
+    (few, rare), (many, common) = min(counts), max(counts)
+    if many > _MOST_UNBALANCED * few:
+        told.append(
+            f"class {common} has {many} of the {train.samples} training samples and class {rare} {few}: an accuracy "
+            f"of {100 * many / train.samples:.0f} % means nothing, since always saying {common} would reach it"
+        )
+    for split, part in found.splits.items():
+        pixels = math.prod(found.shape)
+        if part.samples > 1 and part.constant_pixels == pixels:
+            told.append(f"all {part.samples} images of {split} are the same")
+        elif part.contradicting:
+            one = "1 image is" if part.contradicting == 1 else f"{part.contradicting} different images are"
+            told.append(f"in {split} {one} there more than once with different classes")
+    if test is None:
+        told.append("no test samples: 'ffmpi train' needs some, unless this is a shard (shards.by = 'file')")
+    else:
+        told += _between(train, test, found.shared)
+    return [f"{where}: {text}" for text in told]
+
+
+def _between(train: Split, test: Split, shared: int) -> list[str]:
+    """Return what may be wrong with one split beside the other."""
+    told = []
+    if shared:
+        said = "1 test image is a training image" if shared == 1 else f"{shared} test images are training images"
+        told.append(f"{said}, too: the accuracy on them says nothing about new ones")
+    if train.dtype != test.dtype:
+        told.append(f"the pixels are {train.dtype} in train and {test.dtype} in test: have they the same range?")
+    unit, other = (255.0 if part.dtype == "uint8" else 1.0 for part in (train, test))
+    spread, apart = train.std / unit, abs(train.mean / unit - test.mean / other)
+    scaled = max(spread, test.std / other) > _MOST_SCALED * min(spread, test.std / other)
+    if apart > _MOST_APART * spread or scaled:
+        told.append(
+            f"the pixels lie elsewhere in test (mean {test.mean:.4g}, standard deviation {test.std:.4g}) than in train "
+            f"({train.mean:.4g}, {train.std:.4g}): were both scaled in the same way?"
+        )
+    return told
+
+
+def describe(found: Statistics) -> list[str]:
+    """Return two lines on each split: its pixels, and the samples of each class."""
+    lines, shape = [], " x ".join(map(str, found.shape))
+    for split, part in found.splits.items():
+        lines.append(
+            f"{split}: {part.samples} images of shape {shape}, {part.dtype}, {_pixels(part)}"
+            + (f"; {part.constant_pixels} pixels are the same in all images" if part.constant_pixels else "")
+            + (f"; {part.repeated} images are the same as an earlier one" if part.repeated else "")
+            + (f"; {found.shared} images are in train, too" if split == "test" and found.shared else "")
+        )
+        lines.append(f"{split}: samples of each class: {_classes(found.names, part.per_class, len(found.names))}")
+    return lines
+
+
+def outline(found: Statistics) -> list[str]:
+    """Return two lines on both splits: their pixels, and the samples of each class."""
+    train, test = found.splits["train"], found.splits["test"]
+    same = (train.dtype, f"{train.least:g} to {train.greatest:g}") == (
+        test.dtype,
+        f"{test.least:g} to {test.greatest:g}",
+    )
+    other = "" if same else f"; in test {test.dtype}, {_pixels(test)}"
+    return [
+        f"pixels {train.dtype}, {_pixels(train)}{other}",
+        f"training samples of each class: {_classes(found.names, train.per_class)}",
+    ]
+
+
+def _pixels(part: Split) -> str:
+    return f"{part.least:.4g} to {part.greatest:.4g}, mean {part.mean:.4g}, standard deviation {part.std:.4g}"
+
+
+_MOST_NAMED = 10  # classes
+
+
+def _classes(names: Sequence[str], counts: Sequence[int], most: int = _MOST_NAMED) -> str:
+    if len(names) <= most:
+        return ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
+    without = sum(not count for count in counts)
+    none = f"; {without} without any" if without else ""
+    return f"{min(filter(None, counts))} to {max(counts)} in {len(names) - without} classes{none}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_MOST_NAMED])
+    return f"{shown} and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else shown
