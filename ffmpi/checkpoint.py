@@ -33,6 +33,7 @@ from msgspec import Meta
 
 from . import __version__
 from .config import dump, parse
+from .data.pixels import PixelFormat
 from .errors import Consequence, UserError
 from .figures import Figures
 from .tables import Config
@@ -58,6 +59,7 @@ class ProblemText(msgspec.Struct, frozen=True):
     names: Annotated[tuple[str, ...], Meta(min_length=2, max_length=256)]
     train: _Size
     digest: int
+    pixel_format: PixelFormat | None = None
 
 
 def dtype_of(name: str) -> type:
@@ -79,7 +81,7 @@ class Writer:
         # From this version on HDF5 has checksums of its own, for what says where arrays lie.
         self._file = self._guard(lambda: h5py.File(self._partial, "w", libver=("v108", "latest"), locking=False))
         fields = {name: getattr(problem, name) for name in ProblemText.__struct_fields__}
-        self._texts = {"config": dump(config), "problem": json.dumps(fields)}
+        self._texts = {"config": dump(config), "problem": msgspec.json.encode(fields).decode()}
         self._identity, self._chapter, self._statistics = secrets.token_hex(8), chapter, problem.statistics
         self._checksums: dict[str, int] = {}
         self._left: dict[str, int] = {}  # rows of each array that have not been written
@@ -176,6 +178,7 @@ class Header:
     version: str  # of ffmpi
     id: str  # of the save; empty in format 1
     figures: Figures | None = field(default=None, compare=False)  # of the training pixels, if they were measured
+    pixel_format: PixelFormat | None = None  # of the training images; older files do not say
 
 
 class Reader:

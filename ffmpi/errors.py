@@ -30,10 +30,19 @@ def warn(text: str) -> None:
 
     What another rank has found must be brought to rank 0 by the caller.
     """
+    _say_once(f"warning: {text}")
+
+
+def note(text: str) -> None:
+    """Print ``ffmpi: note: text`` as `warn` does: what was done and is most likely right."""
+    _say_once(f"note: {text}")
+
+
+def _say_once(text: str) -> None:
     from .launch import launched_rank  # imports this file
 
     if launched_rank() > 0 or text in _warned:
         return
     _warned.add(text)
     with suppress(OSError, ValueError):  # a closed stderr: nobody reads
-        print(f"ffmpi: warning: {text}", file=sys.stderr, flush=True)
+        print(f"ffmpi: {text}", file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ import numpy as np
 from . import checkpoint, config, data, shards
 from .checkpoint import Header
 from .data import DataSet
+from .data.pixels import converted, fitted
 from .errors import UserError
 from .holdings import Holdings
 from .metrics import METHODS, Measurements
@@ -38,21 +39,22 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool) -> None:
         nonlocal held_out
         held_out = load(settled, "test", images=True, path=settled.shards.held_out)
         return Problem(
-            held_out.shape, held_out.names, header.train, len(held_out.classes), figures=header.figures
+            header.shape, held_out.names, header.train, len(held_out.classes), figures=header.figures
         )  # fmt: skip
 
     problem: Problem = on_rank_0(comm, read)
+    source = settled.shards.held_out or settled.data.path or settled.data.name
     with together(comm):
-        if (problem.shape, problem.names) != (header.shape, header.names):
+        if problem.names != header.names:
             raise UserError(
-                f"{settled.data.path or settled.data.name}: images of shape {problem.shape} in the classes "
-                f"{', '.join(problem.names)}; expected {header.shape} in {', '.join(header.names)} as in {file}"
+                f"{source}: has the classes {', '.join(problem.names)}; expected {', '.join(header.names)} as in {file}"
             )
         pipeline = Pipeline(_reading(settled, problem, comm.size))
         if comm.rank > 0 and comm.rank in pipeline.owners[pipeline.work.layers - 1 :]:
             held_out = load(settled, "test", images=False, path=settled.shards.held_out)
-    source = settled.shards.held_out or settled.data.path or settled.data.name
     shards.compare(comm, {f"{source} (test)": shards.contents(held_out)} if held_out else {})
+    with together(comm):
+        held_out = fitted(held_out, header.pixel_format, header.shape, source) if held_out else None
     worker = _worker(comm, file, header, settled, problem, pipeline, held_out)
     batches = pipeline.work.held_out(settled.chapters - 1)
     accuracy: dict[str, float | None] = {}
@@ -88,6 +90,7 @@ def predict(
     def read() -> Problem:
         nonlocal images, names
         images, names = data.read_images(images_path, header.shape, sources)
+        images = converted(images, header.pixel_format, images_path)
         return Problem(header.shape, header.names, header.train, len(images), figures=header.figures)
 
     problem: Problem = on_rank_0(comm, read)

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from msgspec import structs
 
+from .data.pixels import PixelFormat
 from .figures import Figures, label_value
 from .layer import widths
 from .schedule import Work
@@ -27,6 +28,7 @@ class Problem:
     digest: int = 0  # CRC-32 of the training images and classes
     shards: tuple[int, ...] = ()  # samples of each
     figures: Figures | None = None  # of the training pixels, if they are measured
+    pixel_format: PixelFormat | None = None  # of the training images
 
     def __post_init__(self) -> None:
         if not self.shards:

@@ -12,6 +12,7 @@ from . import checkpoint, kernels, shards, stop
 from .checkpoint import Header
 from .data import DataSet
 from .data.known import SPLITS
+from .data.pixels import fitted, measured_format
 from .data.statistics import Statistics, combined, statistics_of, tally
 from .errors import UserError, warn
 from .figures import Figures, figures_of
@@ -88,10 +89,12 @@ def _read(
         sets = train, test = load_both(images=True)
         if look:
             look(statistics_of(train.shape, train.names, {"train": tally(train), "test": tally(test)}))
+        assert train.images is not None
+        pixels = measured_format(train.images)
         parts = shards.divide(config, train.classes)
         sizes = len(train.classes), len(test.classes), read[f"{source} (train)"].digest, tuple(map(len, parts))
         found = figures or figures_of(config, shards.measured(config, (shards.subset(train, part) for part in parts)))
-        return Problem(train.shape, train.names, *sizes, found)
+        return Problem(train.shape, train.names, *sizes, found, pixels)
 
     problem: Problem = on_rank_0(comm, read_whole)
     config = resolved(config, problem)
@@ -104,11 +107,13 @@ def _read(
         if comm.rank > 0 and labels:
             sets = load_both(images=images)
     shards.compare(comm, read)
+    with together(comm):
+        test = fitted(sets[1], problem.pixel_format, problem.shape, f"{source} (test)") if sets else None
     if not sets or not labels:
         return config, problem, schedule, {}, None
     parts = shards.divide(config, sets[0].classes)
     own = {shard: shards.subset(sets[0], parts[shard]) for shard in schedule.shards(comm.rank)}
-    return config, problem, schedule, own, sets[1]
+    return config, problem, schedule, own, test
 
 
 def restore(comm: Any, path: Path, header: Header, holdings: Holdings) -> None:

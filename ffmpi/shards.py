@@ -13,6 +13,7 @@ import numpy as np
 from . import data, draws
 from .agreement import agree
 from .data import DataSet
+from .data.pixels import PixelFormat, combined_format, fitted, measured_format
 from .errors import UserError
 from .figures import Figures, Moments, figures_of, moments
 from .mpi import allgather, together
@@ -99,6 +100,11 @@ def measured(config: Config, parts: Iterable[DataSet]) -> list[Moments]:
     return [moments(part.images) for part in parts if part.images is not None]
 
 
+def _format(part: DataSet) -> PixelFormat:
+    assert part.images is not None
+    return measured_format(part.images)
+
+
 def read_files(
     comm: Any, config: Config, figures: Figures | None
 ) -> tuple[Problem, dict[int, DataSet], DataSet]:  # fmt: skip
@@ -120,18 +126,24 @@ def read_files(
         {f"{path} (train)": part for path, part in paths.items()}
         | {f"{config.shards.held_out} (test)": contents(test)},
     )
-    facts = {shard: (part, [] if figures else measured(config, [own[shard]])) for shard, part in parts.items()}
+    facts = {
+        shard: (part, _format(own[shard]), [] if figures else measured(config, [own[shard]]))
+        for shard, part in parts.items()
+    }
     every = {shard: fact for each in allgather(comm, facts) for shard, fact in each.items()}
     every = dict(sorted(every.items()))
     with together(comm):
-        for shard, (part, _) in every.items():
+        for shard, (part, *_) in every.items():
             if (part.shape, part.names) != (test.shape, test.names):
                 raise UserError(
                     f"{config.data.path}: shard {shard + 1} has images of shape {part.shape} in {len(part.names)} "
                     f"classes; expected {test.shape} in the {len(test.names)} of {config.shards.held_out}; a file "
                     "without samples of some class can name all in its attribute 'classes' or 'class_names'"
                 )
-    counts = tuple(part.samples for part, _ in every.values())
-    whole = zlib.crc32(repr([part.digest for part, _ in every.values()]).encode())
-    figures = figures or figures_of(config, [part for _, each in every.values() for part in each])
-    return Problem(test.shape, test.names, sum(counts), len(test.classes), whole, counts, figures), own, test
+        pixels = combined_format([found for _, found, _ in every.values()], config.data.path)
+        test = fitted(test, pixels, test.shape, config.shards.held_out)
+    counts = tuple(part.samples for part, *_ in every.values())
+    whole = zlib.crc32(repr([part.digest for part, *_ in every.values()]).encode())
+    figures = figures or figures_of(config, [part for *_, each in every.values() for part in each])
+    sizes = sum(counts), len(test.classes), whole, counts
+    return Problem(test.shape, test.names, *sizes, figures, pixels), own, test

@@ -20,6 +20,7 @@ from numpy.testing import assert_array_equal
 
 from ffmpi import config
 from ffmpi.checkpoint import FORMAT, Header, Writer, reading
+from ffmpi.data.pixels import PixelFormat
 from ffmpi.errors import UserError
 from ffmpi.figures import Figures
 from ffmpi.info import info
@@ -29,8 +30,9 @@ from tests.helpers import seal
 
 INPUTS, UNITS = 5, 3
 PROBLEM = {"shape": [2, 2], "names": ["cat", "d\u00f6g"], "train": 30, "digest": 77}
+PIXELS = PixelFormat("uint8", 3, 255)
 FIGURES = Figures(np.arange(4, dtype=np.float32), np.ones(1, np.float32), np.full(1, 3, np.float32))
-THE_SAME = Problem((2, 2), ("cat", "d\u00f6g"), 30, 10, 77, shards=(10, 20), figures=FIGURES)
+THE_SAME = Problem((2, 2), ("cat", "d\u00f6g"), 30, 10, 77, shards=(10, 20), figures=FIGURES, pixel_format=PIXELS)
 SETTINGS = config.parse(
     "data = { standardise = 'pixel', path = '/\u00e9' }",
     "test",
@@ -128,6 +130,7 @@ def test_arrays_in_parts(tmp_path: Path) -> None:
     with reading(path) as reader:
         assert_array_equal(reader.array(WEIGHTS, whole.shape), whole)
         assert reader.header.chapter == 0
+        assert reader.header.pixel_format == PIXELS
 
 
 def test_plain_hdf5(path: Path) -> None:
@@ -136,7 +139,7 @@ def test_plain_hdf5(path: Path) -> None:
         assert_array_equal(file[WEIGHTS][()], parameters().array("weights"))
         assert file.attrs["format"] == FORMAT
         assert config.parse(bytes(file["header/config"][()]).decode(), "text", []) == SETTINGS
-        assert json.loads(file["header/problem"][()]) == PROBLEM
+        assert json.loads(file["header/problem"][()]) == PROBLEM | {"pixel_format": dataclasses.asdict(PIXELS)}
         checksums = json.loads(file["header/checksums"][()])
         assert checksums.keys() == {f"layers/0/{name}" for name in shapes()} | FIGURES.arrays().keys()
         assert checksums[WEIGHTS] == zlib.crc32(file[WEIGHTS][()].tobytes())
@@ -242,6 +245,7 @@ def test_wrong_config(path: Path, text: str, fragment: str) -> None:
         json.dumps(PROBLEM | {"shape": [1e999, 2]}),
         json.dumps(PROBLEM | {"names": ["a"]}),
         json.dumps(PROBLEM | {"names": ["a"] * 257}),
+        json.dumps(PROBLEM | {"pixel_format": {"dtype": "uint8", "least": "0", "greatest": 9}}),
         json.dumps(PROBLEM | {"train": 0}),
         json.dumps(PROBLEM | {"train": 10**400}),
         json.dumps(PROBLEM | {"train": float("inf")}),

@@ -1,0 +1,169 @@
+"""What pixels are, numbers of which type and range, and the same pictures in the pixels of another set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from ..errors import UserError, note, warn
+from .known import DataSet
+from .shapes import arranged
+
+_CHUNK = 1 << 18  # pixels that are widened to float64 at once
+_BYTES, _UNIT, _SIGNED = (0.0, 255.0), (0.0, 1.0), (-1.0, 1.0)
+_SLACK = 0.05  # of a scale's width: so far pixels may lie outside, as after resampling
+#: Floats above this are no 0 to 1, but below _BRIGHT they may go to 16 or 20 as well as to 255.
+_BRIGHT = 32.0
+_OUTLIERS = 0.02  # share of an image's pixels: more of them outside a scale are another scale
+_SNAP = 1e-4  # of 255: nearer to a whole number is that number, rounded in another scale
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """The type, uint8 or float32, and the range of the pixels of a set of images."""
+
+    dtype: str
+    least: float
+    greatest: float
+
+    def __str__(self) -> str:
+        """Say it as in a message."""
+        return f"{self.dtype} from {self.least:.4g} to {self.greatest:.4g}"
+
+
+def measured_format(images: np.ndarray) -> PixelFormat:
+    """Return the format of `images`, (samples, inputs) uint8 or float32, finite."""
+    return PixelFormat(images.dtype.name, float(images.min()), float(images.max()))
+
+
+def combined_format(parts: Sequence[PixelFormat], where: str) -> PixelFormat:
+    """Return the format of all `parts` of a set together. Raises UserError if their types are not the same."""
+    for index, (one, other) in enumerate(pairwise(parts)):
+        if one.dtype != other.dtype:
+            raise UserError(
+                f"{where}: pixels of shard {index + 2} are {other}, expected {one.dtype} as in shard {index + 1}"
+            )
+    return PixelFormat(parts[0].dtype, min(part.least for part in parts), max(part.greatest for part in parts))
+
+
+def _lies_in(pixels: PixelFormat, scale: tuple[float, float]) -> bool:
+    slack = _SLACK * (scale[1] - scale[0])
+    return scale[0] - slack <= pixels.least and pixels.greatest <= scale[1] + slack
+
+
+def _scale_of_training(pixels: PixelFormat) -> tuple[float, float] | None:
+    """Return black and white of pixels that are as good as certain to be 0..255, 0..1 or -1..1; None for others.
+
+    Pixels that have been centred or standardised have the scale of their own set.
+    """
+    if _lies_in(pixels, _BYTES) and pixels.greatest > _BRIGHT:
+        return _BYTES
+    if pixels.dtype == "uint8":
+        return None  # such as 0 and 1, or 0 to 16
+    if _lies_in(pixels, _UNIT) and pixels.greatest > 0.25:
+        return _UNIT
+    # Pixels of 0..1 from which their mean was taken reach neither so far down nor over so wide a range.
+    return _SIGNED if _lies_in(pixels, _SIGNED) and pixels.least < -0.9 and pixels.greatest > 0.3 else None
+
+
+def _scale_of_images(pixels: PixelFormat, own: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return black and white of images, perhaps few; None if in doubt.
+
+    `own` is the scale of the network's pixels if these are of the same type.
+    """
+    if pixels.dtype == "uint8":
+        return _BYTES
+    if _lies_in(pixels, _UNIT):
+        return _UNIT
+    if _lies_in(pixels, _SIGNED) and (pixels.least < -0.5 or own == _SIGNED):
+        return _SIGNED
+    dark = own == _BYTES and pixels.least >= 0
+    return _BYTES if _lies_in(pixels, _BYTES) and (pixels.greatest > _BRIGHT or dark) else None
+
+
+def converted(images: np.ndarray, trained: PixelFormat | None, where: str) -> np.ndarray:
+    """Return `images` (samples, inputs) in the pixels of `trained`, those that a network was trained on.
+
+    uint8, and floats of 0..255, 0..1 and -1..1, become one another: uint8 x is x / 255 or x / 127.5 - 1, as float32;
+    this is told in a note, on rank 0. Other floats are a scale of their own, which only its own pixels have. Raises
+    UserError, which names `where` the images are from, if that cannot be; None, of old checkpoints: nothing is done.
+    """
+    if trained is None:
+        return images
+    found = measured_format(images)
+    scale = _scale_of_training(trained)
+    same = found.dtype == trained.dtype
+    if scale is None:
+        if not same:
+            raise _refusal(where, found, trained, f"{trained.dtype} pixels, prepared as those")
+        _check_own_scale(images, found, trained, where)
+        return images
+    source = _scale_of_images(found, scale if same else None)
+    if source is None:
+        dark = scale == _BYTES and found.greatest <= _BRIGHT
+        if same and not dark and _share_outside(images, scale) < _OUTLIERS:
+            return images
+        raise _refusal(where, found, trained, "uint8, or floats of 0..1, 0..255 or -1..1")
+    if same and source == scale:
+        return images
+    before, after = _name(found, source), _name(trained, scale)
+    note(f"{where}: pixels are {before}, converted to {after}, on which the network is trained")
+    return _rescaled(images, source, scale, np.dtype(trained.dtype))
+
+
+def _share_outside(images: np.ndarray, scale: tuple[float, float], slack: float = _SLACK) -> float:
+    slack *= scale[1] - scale[0]
+    return float(np.mean((images < scale[0] - slack) | (images > scale[1] + slack)))
+
+
+def _name(pixels: PixelFormat, scale: tuple[float, float]) -> str:
+    return f"{pixels.dtype} of {scale[0]:g} to {scale[1]:g}"
+
+
+def _refusal(where: str, found: PixelFormat, trained: PixelFormat, expected: str) -> UserError:
+    return UserError(f"{where}: pixels are {found}, but the network was trained on {trained}; expected {expected}")
+
+
+def _check_own_scale(images: np.ndarray, found: PixelFormat, trained: PixelFormat, where: str) -> None:
+    """Refuse pixels that cannot be of the scale that is `trained`'s own, and warn of those that hardly can be."""
+    if _share_outside(images, (trained.least, trained.greatest), slack=1.0) >= _OUTLIERS:
+        raise _refusal(where, found, trained, f"{trained.dtype} pixels, prepared as those")
+    margin = 0.25 * (trained.greatest - trained.least)
+    beyond = found.least < trained.least - margin or found.greatest > trained.greatest + margin
+    if beyond or (trained.least < 0 <= found.least):
+        warn(f"{where}: pixels are {found}, but the network was trained on {trained}: is this the same scale?")
+
+
+def _rescaled(
+    images: np.ndarray, source: tuple[float, float], target: tuple[float, float], dtype: np.dtype
+) -> np.ndarray:
+    """Return pixels of one scale in another, through 0..255, where what is nearly whole is whole."""
+    result = np.empty(images.shape, dtype)
+    rows = max(1, _CHUNK // images.shape[1])
+    for start in range(0, len(images), rows):
+        part = slice(start, start + rows)
+        # In the float64 in which x / 127.5 - 1 is mostly computed before it is stored.
+        levels = (images[part].astype(np.float64) - source[0]) / ((source[1] - source[0]) / 255)
+        whole = np.rint(levels)
+        if dtype == np.uint8:
+            result[part] = whole.clip(0, 255)
+            continue
+        levels = np.where(np.abs(levels - whole) < _SNAP, whole, levels)
+        result[part] = levels / (255 / (target[1] - target[0])) + target[0]
+    return result
+
+
+def fitted(
+    held_out: DataSet, trained: PixelFormat | None, shape: tuple[int, ...], where: str
+) -> DataSet:  # fmt: skip
+    """Return `held_out` with its images, if it has them, arranged to `shape` and converted to the format `trained`.
+
+    Raises UserError, which names `where` they are from, if they cannot be.
+    """
+    images = held_out.images
+    if images is not None:
+        images = converted(arranged(images, held_out.shape, shape, where), trained, where)
+    return replace(held_out, images=images, shape=shape)
