@@ -21,7 +21,7 @@ import os
 import secrets
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -67,6 +67,15 @@ def dtype_of(name: str) -> type:
     return np.int64 if name.endswith("steps") else np.uint8 if name.startswith("negatives/") else np.float32
 
 
+def identity(path: Path) -> str:
+    """Return the id of the checkpoint at `path`; empty if there is none, or none that has an id."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return bytes(attribute(file, "id", "S")).decode(errors="replace")
+    except (UserError, OSError, RuntimeError, TypeError, ValueError, KeyError):
+        return ""
+
+
 def header_checksum(version: str, identity: str, chapter: int, texts: dict[str, str]) -> int:
     """Return the CRC-32 of a header of this format: of its attributes and its texts in the order of their names."""
     return zlib.crc32(json.dumps([FORMAT, version, identity, chapter, *sorted(texts.items())]).encode())
@@ -75,16 +84,24 @@ def header_checksum(version: str, identity: str, chapter: int, texts: dict[str, 
 class Writer:
     """Writes a checkpoint beside the old one and puts it in its place in one step, so a kill at any moment is safe."""
 
-    def __init__(self, path: Path, config: Config, problem: Problem, chapter: int) -> None:
-        """Begin a checkpoint at `path` of a state in which `chapter` chapters are done."""
-        self._path, self._partial = path, path.with_name(path.name + ".partial")
-        # From this version on HDF5 has checksums of its own, for what says where arrays lie.
-        self._file = self._guard(lambda: h5py.File(self._partial, "w", libver=("v108", "latest"), locking=False))
+    def __init__(self, path: Path, config: Config, problem: Problem, chapter: int, before: str = "") -> None:
+        """Begin a checkpoint at `path` of a state in which `chapter` chapters are done.
+
+        `before` is the id of the checkpoint that it is to replace, if there is one that has an id.
+        """
+        self._path, self._partial, self._before = path, path.with_name(path.name + ".partial"), before
+        self._file = self._guard(self._open)
         fields = {name: getattr(problem, name) for name in ProblemText.__struct_fields__}
         self._texts = {"config": dump(config), "problem": msgspec.json.encode(fields).decode()}
-        self._identity, self._chapter, self._statistics = secrets.token_hex(8), chapter, problem.statistics
+        self.id, self._chapter, self._statistics = secrets.token_hex(8), chapter, problem.statistics
         self._checksums: dict[str, int] = {}
         self._left: dict[str, int] = {}  # rows of each array that have not been written
+
+    def _open(self) -> h5py.File:
+        with suppress(FileNotFoundError):
+            os.unlink(self._partial)  # if another ffmpi is writing there, then to a file of its own
+        # From this version on HDF5 has checksums of its own, for what says where arrays lie.
+        return h5py.File(self._partial, "w", libver=("v108", "latest"), locking=False)
 
     def _guard(self, action: Any) -> Any:
         try:
@@ -140,9 +157,9 @@ class Writer:
         attributes = {
             "format": FORMAT,
             "ffmpi": np.bytes_(__version__),
-            "id": np.bytes_(self._identity),
+            "id": np.bytes_(self.id),
             "chapter": self._chapter,
-            "checksum": header_checksum(__version__, self._identity, self._chapter, texts),
+            "checksum": header_checksum(__version__, self.id, self._chapter, texts),
         }
         self._file.attrs.update(attributes)
 
@@ -153,6 +170,11 @@ class Writer:
         def replace() -> None:
             self._write_header()
             self._file.close()
+            # Locks, where there are any, exclude this; ids do, too, where nobody has locks.
+            if identity(self._partial) != self.id or identity(self._path) not in ("", self._before):
+                raise UserError(
+                    f"{self._path}: another ffmpi writes here, too, so this one ends; what the other saves stays"
+                )
             with open(self._partial, "rb+") as file:
                 os.fsync(file.fileno())
             os.replace(self._partial, self._path)
@@ -245,14 +267,9 @@ class Reader:
         """Return the names of the arrays that are no layer's and no classifier's."""
         return [name for name in self._checksums or () if not name.startswith(("layers/", "head/", "classifiers/"))]
 
-    def check_others(self) -> None:
-        """Compare with their checksums the arrays that are not read with a layer or classifier."""
-        for name in self._others():
-            self._read(name, None)
-
-    def check(self) -> None:
-        """Compare every array with its checksum, if the file has checksums."""
-        for name in self._checksums or ():
+    def check(self, others: bool = False) -> None:
+        """Compare every array with its checksum, if the file has checksums, or those that `load` does not read."""
+        for name in self._others() if others else self._checksums or ():
             self._read(name, None)
 
     def _read(self, name: str, shape: tuple[int, ...] | None) -> np.ndarray:

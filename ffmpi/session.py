@@ -132,7 +132,7 @@ def restore(comm: Any, path: Path, header: Header, holdings: Holdings) -> None:
         for samples in holdings.samples.values():
             samples.labels.choices = reader.choices(samples.labels.classes)
         if comm.rank == 0:
-            reader.check_others()
+            reader.check(others=True)
 
 
 def check(config: Config, problem: Problem) -> None:

@@ -123,7 +123,7 @@ def _continue(comm: Any, directory: RunDirectory, changed: Callable[[Config], Co
 
     if first < settled.chapters:
         on_rank_0(comm, note)
-    _run(comm, settled, worker, directory, first, as_json)
+    _run(comm, settled, worker, directory, first, as_json, saved=header.id)
 
 
 def facts(comm: Any, worker: Worker) -> dict[str, Any]:
@@ -133,8 +133,9 @@ def facts(comm: Any, worker: Worker) -> dict[str, Any]:
 
 def _run(
     comm: Any, settled: Config, worker: Worker, directory: RunDirectory, first_chapter: int, as_json: bool,
-    about: Sequence[str] = (),
+    about: Sequence[str] = (), saved: str = "",
 ) -> None:  # fmt: skip
+    """Train from `first_chapter` on; `saved` is the id of the checkpoint that there is."""
     work = worker.schedule.work
     hosts = comm.gather(host())
     if comm.rank == 0:
@@ -158,9 +159,15 @@ def _run(
             directory.append(record)
             progress.chapter(record, found)
 
+        def save(chapter: int) -> checkpoint.Writer:
+            nonlocal saved
+            writer = checkpoint.Writer(directory.checkpoint, settled, worker.problem, chapter + 1, saved)
+            saved = writer.id
+            return writer
+
         worker.on_update = progress.update
         worker.on_report = report
-        worker.on_save = lambda chapter: checkpoint.Writer(directory.checkpoint, settled, worker.problem, chapter + 1)
+        worker.on_save = save
     try:
         worker.execute(worker.schedule.steps(comm.rank))
     finally:

@@ -19,7 +19,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from ffmpi import config
-from ffmpi.checkpoint import FORMAT, Header, Writer, reading
+from ffmpi.checkpoint import FORMAT, Header, Writer, identity, reading
 from ffmpi.data.pixels import PixelFormat
 from ffmpi.errors import UserError
 from ffmpi.figures import Figures
@@ -55,9 +55,12 @@ def shapes() -> dict[str, tuple[int, ...]]:
     return Parameters.shapes_of(INPUTS, UNITS, SETTINGS.optimizer)
 
 
-def begin(path: Path, chapter: int = 2, seed: int = 1, problem: Problem = THE_SAME) -> Writer:
+def begin(
+    path: Path, chapter: int = 2, seed: int = 1, problem: Problem = THE_SAME, before: str | None = None
+) -> Writer:
     """Write a checkpoint of one layer, but do not commit it."""
-    writer, made = Writer(path, SETTINGS, problem, chapter), parameters(seed)
+    before = identity(path) if before is None else before
+    writer, made = Writer(path, SETTINGS, problem, chapter, before), parameters(seed)
     writer.create({f"layers/0/{name}": shape for name, shape in shapes().items()})
     for name in shapes():
         writer.write(f"layers/0/{name}", made.array(name))
@@ -407,6 +410,23 @@ def test_no_commit_leaves_the_old_one(path: Path) -> None:
     assert header.chapter == 4
     assert_array_equal(found.array("weights"), parameters(3).array("weights"))
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_two_writers_without_locks(tmp_path: Path) -> None:
+    """The one that saves next has the word; nobody mixes what both have written."""
+    path = tmp_path / "checkpoint.h5"
+    first = begin(path, chapter=1)
+    first.commit()
+    mine, others = begin(path, 2, seed=2, before=first.id), begin(path, 3, seed=3, before=first.id)
+    with pytest.raises(UserError, match="another ffmpi writes here"):  # others have begun a file since
+        mine.commit()
+    others.commit()
+    with pytest.raises(UserError, match="another ffmpi writes here"):  # others have saved since
+        begin(path, 2, seed=2, before=first.id).commit()
+    header, found = read(path)
+    assert (header.chapter, header.id) == (3, others.id)
+    assert_array_equal(found.array("weights"), parameters(3).array("weights"))
+    begin(path, 4, before=others.id).commit()
 
 
 @pytest.mark.parametrize("function", ["fsync", "replace"])
