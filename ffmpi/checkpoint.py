@@ -33,6 +33,7 @@ from msgspec import Meta
 
 from . import __version__
 from .config import dump, parse
+from .data.kinds import HDF5, expect
 from .data.pixels import PixelFormat
 from .errors import Consequence, UserError
 from .figures import Figures
@@ -315,6 +316,8 @@ class Reader:
 @contextmanager
 def reading(path: Path) -> Iterator[Reader]:
     """Open the checkpoint at `path`."""
+    if os.path.isfile(path) and not h5py.is_hdf5(path):
+        expect(path, "an ffmpi checkpoint (HDF5)", HDF5)
     try:
         file = h5py.File(path, "r", locking=False)
     except (OSError, RuntimeError, TypeError, ValueError, KeyError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from typing import Any
@@ -89,6 +90,8 @@ def _checkpoint(path: str) -> dict[str, Any]:
         "images": " x ".join(map(str, header.shape)),
         "classes": ", ".join(header.names),
     }
+    if header.pixel_format:
+        description["pixels"] = dataclasses.asdict(header.pixel_format)
     records = run.records() if os.path.isdir(path) else []
     if records:
         last = records[-1]

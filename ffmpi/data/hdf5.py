@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,8 +27,17 @@ def _open(path: Path) -> Iterator[h5py.File]:
     if not h5py.is_hdf5(path):  # also finds what begins after a long user block
         expect(path, expected, HDF5)
     # Without "best-effort" a read-only file system, or one without locks, cannot be read from.
-    with reading(path, expected, _DAMAGE), h5py.File(path, "r", locking="best-effort") as file:
-        yield file
+    with reading(path, expected, _DAMAGE):
+        try:
+            file = h5py.File(path, "r", locking="best-effort")
+        except OSError as error:
+            sizes = re.search(r"truncated file: eof = (\d+),.* stored_eof = (\d+)", str(error))
+            if not sizes:
+                raise
+            found = f"{sizes[1]} of {sizes[2]} bytes are there"
+            raise UserError(f"{path}: is truncated, {found}; expected the whole file: copy it again") from None
+        with file:
+            yield file
 
 
 def has_test(path: Path, fields: Fields) -> bool:
@@ -55,12 +65,14 @@ def load(known: Known, path: Path, split: str, images: bool, fields: Fields) -> 
         if split not in splits:
             _refuse_split(path, split, splits, fields)
         shape = datasets[split].shape[1:]
+        if len(datasets[split]) != len(labels[split]):
+            counts = f"{len(datasets[split])} images and {len(labels[split])} labels"
+            last = datasets[split].shape[-1] == len(labels[split])
+            hint = ": is the last axis that of the samples? np.moveaxis(images, -1, 0) puts it first" if last else ""
+            raise UserError(f"{path}: has {counts} in {split}, expected as many of each{hint}")
         if any(node.shape[1:] != shape for node in datasets.values()):
             found_shapes = " and ".join(str(node.shape[1:]) for node in datasets.values())
             raise UserError(f"{path}: has images of shapes {found_shapes} in train and test, expected one shape")
-        if len(datasets[split]) != len(labels[split]):
-            counts = f"{len(datasets[split])} images and {len(labels[split])} labels"
-            raise UserError(f"{path}: has {counts} in {split}, expected as many of each")
         pixels = _read_images(file, datasets[split]) if images else None
         return DataSet(pixels, labels[split].astype(np.uint8), shape, names)
 

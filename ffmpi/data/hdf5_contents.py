@@ -158,7 +158,7 @@ def _pattern(name: str, held: dict[str, h5py.Dataset]) -> str:
             before, after = name[: match.start()], name[match.end() :]
             for other in others:
                 if before + other + after in held:
-                    if (before, word, other) == ("", "train", "test") and after[0] == "/":
+                    if (before, word, other) == ("", "train", "test") and after[:1] == "/":
                         return after[1:]
                     here = "{split}" if (word, other) == ("train", "test") else f"{{{word}|{other}}}"
                     return before + here + after

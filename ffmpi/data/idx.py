@@ -45,7 +45,8 @@ def _find(directory: Path, name: str) -> Path:
     the plain file if it is there, since it need not be decompressed.
     """
     if not directory.is_dir():
-        expect(directory, IDX_PATH)
+        expect(directory, IDX_PATH, IDX, GZIP)
+        raise UserError(f"{directory}: is one of the files, expected {IDX_PATH}")
     split, part, dimensions = name.split("-")[:3]
     first = "train" if split == "train" else "(t10k|test)"
     pattern = re.compile(rf"{first}[-_.]{part}[-_.]{dimensions}[-_.]ubyte(\.gz)?", re.IGNORECASE)

@@ -41,7 +41,7 @@ _MAGIC = (
     (4, b"ftypheic", Kind("an HEIC image", _IMAGE)),
     (4, b"ftypavif", Kind("an AVIF image", _IMAGE)),
     (0, b"\0\0\0\x0cjP  ", Kind("a JPEG 2000 image", _IMAGE)),
-    (0, b"\x93NUMPY", Kind("a NumPy file (.npy)", _ARRAY)),
+    (0, b"\x93NUMPY", Kind("a NumPy file, .npy", _ARRAY)),
     (0, b"PK\x05\x06", Kind("an empty zip archive", _AGAIN)),
     (0, b"\x1f\x8b", Kind(GZIP, _UNPACK)),
     (0, b"\xfd7zXZ\0", Kind(XZ, _UNPACK)),
@@ -50,7 +50,7 @@ _MAGIC = (
     (0, b"7z\xbc\xaf\x27\x1c", Kind("a 7z archive", _UNPACK)),
     (0, b"Rar!\x1a\x07", Kind("a RAR archive", _UNPACK)),
     (257, b"ustar", Kind(TAR, _UNPACK)),
-    (0, b"MATLAB 5.0 MAT-file", Kind("a MATLAB file (version 5)", _ARRAY)),
+    (0, b"MATLAB 5.0 MAT-file", Kind("a MATLAB file of version 5", _ARRAY)),
     (0, b"\x0e\x03\x13\x01", Kind("an HDF4 file", "the tool h4toh5 converts it")),
     (0, b"CDF\x01", Kind("a NetCDF 3 file", "the tool nccopy -k nc4 converts it")),
     (0, b"CDF\x02", Kind("a NetCDF 3 file", "the tool nccopy -k nc4 converts it")),
@@ -85,7 +85,7 @@ def _zip(head: bytes) -> Kind:
     length = struct.unpack_from("<H", head, 26)[0] if len(head) > 30 else 0
     member = head[30 : 30 + length]
     if member.endswith(b".npy"):
-        return Kind("a NumPy archive (.npz)", _ARRAY)
+        return Kind("a NumPy archive, .npz", _ARRAY)
     if b"data.pkl" in member or member.endswith(b"/byteorder"):
         return Kind("a file of PyTorch's", _ARRAY)
     return Kind("a zip archive", _UNPACK)

@@ -27,6 +27,9 @@ def read_labels(file: h5py.File, name: str) -> tuple[np.ndarray, int]:
             f"{where} is text, expected {_WANTED}: np.unique(texts, return_inverse=True) numbers them, and their names "
             "can stand in the root's attribute 'class_names'"
         )
+    if node.ndim == 2 and node.shape[0] == 1 < columns:
+        found = f"is {kind_of(node)} of shape {node.shape}, as MATLAB stores a column"
+        raise UserError(f"{where} {found}; expected shape (samples,), and images of shape (samples, ...)")
     if node.ndim not in (1, 2) or node.dtype.kind not in "iufb" or columns > MOST_CLASSES:
         images = ", as images have" if node.ndim > 2 or columns > MOST_CLASSES else ""
         raise UserError(f"{where} is {kind_of(node)} of shape {node.shape}{images}, expected {_WANTED}")

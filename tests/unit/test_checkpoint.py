@@ -159,11 +159,20 @@ def test_directory(tmp_path: Path) -> None:
     refused(tmp_path, "cannot be opened")
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(2000)])
-def test_no_hdf5(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "is empty"),
+        (b"hello", "is a text which begins 'hello'"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
+        (b"\x89HDF\r\n\x1a\n", "cannot be opened"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(2000), "cannot be opened"),
+    ],
+)
+def test_no_hdf5(tmp_path: Path, content: bytes, found: str) -> None:
     file = tmp_path / "checkpoint.h5"
     file.write_bytes(content)
-    refused(file, "cannot be opened")
+    refused(file, found)
 
 
 def test_truncated(path: Path) -> None:

@@ -55,11 +55,11 @@ KINDS = {
     "TIFF image": picture("TIFF"),
     "WebP image": picture("WEBP"),
     "BMP image": picture("BMP"),
-    "NumPy file (.npy)": _bytes(lambda stream: np.save(stream, pixels(5, 4))),
-    "NumPy archive (.npz)": _bytes(lambda stream: np.savez(stream, x=pixels(5, 4))),
+    "NumPy file, .npy": _bytes(lambda stream: np.save(stream, pixels(5, 4))),
+    "NumPy archive, .npz": _bytes(lambda stream: np.savez(stream, x=pixels(5, 4))),
     "Python pickle (pickles are not read": pickle.dumps({"data": [1, 2]}),
     "zstd file (unpack it first)": b"\x28\xb5\x2f\xfd....",
-    "MATLAB file (version 5)": b"MATLAB 5.0 MAT-file, Platform: GLNXA64",
+    "MATLAB file of version 5": b"MATLAB 5.0 MAT-file, Platform: GLNXA64",
     "table of text, such as CSV, which begins '7,0,0,12.5,3'": b"7,0,0,12.5,3\n2,0,0,0,1\n",
     "table of text, such as CSV, which begins 'label,pixel0,pixel1'": b"label,pixel0,pixel1\n2,0,0\n",
     "text which begins 'hello world'": b"hello world",
@@ -106,6 +106,8 @@ def test_wrong_places(mnist: Path, tmp_path: Path) -> None:
     mine.parent.mkdir()
     h5py.File(mine, "w").close()
     refused(lambda: data.load("hdf5", str(mine.parent), "train"), "holds mine.h5, which data.name = 'hdf5' reads")
+    one = mnist / "train-labels-idx1-ubyte.gz"
+    refused(lambda: data.load("mnist", str(one), "train"), f"{one}: is one of the files, expected a directory with")
     refused(lambda: data.load("mnist", str(mine), "train"), mine, "is an HDF5 file (read with data.name = 'hdf5')")
     refused(lambda: data.load("cifar10", str(mine), "train"), mine, "is an HDF5 file (read with data.name = 'hdf5')")
     refused(lambda: data.load("hdf5", str(mnist / "train-images-idx3-ubyte"), "train"), "is an IDX file (read with")
@@ -274,6 +276,22 @@ def test_hdf5_labels_that_need_mending(tmp_path: Path) -> None:
     assert read().classes.tolist() == (labels(30) > 4).tolist()
     path = hdf5(tmp_path / "x.h5", images=pixels(30, 5, 4), labels=np.where(labels(30) > 4, np.nan, 1))
     refused(read, "'labels' has the value nan, expected whole numbers from 0")
+
+
+def test_hdf5_with_its_axes_reversed(tmp_path: Path) -> None:
+    """MATLAB's version 7.3 is HDF5, its arrays are stored with the axes the other way round."""
+    images = pixels(30, 5, 4).transpose()
+    path = hdf5(tmp_path / "x.mat", images=images, labels=labels(30)[None])
+    refused(lambda: data.load("hdf5", path, "train"), "'labels' is uint8 of shape (1, 30), as MATLAB stores a column")
+    path = hdf5(tmp_path / "x.mat", images=images, labels=labels(30))
+    refused(lambda: data.load("hdf5", path, "train"), "4 images and 30 labels in train", "np.moveaxis(images, -1, 0)")
+
+
+def test_hdf5_records_are_listed(tmp_path: Path) -> None:
+    """Images and labels in one data set of records cannot be read, but are named."""
+    records = np.zeros(30, [("image", "u1", (5, 4)), ("label", "i4")])
+    path = hdf5(tmp_path / "x.h5", train=records, test=records)
+    refused(lambda: data.load("hdf5", path, "train"), "'train/labels'; it holds test (records (30,)), train (")
 
 
 @pytest.mark.parametrize(
