@@ -34,6 +34,8 @@ CASES = {
     ],
     "headless": ["train.epochs=3", 'classify.methods=["goodness"]'],
 }  # fmt: skip
+#: Digits in files of their own are own data, whose pixels would be measured.
+FIXED = "data.standardise=fixed"
 PLACES = [(2, "all-layers", ""), (3, "single-layer", "activations"), (2, "single-layer", "weights")]
 #: Cases that add little elsewhere, or cannot be there.
 ONLY = {"fixed": "all-layers", "headless": "single-layer", "dff": "single-layer"}
@@ -94,7 +96,7 @@ def test_shards_by_file(ffmpi: Run, tmp_path: Path) -> None:
         write(tmp_path / f"{shard}.h5", train, "train", part)
     write(tmp_path / "held-out.h5", test, "test")
     files = [
-        "schedule.name=federated", "data.name=hdf5", f"data.path={tmp_path}/{{shard}}.h5", "shards.count=2",
+        "schedule.name=federated", "data.name=hdf5", f"data.path={tmp_path}/{{shard}}.h5", "shards.count=2", FIXED,
         "shards.by=file", f"shards.held_out={tmp_path}/held-out.h5",
     ]  # fmt: skip
     more = ["train.epochs=3"]
@@ -111,7 +113,7 @@ def test_one_shard_by_file_is_everybodys(reference, ffmpi: Run, tmp_path: Path) 
     write(tmp_path / "1.h5", data.load("digits", None, "train"), "train")
     write(tmp_path / "held-out.h5", data.load("digits", None, "test"), "test")
     files = [
-        "shards.by=file", "data.name=hdf5", f"data.path={tmp_path}/{{shard}}.h5",
+        "shards.by=file", "data.name=hdf5", f"data.path={tmp_path}/{{shard}}.h5", FIXED,
         f"shards.held_out={tmp_path}/held-out.h5",
     ]  # fmt: skip
     ffmpi(2, "train", DIGITS, "--run", tmp_path / "run", *options("random", "federated", *files))
