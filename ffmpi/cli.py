@@ -97,14 +97,15 @@ def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
 @app.command()
 @checkpoint
 @settings
+@click.option("--confusion", is_flag=True, help="Print which class is taken for which; --json always has it.")
 @as_json
-def evaluate(checkpoint: str, settings: tuple[str, ...], as_json: bool) -> None:
-    """Measure the held-out accuracy of CHECKPOINT, a file or a run directory."""
+def evaluate(checkpoint: str, settings: tuple[str, ...], confusion: bool, as_json: bool) -> None:
+    """Measure the held-out accuracy of CHECKPOINT, a file or a run directory, and that of each class."""
     stop.install()
     check_numba()
     from . import evaluate as command
 
-    on_all_ranks(lambda comm: command.evaluate(comm, checkpoint, list(settings), as_json))
+    on_all_ranks(lambda comm: command.evaluate(comm, checkpoint, list(settings), as_json, confusion))
 
 
 @app.command()

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import checkpoint, config, data, shards
 from .checkpoint import Header
+from .confusion import class_accuracies, class_table, confusion_matrix, confusion_table
 from .data import DataSet
 from .data.pixels import converted, fitted
 from .errors import UserError
@@ -29,8 +30,8 @@ from .tables import Config
 from .worker import Worker
 
 
-def evaluate(comm: Any, path: str, settings: list[str], as_json: bool) -> None:
-    """Print the held-out accuracy by every method of the run."""
+def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_confusion: bool = False) -> None:
+    """Print the held-out accuracy by every method of the run, of each class, and the confusion matrix if asked to."""
     file = checkpoint_path(path)
     header, settled = _read_header(comm, file, settings)
     held_out: DataSet | None = None
@@ -64,14 +65,36 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool) -> None:
 
     worker.on_report = report
     worker.execute(_steps(pipeline, comm.rank, batches))
+    # One rank has scored each image, the others hold zeros.
+    predicted = np.zeros_like(worker.predicted)
+    wait(comm.Ireduce(worker.predicted, predicted), settled.schedule.timeout, "the predictions")
     if comm.rank > 0:
         return
+    assert held_out is not None
     measured = {method: value for method, value in accuracy.items() if value is not None}
+    matrices = {
+        method: confusion_matrix(held_out.classes, predicted[METHODS.index(method)], problem.classes)
+        for method in measured
+    }
     if as_json:
-        print(json.dumps({"checkpoint": str(file), "samples": problem.test, "accuracy": measured}))
-    else:
-        percents = ", ".join(f"{value:.2f} % by {method}" for method, value in measured.items())
-        print(f"{file}: {percents} of {problem.test} held-out samples")
+        found = {
+            "checkpoint": str(file),
+            "samples": problem.test,
+            "accuracy": measured,
+            "classes": problem.names,
+            "class_accuracy": {method: class_accuracies(matrix) for method, matrix in matrices.items()},
+            "confusion": {method: matrix.tolist() for method, matrix in matrices.items()},
+        }
+        print(json.dumps(found))
+        return
+    percents = ", ".join(f"{value:.2f} % by {method}" for method, value in measured.items())
+    print(f"{file}: {percents} of {problem.test} held-out samples")
+    for line in class_table(problem.names, matrices):
+        print(line)
+    for method, matrix in matrices.items() if with_confusion else ():
+        print(f"\n{method}:")
+        for line in confusion_table(problem.names, matrix):
+            print(line)
 
 
 def predict(

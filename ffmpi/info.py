@@ -34,8 +34,19 @@ def info(path: str | None, as_json: bool) -> None:
             for warning in value:
                 console.print(f"warning: {warning}", markup=False, soft_wrap=True)
         else:
-            text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-            console.print(f"{name}: {text}", markup=False, soft_wrap=True)
+            title = name.replace("held_out", "held-out").replace("_", " ")
+            console.print(f"{title}: {_text(name, value)}", markup=False, soft_wrap=True)
+
+
+def _text(name: str, value: Any) -> str:
+    """Return a part of a description for reading."""
+    if name == "held_out_accuracy":
+        return ", ".join(f"{accuracy:.2f} % by {method}" for method, accuracy in value.items())
+    if name == "images":
+        return " x ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {one}" for key, one in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _indent(value: Any) -> str:
@@ -59,8 +70,8 @@ def _machine() -> dict[str, Any]:
         "processor": here["processor"],
         "cores": here["cores"],
         "target": binding.get_host_cpu_name(),
-        "forward tile": f"{tile.FORWARD_ROWS} rows x {tile.PANELS * 16} units",
-        "data sets": ", ".join(data_sets_module.KNOWN),
+        "forward_tile": {"rows": tile.FORWARD_ROWS, "units": tile.PANELS * 16},
+        "data_sets": list(data_sets_module.KNOWN),
     }
 
 
@@ -84,18 +95,18 @@ def _checkpoint(path: str) -> dict[str, Any]:
     settled = header.config
     description: dict[str, Any] = {
         "checkpoint": str(file),
-        "written by": f"ffmpi {header.version}",
-        "epochs done": header.chapter * settled.train.epochs // settled.chapters,
+        "written_by": f"ffmpi {header.version}",
+        "epochs_done": header.chapter * settled.train.epochs // settled.chapters,
         "epochs": settled.train.epochs,
-        "images": " x ".join(map(str, header.shape)),
-        "classes": ", ".join(header.names),
+        "images": list(header.shape),
+        "classes": list(header.names),
     }
     if header.pixel_format:
         description["pixels"] = dataclasses.asdict(header.pixel_format)
     records = run.records() if os.path.isdir(path) else []
     if records:
         last = records[-1]
-        description["held-out accuracy"] = {k: f"{v:.2f} %" for k, v in last["accuracy"].items()}
+        description["held_out_accuracy"] = last["accuracy"]
         description["seconds"] = round(sum(record["seconds"] for record in records), 1)
         description["ranks"] = len(last["ranks"])
         description["warnings"] = last.get("warnings", [])

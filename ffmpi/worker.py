@@ -37,6 +37,7 @@ class Worker:
         self.remembered: dict[tuple[int, int], dict[str, Parameters]] = {}
         self.slopes = {layer: holdings.activations(layer) for layer in holdings.classifiers}
         self.scores = np.zeros((self.problem.test, self.problem.classes), np.float32)
+        self.predicted = np.zeros((len(METHODS), self.problem.test), np.uint8)  # by METHODS, of the images scored here
         self.measurements = Measurements.zeros(len(self.config.network.layers), comm.size)
         self.gather = Gather(comm, holdings, self.measurements, len(schedule.links))
         self.wanted: str | None = None  # the method whose scores are kept; otherwise the last one's are
@@ -221,9 +222,10 @@ class Worker:
         for method, scores in found.items():
             if method == self.wanted or self.wanted is None:
                 self.scores[samples] = scores
+            said = self.predicted[METHODS.index(method), samples] = scores.argmax(axis=1)
             test = self.holdings.test
             if test is not None and len(test.labels.classes):  # none when images are to be classified
-                correct = np.count_nonzero(scores.argmax(axis=1) == test.labels.classes[samples])
+                correct = np.count_nonzero(said == test.labels.classes[samples])
                 self.measurements.held_out[METHODS.index(method)] += (correct, count)
 
     # -- Bringing together --------------------------------------------------------------------------------------------

@@ -61,6 +61,27 @@ def test_evaluate_measures_what_training_measured(ranks: int, finished: Path, ff
     measured = json.loads(ffmpi(ranks, "evaluate", finished, "--json").stdout)
     assert measured["accuracy"] == last["accuracy"]
     assert measured["samples"] == 360
+    held_out = np.bincount(data.load("digits", None, "test").classes)
+    for method, accuracy in measured["accuracy"].items():
+        table, of_classes = np.array(measured["confusion"][method]), measured["class_accuracy"][method]
+        np.testing.assert_array_equal(table.sum(axis=1), held_out)
+        np.testing.assert_allclose(100 * table.diagonal() / held_out, of_classes)
+        assert 100 * table.trace() / 360 == pytest.approx(accuracy) and table.trace() < 360
+
+
+def test_evaluate_prints_each_class(finished: Path, ffmpi: Run) -> None:
+    lines = ffmpi(2, "evaluate", finished, "--confusion").stdout.splitlines()
+    assert lines[1].split() == ["class", "samples", "softmax", "goodness"] and lines[12] == ""
+    assert lines[14] == "true \\ predicted" + "".join(f"{digit:4}" for digit in range(10))
+    for column, (method, first) in enumerate((("softmax", 13), ("goodness", 26))):
+        assert lines[first] == f"{method}:"
+        table = np.array([line.split()[1:] for line in lines[first + 2 : first + 12]], np.int64)
+        assert 100 * table.trace() / 360 == pytest.approx(records(finished)[-1]["accuracy"][method])
+        for digit, line in enumerate(lines[2:12]):
+            assert line.split()[:2] == [str(digit), str(table[digit].sum())]
+            assert float(line.split()[2 + 2 * column]) == pytest.approx(
+                100 * table[digit, digit] / table[digit].sum(), abs=0.005
+            )
 
 
 SWAPPED = """
@@ -147,7 +168,11 @@ def test_info_starts_no_mpi(finished: Path, run: Run) -> None:
     assert done.returncode == 0, done.stderr
     machine, checkpoint, sets, digits = map(json.loads, done.stdout.splitlines())
     assert machine["cores"] >= 1 and "MPI" in machine["mpi"]
-    assert checkpoint["epochs done"] == 5 and checkpoint["config"]["data"]["name"] == "digits"
+    assert checkpoint["epochs_done"] == 5 and checkpoint["config"]["data"]["name"] == "digits"
+    assert checkpoint["images"] == [8, 8] and checkpoint["classes"] == list("0123456789")
+    assert checkpoint["held_out_accuracy"] == records(finished)[-1]["accuracy"]
+    assert machine["forward_tile"]["units"] % 16 == 0 and "digits" in machine["data_sets"]
+    assert not [key for description in (machine, checkpoint) for key in description if not key.isidentifier()]
     assert {"digits", "mnist", "fashion-mnist", "cifar10", "hdf5"} <= sets.keys()
     assert digits["samples"] == {"train": 1437, "test": 360}
 
