@@ -6,11 +6,10 @@ import hashlib
 import shlex
 import zlib
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from . import __version__, kernels
 from .errors import UserError
 from .launch import library_name
 from .mpi import allgather, folder, host, together
@@ -39,18 +38,20 @@ def agree(comm: Any, facts: dict[str, str], expected: str = "the same on all ran
 
 def check(comm: Any, arguments: Sequence[str]) -> None:
     """Make sure that all ranks run the same code with the same command line `arguments`."""
-    code = f"version {__version__}, source {_digest('ffmpi')}"
-    kernels, library = f"source {_digest('ffmpi.kernels')}", library_name()
-    agree(comm, {"ffmpi": code, "ffmpi.kernels": kernels, "MPI library": library}, "one version on all ranks")
+    versions = {
+        "ffmpi": f"version {__version__}, source {_digest_of_source()}",
+        "ffmpi.kernels": f"source {kernels.DIGEST[:8]}",
+        "MPI library": library_name(),
+    }
+    agree(comm, versions, "one version on all ranks")
     agree(comm, {"command line": shlex.join(arguments)})
 
 
-def _digest(package: str) -> str:
-    """Return eight digits that change with any source file of `package`, which is not imported for it."""
-    spec, whole = find_spec(package), hashlib.sha256()
-    for place in (spec.submodule_search_locations or ()) if spec else ():
-        for file in sorted(Path(place).rglob("*.py")):
-            whole.update(file.relative_to(place).as_posix().encode() + file.read_bytes())
+def _digest_of_source() -> str:
+    """Return eight digits that change with any source file of ffmpi."""
+    here, whole = Path(__file__).parent, hashlib.sha256()
+    for file in sorted(here.rglob("*.py")):
+        whole.update(file.relative_to(here).as_posix().encode() + file.read_bytes())
     return whole.hexdigest()[:8]
 
 

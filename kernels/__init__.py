@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from .backward import backward
-from .compiled import cache_problem
+from .compiled import DIGEST, cache_problem
 from .compose import NEUTRAL, compose, pairs
 from .forward import forward
 from .judge import judge
@@ -24,6 +24,7 @@ from .update import ACCUMULATE, ADAM, SGD, adam_constants, sgd_constants, step_a
 __all__ = [
     "ACCUMULATE",
     "ADAM",
+    "DIGEST",
     "LANES",
     "NEUTRAL",
     "SGD",

@@ -23,7 +23,7 @@ from numba.core.caching import (
 )
 
 _FILES = sorted(Path(__file__).parent.glob("*.py"))
-_DIGEST = hashlib.sha256(b"".join(file.read_bytes() for file in _FILES)).hexdigest()
+DIGEST = hashlib.sha256(b"".join(file.read_bytes() for file in _FILES)).hexdigest()
 
 _problems: list[str] = []
 
@@ -100,7 +100,7 @@ class _Cache(FunctionCache):
     def __init__(self, function: Any) -> None:
         super().__init__(function)
         # The name tells these files from those without a checksum.
-        self._cache_file = _CacheFile(self._cache_path, self._impl.filename_base + ".sealed", _DIGEST)
+        self._cache_file = _CacheFile(self._cache_path, self._impl.filename_base + ".sealed", DIGEST)
 
     def load_overload(self, *args: Any) -> Any:
         try:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.mpi
 #: One job for many commands, since starting takes time. Of each: name, the ranks' folders, arguments, those of rank 1.
 JOB = """
 import contextlib, io, json, os, sys
-from ffmpi import agreement, mpi
+from ffmpi import agreement, kernels, mpi
 from ffmpi.cli import app
 
 comm = mpi.start()
@@ -29,18 +29,18 @@ mpi.start, home, ends = lambda: comm, os.getcwd(), []
 for name, folders, arguments, others in json.loads(sys.argv.pop()):
     os.chdir(os.path.join(home, folders[comm.rank]))
     sys.argv = ["ffmpi", *(others if others and comm.rank == 1 else arguments)]
-    version, digest = agreement.__version__, agreement._digest
+    version, digest = agreement.__version__, kernels.DIGEST
     if comm.rank == 1 and name == "version":
         agreement.__version__ = "0.0.1"
     if comm.rank == 1 and name == "kernels":
-        agreement._digest = lambda package: "0" * 8 if package == "ffmpi.kernels" else digest(package)
+        kernels.DIGEST = "0" * 64
     status = 0
     with contextlib.redirect_stderr(io.StringIO()) as told:
         try:
             app(sys.argv[1:], standalone_mode=False)
         except SystemExit as error:
             status = error.code
-    agreement.__version__, agreement._digest = version, digest
+    agreement.__version__, kernels.DIGEST = version, digest
     ends.append(comm.allgather((status, told.getvalue())))
 if comm.rank == 0:
     print(json.dumps(ends))

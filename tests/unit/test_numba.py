@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numba
@@ -94,8 +93,8 @@ def test_a_problem_of_any_rank_is_one_warning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(session, "one_per_host_first", lambda comm: nullcontext())
-    comm = SimpleNamespace(gather=lambda own: [own, "/cache: No space left", "/cache: damaged"])
-    session.prepare_kernels(comm, Config())
+    monkeypatch.setattr(session, "allgather", lambda comm, own: [own, "/cache: No space left", "/cache: damaged"])
+    session.prepare_kernels(None, Config())
     warning = capsys.readouterr().err
     assert warning.startswith("ffmpi: warning: kernels had to be compiled") and warning.count("\n") == 1
     assert "(/cache: No space left)" in warning and "NUMBA_CACHE_DIR" in warning
