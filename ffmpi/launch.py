@@ -92,7 +92,8 @@ def _own(kind: str) -> str:
 
 
 def _first_line(library: str) -> str:
-    return " ".join(library.split("\n")[0].strip("\0 ").split())
+    """Return the name and version in what MPI_Get_library_version says, which may be long."""
+    return " ".join(library.split("\n")[0].partition(", package")[0].strip("\0 ").split())
 
 
 def mismatch(library: str, environment: Environment, alone: bool = False) -> str | None:
@@ -121,10 +122,10 @@ def mismatch(library: str, environment: Environment, alone: bool = False) -> str
             f"{_first_line(library)} does not start; use {_own(kind)}, outside of the other's jobs"
         )
     if not alone:
+        old = library.startswith(tuple(f"Open MPI v{major}." for major in range(5)))  # knows Slurm's older protocols
         own = {
             "MPICH": _any(environment, "PMI_", "PMIX_", "PALS_", "ALPS_", "MV2_"),
-            # Open MPI 4 understands Slurm's older protocols, too.
-            "Open MPI": _any(environment, "OMPI_COMM_WORLD_", "PMIX_", "SLURM_STEP"),
+            "Open MPI": _any(environment, "OMPI_COMM_WORLD_", "PMIX_", *(["SLURM_STEP"] if old else [])),
         }
         if own.get(kind, True):
             return None

@@ -75,6 +75,8 @@ def test_a_launcher_at_the_other_end_of_a_socket(tmp_path) -> None:
         (MPICH, {"OMPI_COMM_WORLD_SIZE": "4"}),
         (MPICH, SRUN),
         (OPEN_MPI, hydra()),
+        (OPEN_MPI, SRUN),
+        (OPEN_MPI, SRUN | hydra()),
         # Started by a rank.
         (MPICH, hydra(99999)),
         (OPEN_MPI, {"PMIX_NAMESPACE": "prterun-1@1", "PMIX_RANK": "0"}),
@@ -97,7 +99,7 @@ def test_another_launcher_is_known_before_mpi_starts(library: str, environment: 
         (INTEL, OPEN_MPI_JOB),
         (OPEN_MPI, OPEN_MPI_JOB),
         (OPEN_MPI, SRUN_PMIX),
-        (OPEN_MPI, SRUN | hydra()),  # Open MPI 4 under srun --mpi=pmi2
+        (OPEN_MPI.replace("v5.0.11", "v4.1.4"), SRUN | hydra()),  # srun --mpi=pmi2
         (OPEN_MPI, OPEN_MPI_JOB | hydra()),
         (OPEN_MPI, {}),
     ],
