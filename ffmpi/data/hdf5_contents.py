@@ -102,9 +102,10 @@ def contents(file: h5py.File) -> dict[str, h5py.Dataset]:
         for part in group:
             if len(found) >= _MOST:
                 return
-            if group.id.links.get_info(part.encode(errors="surrogateescape")).type != h5py.h5l.TYPE_HARD:
+            raw = part.encode(errors="surrogateescape") if isinstance(part, str) else part  # bytes: not in UTF-8
+            if group.id.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
                 continue
-            node, name = group[part], prefix + part
+            node, name = group[part], prefix + raw.decode(errors="backslashreplace")
             if isinstance(node, h5py.Dataset):
                 found[name] = node
             elif isinstance(node, h5py.Group) and depth < _DEEPEST:

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import UserError
 from .files import CHUNK, DEFLATE, check_labels, fill, reading
 from .kinds import GZIP, HEAD, IDX, expect, listing, read_head
-from .known import IDX_PATH, DataSet, File, Known
+from .known import IDX_PATH, KNOWN, DataSet, File, Known
 
 #: Where torchvision puts the files below the directory that it is given.
 _FOLDERS = ("", "raw", "MNIST/raw", "FashionMNIST/raw")
@@ -28,6 +28,10 @@ def load(known: Known, path: Path, split: str, images: bool) -> DataSet:
     prefix = "train" if split == "train" else "t10k"
     file = _find(path, f"{prefix}-labels-idx1-ubyte")
     classes = _read(file, ())
+    for name, other in KNOWN.items():  # both sets have files of the same names and sizes
+        for public in other.files:
+            if other != known and public.name == f"{prefix}-labels-idx1-ubyte" and is_published(path, public):
+                raise UserError(f"{file}: is the published file of {name!r}, expected another, or data.name = {name!r}")
     check_labels(file, classes, known.classes)
     pixels = None
     if images:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import os
 import pickle
@@ -12,6 +13,7 @@ import sys
 import tarfile
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from PIL import Image
 from samples import idx, labels, pixels, refused, write_mnist
 
 from ffmpi import data
+from ffmpi.data import KNOWN
 from ffmpi.data.kinds import HEAD, describe
 
 
@@ -164,6 +167,15 @@ def test_idx_as_others_publish_it(rename: Callable[[str], str], pack: Callable[[
     assert set(data.check("mnist", str(tmp_path)).files.values()) == {False}
 
 
+def test_idx_of_the_other_set(mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MNIST and Fashion-MNIST have files of the same names and sizes; the published checksums tell."""
+    labels_md5 = hashlib.md5(idx(labels(30))).hexdigest()
+    files = tuple(replace(f, md5=labels_md5) if "train-labels" in f.name else f for f in KNOWN["mnist"].files)
+    monkeypatch.setitem(KNOWN, "mnist", replace(KNOWN["mnist"], files=files))
+    assert data.load("mnist", str(mnist), "train").names == KNOWN["mnist"].names
+    refused(lambda: data.load("fashion-mnist", str(mnist), "train"), "is the published file of 'mnist', expected")
+
+
 def test_idx_swapped_and_of_other_types(mnist: Path) -> None:
     images, classes = mnist / "train-images-idx3-ubyte", mnist / "train-labels-idx1-ubyte.gz"
     content = images.read_bytes()
@@ -234,6 +246,13 @@ def test_hdf5_names_in_doubt(tmp_path: Path) -> None:
     refused(lambda: data.load("hdf5", path, "train", fields=data.Fields("", "y_{split}")), "has no data set 'train/'")
     many = hdf5(tmp_path / "x.h5", **{f"image{i:04}": pixels(2, 2) for i in range(300)})
     refused(lambda: data.load("hdf5", many, "train"), "image0009 (uint8 (2, 2)) and 190 more")
+
+
+def test_hdf5_names_in_latin_1(tmp_path: Path) -> None:
+    path = hdf5(tmp_path / "x.h5")
+    with h5py.File(path, "a") as file:
+        file["\u00e9t\u00e9".encode("latin-1")] = labels(3)
+    refused(lambda: data.load("hdf5", path, "train"), r"it holds \xe9t\xe9 (uint8 (3,))")
 
 
 def test_hdf5_training_samples_only(tmp_path: Path) -> None:
