@@ -12,7 +12,7 @@ from rich.console import Console
 
 from . import checkpoint
 from . import data as data_sets_module
-from .data.statistics import check, describe
+from .data.remarks import check, describe
 from .download import download as fetch
 from .errors import UserError, warn
 from .launch import library_name

@@ -14,7 +14,8 @@ import numpy as np
 from . import checkpoint, config, stop
 from .agreement import agree, checksum_of_file
 from .changes import with_configuration, with_settings
-from .data.statistics import Statistics, check, outline
+from .data.remarks import check, outline
+from .data.statistics import Statistics
 from .errors import UserError, warn
 from .health import findings
 from .launch import library_name

@@ -18,6 +18,7 @@ from ..errors import UserError, nearest
 from .files import look_for, reading
 from .kinds import HDF5, PNG, expect
 from .known import KNOWN, SPLITS, USUAL, DataSet, Fields, File, Known
+from .pixels import fitted, measured_format
 from .statistics import Summary, statistics_of, tally
 
 __all__ = ["KNOWN", "DataSet", "Fields", "File", "Known", "Summary", "check", "load", "read_images"]
@@ -51,10 +52,13 @@ def check(name: str, path: str | None, fields: Fields = USUAL) -> Summary:
         summary: Summary = reader.check(known, where)
         return summary
     splits = SPLITS if name != "hdf5" or reader.has_test(where, fields) else SPLITS[:1]
-    tallies = {}
+    tallies, trained = {}, None
     for split in splits:
         part = load(name, path, split, fields=fields)
         tallies[split] = tally(part)
+        assert part.images is not None
+        trained = trained or measured_format(part.images)
+        fitted(part, trained, part.shape, f"{where} ({split})")  # says how the test images are converted, or refuses
     found = statistics_of(part.shape, part.names, tallies)
     return Summary(name, found, {file.name: reader.is_published(where, file) for file in known.files})
 

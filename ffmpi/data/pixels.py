@@ -84,6 +84,13 @@ def _scale_of_images(pixels: PixelFormat, own: tuple[float, float] | None) -> tu
     return _BYTES if _lies_in(pixels, _BYTES) and (pixels.greatest > _BRIGHT or dark) else None
 
 
+def scales(trained: PixelFormat, found: PixelFormat) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """Return black and white of the pixels `trained` and of others that can be converted to them, or None."""
+    scale = _scale_of_training(trained)
+    source = _scale_of_images(found, scale if found.dtype == trained.dtype else None) if scale else None
+    return (scale, source) if scale and source else None
+
+
 def converted(images: np.ndarray, trained: PixelFormat | None, where: str) -> np.ndarray:
     """Return `images` (samples, inputs) in the pixels of `trained`, those that a network was trained on.
 

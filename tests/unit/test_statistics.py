@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from ffmpi import info
-from ffmpi.data import DataSet
+from ffmpi.data import DataSet, remarks
 from ffmpi.data import statistics as s
 from ffmpi.errors import UserError
 
@@ -65,13 +65,13 @@ def test_identical_images() -> None:
     found = measured(train, test)
     assert (found.splits["train"].repeated, found.splits["train"].contradicting) == (4, 1)
     assert (found.splits["test"].repeated, found.shared) == (1, 3)
-    shared, contradicting = (text for text in reversed(s.check(found, "own.h5")) if "image" in text)
+    shared, contradicting = (text for text in reversed(remarks.check(found, "own.h5")) if "image" in text)
     assert contradicting == "own.h5: in train 1 image is there more than once with different classes"
     assert shared.startswith("own.h5: 3 test images are training images, too")
 
 
 def told(train: DataSet, test: DataSet | None) -> str:
-    return "; ".join(s.check(measured(train, test), "x"))
+    return "; ".join(remarks.check(measured(train, test), "x"))
 
 
 def test_sound_samples_are_not_complained_of() -> None:
@@ -89,9 +89,14 @@ def test_what_may_be_wrong() -> None:
     assert "class cat has 57 of the 60 training samples" in told(part(pixels(60), rare), test)
     assert "all 60 images of train are the same" in told(part(np.zeros((60, 20), np.uint8), every), test)
     floats = part((test.images / np.float32(255)).astype(np.float32), test.classes)  # type: ignore[operator]
-    assert told(train, floats) == "x: the pixels are uint8 in train and float32 in test: have they the same range?"
-    # Floats of the same range as the bytes are far from them, since bytes are divided by 255.
-    assert "elsewhere in test" in told(train, part(np.float32(255) * floats.images, test.classes))  # type: ignore[operator]
+    assert told(train, floats) == "x: the pixels are uint8 in train and float32 in test, and are converted"
+    bright = part(np.float32(255) * floats.images, test.classes)  # type: ignore[operator]
+    assert "elsewhere" not in told(train, bright) + told(floats, bright)
+    halved = part(floats.images / np.float32(4), test.classes)  # type: ignore[operator]
+    assert "elsewhere in test (mean" in told(floats, halved)
+    standardised = part((bright.images - np.float32(128)) / np.float32(74), test.classes)  # type: ignore[operator]
+    assert told(standardised, standardised).startswith("x: 30 test images are training images")
+    assert "elsewhere" in told(standardised, part(standardised.images * np.float32(4), test.classes))  # type: ignore[operator]
     assert "no test samples" in told(train, None)
 
 
@@ -99,15 +104,15 @@ def test_one_class_is_refused() -> None:
     with pytest.raises(
         UserError, match=r"^x: all 9 training samples are of class dog; expected samples of at least two"
     ):
-        s.check(measured(part(pixels(9), np.ones(9)), part(pixels(9), np.arange(9) % 3)), "x")
+        remarks.check(measured(part(pixels(9), np.ones(9)), part(pixels(9), np.arange(9) % 3)), "x")
 
 
 def test_many_classes_are_summed_up() -> None:
     names = tuple(map(str, range(100)))
     classes = np.concatenate([np.arange(99), np.full(40, 7)])
     found = measured(part(pixels(139), classes, names), part(pixels(139), classes, names))
-    assert s.outline(found)[1] == "training samples of each class: 1 to 41 in 99 classes; 1 without any"
-    assert len(s.outline(found)) == 2 and "7 41, 8 1," in s.describe(found)[1]
+    assert remarks.outline(found)[1] == "training samples of each class: 1 to 41 in 99 classes; 1 without any"
+    assert len(remarks.outline(found)) == 2 and "7 41, 8 1," in remarks.describe(found)[1]
 
 
 def test_little_memory_is_taken() -> None:
