@@ -1,20 +1,11 @@
 """Checkpoints: HDF5 files keyed by layer, never by rank; written atomically, read as untrusted input.
 
-The root has the attributes format, ffmpi (version), id (another one with each save), chapter (chapters done) and
-checksum; group header has the texts config (TOML), problem (JSON) and checksums (JSON), as data sets, since HDF5 limits
-attributes to 64 KB. checksums has the CRC-32 of each array's bytes in row order; checksum is that of the header itself,
-see `header_checksum`.
-
-Group layers/K has weights (inputs, units) and bias (units,) float32, their moments weights_m, bias_m and, with Adam,
-weights_v, bias_v of the same shapes, and steps, int64. Group head/K has the same for the head's block on layer K, and
-classifiers/K for the classifier of layer K. negatives/C are the adaptive negatives for chapter C, (samples,) uint8.
-Beside them stand the arrays of `Problem.statistics`, float32.
-
-Format 1 had its texts in attributes of the root, and neither checksums nor an id; it is still read.
+What is in them is told in `header`.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -22,21 +13,19 @@ import secrets
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import msgspec
 import numpy as np
-from msgspec import Meta
 
 from . import __version__
 from .config import dump, parse
 from .data.kinds import HDF5, expect
-from .data.pixels import PixelFormat
 from .errors import Consequence, UserError
 from .figures import Figures
+from .header import FORMAT, MOST, Header, ProblemText, dtype_of, header_checksum, identity
 from .tables import Config
 from .untrusted import attribute, dataset, fail, reason
 
@@ -44,42 +33,29 @@ if TYPE_CHECKING:  # they import kernels, which those who describe a checkpoint 
     from .layer import Parameters
     from .problem import Problem
 
-FORMAT = 2
-_MOST = 2**62  # of anything counted
 _OVERHEAD, _OVERHEAD_EACH = 1 << 17, 1 << 10  # bytes of HDF5's own: headers and attributes
-_Size = Annotated[int, Meta(ge=1, le=_MOST)]
+#: What file systems answer that cannot put a file, or a directory, on the disk at once.
+_NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES)
 
 
-class ProblemText(msgspec.Struct, frozen=True):
-    """What a checkpoint keeps of the `Problem`, as JSON; what older ones have not needs a default.
-
-    A field that is added here is one of `Problem`, and of `Header` for those who read it.
-    """
-
-    shape: Annotated[tuple[_Size, ...], Meta(min_length=1)]
-    names: Annotated[tuple[str, ...], Meta(min_length=2, max_length=256)]
-    train: _Size
-    digest: int
-    pixel_format: PixelFormat | None = None
-
-
-def dtype_of(name: str) -> type:
-    """Return the type of the array `name`: float32, but for the number of steps and for classes."""
-    return np.int64 if name.endswith("steps") else np.uint8 if name.startswith("negatives/") else np.float32
-
-
-def identity(path: Path) -> str:
-    """Return the id of the checkpoint at `path`; empty if there is none, or none that has an id."""
+def _sync(descriptor: int) -> None:
+    """Put a file, or a directory, on the disk, where the file system can."""
     try:
-        with h5py.File(path, "r", locking=False) as file:
-            return bytes(attribute(file, "id", "S")).decode(errors="replace")
-    except (UserError, OSError, RuntimeError, TypeError, ValueError, KeyError):
-        return ""
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
 
 
-def header_checksum(version: str, identity: str, chapter: int, texts: dict[str, str]) -> int:
-    """Return the CRC-32 of a header of this format: of its attributes and its texts in the order of their names."""
-    return zlib.crc32(json.dumps([FORMAT, version, identity, chapter, *sorted(texts.items())]).encode())
+def _sync_directory(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # one may write there without reading
+        return
+    try:
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class Writer:
@@ -177,31 +153,11 @@ class Writer:
                     f"{self._path}: another ffmpi writes here, too, so this one ends; what the other saves stays"
                 )
             with open(self._partial, "rb+") as file:
-                os.fsync(file.fileno())
+                _sync(file.fileno())
             os.replace(self._partial, self._path)
-            directory = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            _sync_directory(self._path.parent)
 
         self._guard(replace)
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a checkpoint says of itself."""
-
-    config: Config
-    shape: tuple[int, ...]  # of an image
-    names: tuple[str, ...]  # of the classes
-    train: int  # samples it was trained on
-    digest: int  # CRC-32 of them
-    chapter: int  # chapters done
-    version: str  # of ffmpi
-    id: str  # of the save; empty in format 1
-    figures: Figures | None = field(default=None, compare=False)  # of the training pixels, if they were measured
-    pixel_format: PixelFormat | None = None  # of the training images; older files do not say
 
 
 class Reader:
@@ -293,8 +249,8 @@ class Reader:
             value = self.array(f"{name}/{array_name}", shape)
             if array_name in ("steps", "weights_v", "bias_v") and (value < 0).any():
                 raise self._fail(f"'{name}/{array_name}' holds a negative number", "a count, or mean squares")
-            if array_name == "steps" and value > _MOST:
-                raise self._fail(f"'{name}/steps' is {value}", f"at most {_MOST}")
+            if array_name == "steps" and value > MOST:
+                raise self._fail(f"'{name}/steps' is {value}", f"at most {MOST}")
             parameters.set_array(array_name, value)
 
     def choices(self, classes: np.ndarray) -> dict[int, np.ndarray]:

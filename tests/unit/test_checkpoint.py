@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -275,6 +276,16 @@ def test_wrong_checksums(path: Path, checksums: str) -> None:
     refused(path, "checksum")
 
 
+@pytest.mark.parametrize("name", ["", "/", "..", "a//b", "\0", "header/config", "layers", "inputs/std", "\ud800"])
+def test_checksums_of_what_is_no_array(path: Path, name: str) -> None:
+    with h5py.File(path) as file:
+        checksums = json.loads(file["header/checksums"][()])
+    seal(path, {"checksums": json.dumps(checksums | {name: 1})})
+    with pytest.raises(UserError) as caught, reading(path) as reader:
+        reader.check()
+    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
 @pytest.mark.parametrize("chapter", [-1, 5, 2**62])
 def test_chapter_beyond_the_run(path: Path, chapter: int) -> None:
     refused(attribute(path, "chapter", chapter), "a chapter of the run")
@@ -449,6 +460,18 @@ def test_failed_commit_leaves_the_old_one(path: Path, monkeypatch: pytest.Monkey
         writer.commit()
     assert "No space left on device" in str(caught.value) and "previous one is intact" in str(caught.value)
     assert read(path)[0].chapter == 2
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP])
+def test_a_file_system_that_cannot_sync(path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Some refuse it for directories, or altogether: the checkpoint is as safe as it can be there."""
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    begin(path, chapter=3, seed=2).commit()
+    assert read(path)[0].chapter == 3
 
 
 def test_interrupt_leaves_the_old_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
