@@ -68,13 +68,14 @@ def findings(
         if config.local:
             finding = _classifier(index, layer, classes, cure) if settled else None
         else:
-            least = 0.0 if not settled else _UNDECIDED_LATE if late else _UNDECIDED
+            # The only chapter's mean has the first steps in it, too.
+            least = 0.0 if not settled else _UNDECIDED_LATE if late and before else _UNDECIDED
             finding = _layer(index, layer, _threshold(config, index), done > 1, least, cure)
         found += [finding] if finding else []
     if settled and "head" in record:
         found += _head(record["head"], config, classes, found)
     if last:
-        found += _accuracies(record["accuracy"], classes, problem.test)
+        found += _accuracies(record["accuracy"], classes, problem.test, found)
     return found
 
 
@@ -126,11 +127,11 @@ def _least(classes: int) -> float:
     return chance + min(_SKILL * (100 - chance), chance)
 
 
-def _accuracies(accuracy: dict[str, float], classes: int, test: int) -> list[Finding]:
+def _accuracies(accuracy: dict[str, float], classes: int, test: int, below: Sequence[Finding]) -> list[Finding]:
     """Return the methods whose accuracy on `test` samples may be chance's, to two standard deviations."""
     chance = 1 / classes
     least = min(_least(classes), 100 * (chance + 2 * math.sqrt(chance * (1 - chance) / test)))
-    cure = "look at the losses of the layers, and whether the labels belong to the images"
+    cure = f"mend {below[0].who} first" if below else "look whether the labels belong to the images"
     return [
         Finding("accuracy", method, f"held-out accuracy {value:.2f} %; {100 * chance:.3g} % is chance", cure)
         for method, value in accuracy.items()

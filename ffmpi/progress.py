@@ -24,6 +24,7 @@ from .tables import Config
 
 _EVERY = 0.2  # seconds between two changes of the live line
 _SILENT = 300.0  # seconds without a line after which one says what is being done
+_MOST_WARNED = 8  # things at once
 MB = 2.0**20
 #: What a rank may need beyond its weights, links and data: interpreter, libraries, compiled kernels, one batch.
 ALLOWANCE = 200 * MB
@@ -115,10 +116,10 @@ class Progress:
     def chapter(self, record: dict[str, Any], found: Sequence[Finding] = ()) -> None:
         """Print one line about a finished chapter, and warn of what has been `found` wrong for the first time."""
         self._print(record)
-        for finding in found:
-            if (finding.kind, finding.who) not in self._warned:
-                self._warned.add((finding.kind, finding.who))
-                warn(f"epoch {record['epoch']}, {finding}")
+        new = [finding for finding in found if (finding.kind, finding.who) not in self._warned]
+        self._warned.update((finding.kind, finding.who) for finding in new)
+        for text in _few([str(finding) for finding in new]):
+            warn(f"epoch {record['epoch']}, {text}")
 
     def _print(self, record: dict[str, Any]) -> None:
         for rank, numbers in enumerate(record["ranks"]):
@@ -177,7 +178,7 @@ class Progress:
         self.console.print(table)
         accuracy = ", ".join(f"{value:.2f} % by {method}" for method, value in self._last["accuracy"].items())
         self._say(f"held-out accuracy {accuracy}; {self._seconds:.1f} s of training; {directory.checkpoint}")
-        for text in self._last.get("warnings", []):
+        for text in _few(self._last.get("warnings", [])):
             self._say(f"warning: {text}")
 
 
@@ -202,6 +203,12 @@ def _range(array: np.ndarray) -> str:
     """Return the one number, or the least and the greatest."""
     least, greatest = float(array.min()), float(array.max())
     return f"{least:.4g}" if least == greatest else f"{least:.4g} to {greatest:.4g}"
+
+
+def _few(texts: list[str]) -> list[str]:
+    """Return the first of many warnings, and how many more there are."""
+    more = len(texts) - _MOST_WARNED
+    return texts if more <= 1 else [*texts[:_MOST_WARNED], f"{more} more warnings are in metrics.jsonl"]
 
 
 def _duration(seconds: float) -> str:

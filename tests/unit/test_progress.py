@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ffmpi import config, progress
+from ffmpi import config, errors, progress
 from ffmpi.figures import Figures
+from ffmpi.health import Finding
 from ffmpi.problem import Problem, resolved, work_of
 from ffmpi.schedule import schedule_of
 from ffmpi.schedule.steps import Batch, Update
@@ -53,3 +54,21 @@ def test_first_lines_say_what_the_inputs_are(settings: list[str], expected: str)
     measured = figures if given.data.standardise == "pixel" else None
     problem = Problem((8, 8), ("a", "b"), 300, 100, figures=measured)
     assert progress.inputs_text(resolved(given, problem), problem) == expected
+
+
+def test_each_warning_comes_once_and_many_are_summed_up(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errors, "_warned", set())
+    told = progress.Progress(
+        SETTINGS, PROBLEM, schedule_of("sequential", work_of(SETTINGS, PROBLEM, 1)), ["host"], True
+    )
+    dead = [Finding("dead", f"layer {layer}", "zero", "less") for layer in range(1, 101)]
+    for epoch, found in ((1, dead[:1]), (2, dead[:2]), (3, dead)):
+        record = {"epoch": epoch, "seconds": 1.0, "ranks": []}
+        told.chapter(record, found)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == [
+        f"ffmpi: warning: epoch {n}, layer {n}: zero; likely cure: less" for n in (1, 2)
+    ]  # fmt: skip
+    assert len(lines) == 2 + 8 + 1 and lines[-1] == "ffmpi: warning: epoch 3, 90 more warnings are in metrics.jsonl"
