@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import time
 from typing import Any
 
@@ -13,9 +14,6 @@ _STOP, _ASK, _ALIVE = 1, 2, 3  # tags
 
 #: Calls in a row; a message that is copied in pieces moves one with each.
 _CALLS = 4
-
-#: Seconds that a rank which is to stop waits for the others to reach the end of their step.
-GRACE = 10.0
 
 #: The most by which one nap counts, as a share of the limit: a process that was suspended has not waited meanwhile.
 _NAP = 0.1
@@ -56,11 +54,16 @@ class Control:
 
     def __init__(self, comm: Any) -> None:
         """Duplicate `comm`; for all ranks."""
+        from mpi4py import MPI
+
         self.comm, request = comm.Idup()
         waiting = Waiting(np.inf)
         while not request.Test():
             waiting.nap()
         self.rank, self.size = comm.rank, comm.size
+        self._value, self._status = np.empty(1), MPI.Status()
+        self._receive()
+        atexit.register(self._close)
         self._silence = 0.0  # what to answer
         self._heard: dict[int, float] = {}
         self._asked: set[int] = set()
@@ -69,26 +72,26 @@ class Control:
     def move(self) -> None:
         """Let MPI move messages, and take those that came here; to be called every few milliseconds between kernels.
 
-        MPI moves messages only inside its own calls, and a probe is such a call if it finds nothing. A thread that did
+        MPI moves messages only inside its own calls, and a test is such a call if nothing has come. A thread that did
         it during kernels was measured to cost more than it gave: with a rank on each core its wake-ups push computing
         threads about, 10 to 20 % of their time.
         """
         for _ in range(_CALLS):
-            if self.comm.Iprobe():
-                self._take()
+            if self._request.Test(self._status):
+                self._take(self._status.source, self._status.tag, float(self._value[0]))
+                self._receive()
 
-    def _take(self) -> None:
-        from mpi4py import MPI
+    def _receive(self) -> None:
+        """Be ready for the next message: where ranks talk by TCP, MPICH's Iprobe finds some that Recv never gets."""
+        self._request = self.comm.Irecv(self._value)
 
-        status, value = MPI.Status(), np.empty(1)
-        self.comm.Recv(value, status=status)
-        source, tag = status.source, status.tag
+    def _take(self, source: int, tag: int, value: float) -> None:
         if tag == _STOP:
-            stop.note(int(value[0]))
+            stop.note(int(value))
         elif tag == _ASK:
             self._send(source, _ALIVE, self._silence)
         else:
-            self._heard[source] = float(value[0])
+            self._heard[source] = value
             self._asked.discard(source)
 
     def _send(self, rank: int, tag: int, value: float) -> None:
@@ -119,7 +122,7 @@ class Control:
         """Agree with all ranks on how the job ends: by signal `number`, or orderly, 0; return the greatest number.
 
         A rank that is done waits here for the others; if there is a signal meanwhile, it tells them. None if they do
-        not come within GRACE after it, or do nothing any more for `patience` seconds.
+        not come within stop.GRACE after it, or do nothing any more for `patience` seconds.
         """
         from mpi4py import MPI
 
@@ -129,7 +132,7 @@ class Control:
             passed = waiting.nap()
             self.attend(waiting, None)
             if left is None and (why := number or stop.noted()):
-                left = GRACE + (self.rank > 0)  # rank 0 knows what to say
+                left = stop.GRACE + (self.rank > 0)  # rank 0 knows what to say
                 for rank in set(range(self.size)) - {self.rank}:
                     self._send(rank, _STOP, why)
             if left is not None:
@@ -143,3 +146,8 @@ class Control:
         request, waiting = self.comm.Ibarrier(), Waiting(seconds)
         while not request.Test() and not waiting.over:
             waiting.nap()
+
+    def _close(self) -> None:
+        """Take back the receive that stands: MPI's end, which follows, may complain of it."""
+        self._request.Cancel()
+        self._request.Wait()

@@ -22,7 +22,7 @@ class Link:
         `buffers` has for each slot the arrays that make up a message, sent one after the other.
         """
         self._comm, self._peer, self._tag, self._timeout = comm, peer, tag, timeout
-        self.buffers = buffers
+        self.buffers, self._receives = buffers, False
         self._requests: list[list[Any]] = [[] for _ in buffers]
 
     @property
@@ -32,6 +32,7 @@ class Link:
 
     def post(self, slot: int) -> None:
         """Let the next message come into `slot`."""
+        self._receives = True
         self._requests[slot] = [self._comm.Irecv(array, self._peer, self._tag) for array in self.buffers[slot]]
 
     def send(self, slot: int) -> None:
@@ -43,3 +44,9 @@ class Link:
         for request in self._requests[slot]:
             wait(request, self._timeout, f"a message between this rank and rank {self._peer}", self._peer)
         self._requests[slot] = []
+
+    def cancel(self) -> None:
+        """Take back what is posted and has not come: MPI's end may complain of it."""
+        for request in [request for requests in self._requests for request in requests if self._receives]:
+            request.Cancel()
+            request.Wait()

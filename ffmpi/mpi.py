@@ -40,6 +40,7 @@ def run(main: Callable[[Any], None]) -> None:
     # On a communicator of ours messages may be left over at the end, as after a signal.
     comm = start().Dup()
     _control = Control(comm)
+    stop.started()
     stopped: Stopped | None = None
     try:
         with stop.raising():

@@ -15,6 +15,9 @@ from typing import Any
 CONTINUE, INTERRUPTED = 75, 130
 STATUS: dict[int, int] = {signal.SIGUSR1: CONTINUE, signal.SIGTERM: CONTINUE, signal.SIGINT: INTERRUPTED}
 
+#: Seconds that a process which is to stop waits for others.
+GRACE = 10.0
+
 #: Seconds within which a second SIGINT is the first one's echo, such as that of `timeout`, which sends it twice.
 _ECHO = 0.3
 
@@ -29,6 +32,7 @@ class Stopped(BaseException):
 
 _noted: list[int] = []
 _installed: list[bool] = []
+_started: list[bool] = []
 _deferred = True  # until `raising`
 
 
@@ -53,6 +57,10 @@ def install() -> None:
 def _watch(end: int) -> None:
     first: float | None = None
     while numbers := os.read(end, 64):
+        if not _started:
+            waiting = threading.Timer(GRACE, _give_up, (numbers[0],))
+            waiting.daemon = True
+            waiting.start()
         if signal.SIGINT not in numbers:
             continue
         if first is None:
@@ -62,6 +70,18 @@ def _watch(end: int) -> None:
                 os.write(1, b"\x1b[?25h")  # a live line hides the cursor
             os.write(2, b"ffmpi: interrupted twice\n")
             os._exit(INTERRUPTED)
+
+
+def _give_up(number: int) -> None:
+    """End the process if it still waits for MPI to start: as long as MPI waits for other ranks no handler can run."""
+    if not _started:
+        os.write(2, f"ffmpi: {describe(number)} before MPI had started\n".encode())
+        os._exit(STATUS[number])
+
+
+def started() -> None:
+    """Say that MPI has started."""
+    _started.append(True)
 
 
 def _handle(number: int, frame: Any) -> None:

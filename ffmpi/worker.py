@@ -75,15 +75,20 @@ class Worker:
         move = mover(self.comm) if self.comm.size > 1 else None
         stop.defer()  # what a signal would tear apart here, other ranks would wait for
         before = self._began = self._start = time.perf_counter()
-        for step in steps:
-            kind = type(step)
-            self._do[kind](step)
-            if move:
-                move()
-            stop.check()
-            now = time.perf_counter()
-            self.spent[kind] += now - before
-            before = now
+        try:
+            for step in steps:
+                kind = type(step)
+                self._do[kind](step)
+                if move:
+                    move()
+                stop.check()
+                now = time.perf_counter()
+                self.spent[kind] += now - before
+                before = now
+        except stop.Stopped:
+            for link in self.buffers.links.values():
+                link.cancel()
+            raise
         self.gather.close()
 
     # -- Layers -------------------------------------------------------------------------------------------------------

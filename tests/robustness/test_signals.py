@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run, Start
+from tests.conftest import OTHER_PYTHON, Run, Start
 from tests.helpers import DIGITS, assert_same_bits, chapters_saved, sets, until
 
 pytestmark = pytest.mark.mpi
@@ -108,6 +108,39 @@ def test_a_second_interrupt_ends_at_once(start: Start, tmp_path: Path) -> None:
     done = job.wait()
     assert time.monotonic() - began < 5
     assert (done.returncode, done.stderr) == (130, "ffmpi: interrupted twice\n")
+
+
+def test_a_signal_while_mpi_waits_for_other_ranks_to_start(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(
+        textwrap.dedent(
+            """
+            import ctypes, pathlib
+            from ffmpi import mpi, stop
+            from ffmpi.__main__ import main
+            stop.GRACE = 0.3
+            def hang():
+                pathlib.Path("in").touch()
+                for _ in range(60):
+                    ctypes.CDLL(None).usleep(999_999)
+            mpi.start = hang
+            main()
+            """
+        )
+    )
+    job = start(0, "job.py", "train", DIGITS)
+    until((tmp_path / "in").exists, job)
+    os.kill(job.command_pid(), signal.SIGTERM)
+    done = job.wait()
+    assert (done.returncode, done.stderr) == (75, "ffmpi: stopped by SIGTERM before MPI had started\n")
+
+
+@pytest.mark.skipif(not OTHER_PYTHON, reason="no other MPI: set FFMPI_TEST_OTHER_PYTHON")
+def test_another_mpis_launcher_hands_the_status_on(start: Start, tmp_path: Path) -> None:
+    job = start(3, "-m", "ffmpi", "train", DIGITS, *LONG, python=OTHER_PYTHON)
+    until((tmp_path / "run" / "checkpoint.h5").exists, job)
+    os.kill(job.command_pid(), signal.SIGUSR1)
+    done = job.wait()
+    assert done.returncode == 75 and "continue with 'ffmpi resume run'" in done.stderr
 
 
 def test_an_interrupt_gives_the_terminal_its_cursor_back(start: Start, tmp_path: Path) -> None:
