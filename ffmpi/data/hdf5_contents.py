@@ -117,13 +117,16 @@ def contents(file: h5py.File) -> dict[str, h5py.Dataset]:
 
 def _instead(file: h5py.File) -> str:
     """Say what the file holds, and which settings would read it."""
+    if {"format", "ffmpi", "chapter"} <= set(file.attrs):
+        return f"; it is a checkpoint of ffmpi's, expected {KNOWN['hdf5'].path}"
     held = contents(file)
     if not held:
         return f"; it holds no data set at all, expected {KNOWN['hdf5'].path}"
-    fields = guess(held)
-    cure = f"data.images = {fields.images!r} and data.labels = {fields.labels!r} would read it" if fields else (
-        f"expected {KNOWN['hdf5'].path}, or their names in data.images and data.labels"
-    )  # fmt: skip
+    if fields := guess(held):
+        cure = f"data.images = {fields.images!r} and data.labels = {fields.labels!r} would read it"
+    else:
+        names = "their names in data.images and data.labels, such as 'x_{split}' for x_train and x_test"
+        cure = f"expected {KNOWN['hdf5'].path}, or {names}"
     return f"; it holds {shortened(describe(name, node) for name, node in held.items())}; {cure}"
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ffmpi.errors import UserError
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 2572022\n"
 
 
 def refused(call: Callable[[], object], *fragments: object) -> None:
@@ -41,3 +45,13 @@ def write_mnist(folder: Path) -> Path:
         (folder / f"{prefix}-images-idx3-ubyte").write_bytes(idx(pixels(samples, 28, 28)))
         (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels(samples))))
     return folder
+
+
+def bytes_of(write: Callable[[io.BytesIO], object]) -> bytes:
+    stream = io.BytesIO()
+    write(stream)
+    return stream.getvalue()
+
+
+def picture(kind: str) -> bytes:
+    return bytes_of(lambda stream: Image.fromarray(pixels(5, 4)).save(stream, kind))
