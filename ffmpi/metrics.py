@@ -13,7 +13,7 @@ HEAD = ("loss", "correct", "rows")
 HELD_OUT = ("correct", "rows")
 METHODS = ("softmax", "goodness", "last-layer", "all-layers")
 TIMES = ("elapsed", "seconds", "computing", "waiting", "flop")
-RANK = (*TIMES, "peak_bytes", "owned_bytes", "weight_bytes", "link_bytes", "data_bytes")
+RANK = (*TIMES, "peak_bytes", "priced_bytes", "owned_bytes", "weight_bytes", "link_bytes", "data_bytes")
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Measurements:
     layers : (layers, 6), columns LAYER, sums over rows
     head : (3,), columns HEAD
     held_out : (4, 2), rows METHODS, columns HELD_OUT
-    ranks : (ranks, 10), columns RANK
+    ranks : (ranks, 11), columns RANK
     """
 
     flat: np.ndarray

@@ -40,6 +40,11 @@ class Problem:
         return int(np.prod(self.shape))
 
     @property
+    def pixel_bytes(self) -> int:
+        """Bytes of a pixel in memory."""
+        return np.dtype(self.pixel_format.dtype).itemsize if self.pixel_format else 1
+
+    @property
     def classes(self) -> int:
         """Number of classes."""
         return len(self.names)

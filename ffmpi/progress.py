@@ -16,6 +16,7 @@ from rich.table import Table
 from .errors import warn
 from .health import Finding
 from .launch import launched
+from .memory import MB, Price
 from .problem import Problem
 from .rundir import RunDirectory
 from .schedule import Schedule
@@ -25,18 +26,17 @@ from .tables import Config
 _EVERY = 0.2  # seconds between two changes of the live line
 _SILENT = 300.0  # seconds without a line after which one says what is being done
 _MOST_WARNED = 8  # things at once
-MB = 2.0**20
-#: What a rank may need beyond its weights, links and data: interpreter, libraries, compiled kernels, one batch.
-ALLOWANCE = 200 * MB
 
 
 class Progress:
     """The output of `train` and `resume`; with `as_json` only JSON lines."""
 
     def __init__(
-        self, config: Config, problem: Problem, schedule: Schedule, hosts: list[str], as_json: bool
+        self, config: Config, problem: Problem, schedule: Schedule, hosts: list[str], as_json: bool,
+        prices: Sequence[Price] = (),
     ) -> None:  # fmt: skip
         self.config, self.problem, self.schedule, self.hosts, self.as_json = config, problem, schedule, hosts, as_json
+        self.prices = prices  # of memory, by rank
         # Open MPI gives its ranks a terminal even where its own output is a file; other launchers give them a pipe.
         self.console = Console(highlight=False, markup=False, emoji=False, force_terminal=False if launched() else None)
         self.status: Status | None = None
@@ -63,7 +63,8 @@ class Progress:
             self._say(line)
         self._say(f"inputs: {inputs_text(self.config, self.problem)}")
         for rank in range(work.ranks):
-            self._say(f"rank {rank} on {self.hosts[rank]}: {self.duties(rank)}")
+            needs = f"; memory up to {self.prices[rank].total / MB:.0f} MB" if self.prices else ""
+            self._say(f"rank {rank} on {self.hosts[rank]}: {self.duties(rank)}{needs}")
         if work.ranks > 1:
             bound = self.schedule.bound
             lag, why = self.config.negatives.lag, ""
@@ -160,7 +161,7 @@ class Progress:
             self._say(f"nothing left to do: all {self.config.train.epochs} epochs are done")
             return
         table = Table(title="last chapter, by rank", title_justify="left", box=None, pad_edge=False)
-        for name in ("rank", "host", "owns", "computing", "waiting", "GFLOP/s", "peak memory", "allowed"):
+        for name in ("rank", "host", "owns", "computing", "waiting", "GFLOP/s", "peak memory", "at most"):
             table.add_column(name, justify="left" if name in ("host", "owns") else "right")
         for rank, numbers in sorted(self._ranks.items()):
             table.add_row(
@@ -171,7 +172,7 @@ class Progress:
                 f"{numbers['waiting']:.2f} s",
                 f"{numbers['gflops']:.0f}",
                 f"{numbers['peak_bytes'] / MB:.0f} MB",
-                f"{(numbers['owned_bytes'] + ALLOWANCE) / MB:.0f} MB",
+                f"{numbers['priced_bytes'] / MB:.0f} MB",
             )
         if not self.console.is_terminal:
             self.console.width = 120

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import checkpoint, kernels, shards, stop
+from . import checkpoint, kernels, memory, shards, stop
 from .checkpoint import Header
 from .data import DataSet
 from .data.known import SPLITS
@@ -17,7 +17,8 @@ from .data.statistics import Statistics, combined, statistics_of, tally
 from .errors import UserError, warn
 from .figures import Figures, figures_of
 from .holdings import Holdings
-from .mpi import allgather, one_per_host_first, together
+from .limits import Place, available_memory, crowded, memory_limits
+from .mpi import allgather, host, one_per_host_first, together
 from .problem import Problem, resolved, work_of
 from .schedule import Schedule, schedule_of
 from .shards import load
@@ -47,6 +48,7 @@ def training_worker(
     pixels. The worker's configuration has what `config` leaves to the data. With `look` the samples are measured.
     """
     test: DataSet | None
+    _warn_of_crowding(comm, config)
     if config.shards.by == "file":
         problem, samples, test = shards.read_files(comm, config, figures)
         if look:
@@ -55,14 +57,32 @@ def training_worker(
         with together(comm):
             check(config, problem)
             schedule = schedule_of(config.schedule.name, work_of(config, problem, comm.size), first)
+        prepare_kernels(comm, config)
+        prices = _priced(comm, config, problem, schedule)
     else:
-        config, problem, schedule, samples, test = _read(comm, config, first, figures, look)
-    prepare_kernels(comm, config)
+        config, problem, schedule, prices, samples, test = _read(comm, config, first, figures, look)
     with together(comm):
         holdings = Holdings(config, problem, schedule, comm.rank, samples, test)
         if first == 0:
             holdings.draw()
-        return Worker(comm, holdings, schedule)
+        return Worker(comm, holdings, schedule, prices)
+
+
+def _priced(comm: Any, config: Config, problem: Problem, schedule: Schedule) -> list[memory.Price]:
+    """Return what each rank needs of memory, by rank; what cannot fit is refused before there is any of it."""
+    with together(comm):
+        own = memory.price(config, problem, schedule, comm.rank, memory.base_of(config.schedule.threads))
+    limits = tuple(memory_limits(host()))
+    needs = allgather(comm, memory.Need(host(), own, memory.resident(), limits, available_memory()))
+    with together(comm):
+        if comm.rank == 0:
+            memory.check(needs)
+    return [need.price for need in needs]
+
+
+def _warn_of_crowding(comm: Any, config: Config) -> None:
+    if trouble := crowded(allgather(comm, Place.here(host())), config.schedule.threads):
+        warn(trouble)
 
 
 def _look_at_files(comm: Any, samples: dict[int, DataSet], test: DataSet, look: Look) -> None:
@@ -74,7 +94,7 @@ def _look_at_files(comm: Any, samples: dict[int, DataSet], test: DataSet, look: 
 
 def _read(
     comm: Any, config: Config, first: int, figures: Figures | None, look: Look | None
-) -> tuple[Config, Problem, Schedule, dict[int, DataSet], DataSet | None]:
+) -> tuple[Config, Problem, Schedule, list[memory.Price], dict[int, DataSet], DataSet | None]:
     """Return the settled configuration, the sizes, the schedule, and this rank's share of one data set."""
     sets: tuple[DataSet, DataSet] | None = None
     source, read = config.data.path or config.data.name, dict[str, shards.Contents]()
@@ -101,6 +121,9 @@ def _read(
     with together(comm):
         check(config, problem)
         schedule = schedule_of(config.schedule.name, work_of(config, problem, comm.size), first)
+    prepare_kernels(comm, config)
+    prices = _priced(comm, config, problem, schedule)
+    with together(comm):
         images, last = 0 in schedule.computed(comm.rank), schedule.work.layers - 1
         # Classes are for those who choose, score, or learn from them.
         labels = images or config.local or bool({last, last + 1} & set(schedule.trained(comm.rank)))
@@ -110,10 +133,10 @@ def _read(
     with together(comm):
         test = fitted(sets[1], problem.pixel_format, problem.shape, f"{source} (test)") if sets else None
     if not sets or not labels:
-        return config, problem, schedule, {}, None
+        return config, problem, schedule, prices, {}, None
     parts = shards.divide(config, sets[0].classes)
     own = {shard: shards.subset(sets[0], parts[shard]) for shard in schedule.shards(comm.rank)}
-    return config, problem, schedule, own, test
+    return config, problem, schedule, prices, own, test
 
 
 def restore(comm: Any, path: Path, header: Header, holdings: Holdings) -> None:

@@ -140,7 +140,7 @@ def _run(
     work = worker.schedule.work
     hosts = comm.gather(host())
     if comm.rank == 0:
-        progress = Progress(settled, worker.problem, worker.schedule, hosts, as_json)
+        progress = Progress(settled, worker.problem, worker.schedule, hosts, as_json, worker.prices)
         progress.start(directory.path, first_chapter, about)
 
         clock = Clock(comm.size)

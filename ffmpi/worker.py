@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,13 +24,19 @@ from .rules import goodness, judge, ranked
 from .schedule import Schedule, Steps
 from .schedule import steps as s
 
+if TYPE_CHECKING:
+    from .memory import Price
+
 
 class Worker:
     """A method for each kind of step, and what lies between two steps on one rank."""
 
-    def __init__(self, comm: Any, holdings: Holdings, schedule: Schedule) -> None:
-        """Make buffers and links for what `schedule` lets this rank of `comm` do."""
-        self.comm, self.holdings, self.schedule = comm, holdings, schedule
+    def __init__(self, comm: Any, holdings: Holdings, schedule: Schedule, prices: Sequence[Price] = ()) -> None:
+        """Make buffers and links for what `schedule` lets this rank of `comm` do.
+
+        `prices` are what each rank needs of memory, if it is to be told.
+        """
+        self.comm, self.holdings, self.schedule, self.prices = comm, holdings, schedule, prices
         self.config, self.problem = holdings.config, holdings.problem
         self.batches = Batches(holdings, schedule.work)
         self.buffers = Buffers(comm, holdings, schedule, self.batches)
@@ -241,9 +247,9 @@ class Worker:
             self.spent[kind] for kind in (s.Compose, s.Forward, s.Update, s.Keep, s.Collect, s.Learn, s.Choose, s.Score)
         )
         numbers = {"elapsed": now - self._start, "seconds": now - self._began, "computing": computing}
-        self.gather.report(
-            numbers | {"waiting": waiting, "flop": self.flop} | self.holdings.memory(self.buffers.nbytes)
-        )
+        priced = self.prices[self.comm.rank].total if self.prices else 0.0
+        numbers |= {"waiting": waiting, "flop": self.flop, "priced_bytes": priced}
+        self.gather.report(numbers | self.holdings.memory(self.buffers.nbytes))
         self.spent.clear()
         self.flop = 0.0
         self._began = now

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from .backward import backward
-from .compiled import DIGEST, cache_problem
+from .compiled import DIGEST, cache_problem, compiled_here
 from .compose import NEUTRAL, compose, pairs
 from .forward import forward
 from .judge import judge
@@ -35,6 +35,7 @@ __all__ = [
     "cache_problem",
     "compile_all",
     "compile_each",
+    "compiled_here",
     "compose",
     "copy_rows",
     "exponentials",

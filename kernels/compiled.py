@@ -26,6 +26,7 @@ _FILES = sorted(Path(__file__).parent.glob("*.py"))
 DIGEST = hashlib.sha256(b"".join(file.read_bytes() for file in _FILES)).hexdigest()
 
 _problems: list[str] = []
+_compilations: list[str] = []
 
 
 def cache_problem() -> str:
@@ -34,6 +35,11 @@ def cache_problem() -> str:
     That every kernel is compiled once in its life is no problem.
     """
     return _problems[0] if _problems else ""
+
+
+def compiled_here() -> bool:
+    """Whether this process has compiled a kernel, which takes memory, and has not only loaded them."""
+    return bool(_compilations)
 
 
 class _CacheFile(IndexDataCacheFile):
@@ -110,6 +116,7 @@ class _Cache(FunctionCache):
             return None
 
     def save_overload(self, *args: Any) -> None:
+        _compilations.append(self._name)
         try:
             super().save_overload(*args)
         except Exception as error:
@@ -128,4 +135,5 @@ def compiled(function: Any = None, **options: Any) -> Any:
         dispatcher._cache = _Cache(function)
     except (RuntimeError, OSError):  # no directory that can be written to
         _problems.append("neither the installation nor the home directory can be written to")
+        _compilations.append(function.__name__)
     return dispatcher

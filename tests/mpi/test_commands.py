@@ -33,7 +33,7 @@ def test_digits_reach_their_accuracy(ffmpi: Run, tmp_path: Path) -> None:
     assert told == records(tmp_path / "run")
     assert told[-1]["accuracy"]["softmax"] >= 98 and told[-1]["accuracy"]["goodness"] >= 97
     for rank in told[-1]["ranks"]:
-        assert rank["peak_bytes"] <= rank["owned_bytes"] + 200 * 2**20
+        assert 0.5 * rank["priced_bytes"] <= rank["peak_bytes"] <= rank["priced_bytes"]
         assert rank["gflops"] > 0 and 0 <= rank["waiting_share"] < 1
 
 

@@ -27,7 +27,7 @@ def test_mnist_reaches_its_accuracy_within_its_memory(mnist: str, ffmpi: Run, tm
     last = records(tmp_path / "run")[-1]
     assert min(last["accuracy"].values()) >= 97.0
     for rank in last["ranks"]:
-        assert rank["peak_bytes"] <= rank["owned_bytes"] + 200 * 2**20
+        assert 0.5 * rank["priced_bytes"] <= rank["peak_bytes"] <= rank["priced_bytes"]
 
 
 def test_mnist_has_the_same_bits_on_one_to_four_ranks(mnist: str, ffmpi: Run, tmp_path: Path) -> None:

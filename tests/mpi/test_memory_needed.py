@@ -1,0 +1,68 @@
+"""What a rank needed of memory lies below what was said before it started, and not far below."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.conftest import Run
+from tests.helpers import DIGITS, records, sets
+
+pytestmark = pytest.mark.mpi
+MB = 2**20
+
+
+def pictures(path: Path, samples: int, shape: tuple[int, ...]) -> None:
+    """Write random pictures of ten classes, and a sixtieth as many to test with."""
+    random = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        for split, count in (("train", samples), ("test", samples // 60)):
+            file[f"{split}/images"] = random.integers(0, 256, (count, *shape), dtype=np.uint8)
+            file[f"{split}/labels"] = np.arange(count) % 10
+
+
+def train(ffmpi: Run, directory: Path, ranks: int, *settings: str) -> tuple[str, list[dict[str, float]]]:
+    """Return what was printed, and each rank's numbers."""
+    recipe = directory / "run.toml"
+    recipe.write_text(f"[data]\nname = 'hdf5'\npath = '{directory}/set.h5'\n")
+    done = ffmpi(ranks, "train", recipe, "--run", directory / "run", *sets("train.epochs=1", *settings), seconds=200)
+    return done.stdout, records(directory / "run")[-1]["ranks"]
+
+
+def test_a_batch_of_all_samples(ffmpi: Run, tmp_path: Path) -> None:
+    pictures(tmp_path / "set.h5", 60_000, (4, 4))
+    said, (rank,) = train(ffmpi, tmp_path, 1, "train.batch=60000", "network.layers=[48,48]")
+    assert 0.5 * rank["priced_bytes"] < rank["peak_bytes"] <= rank["priced_bytes"]
+    # 180,000 rows of two layers, sums and scores beside them, take 79 MB, and about as much is for nonzeros.
+    assert 280 * MB < rank["peak_bytes"] < 400 * MB
+    assert f"memory up to {rank['priced_bytes'] / MB:.0f} MB" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("ranks", "settings"),
+    [
+        (2, ["train.batch=60000", "network.layers=[64,64,64]"]),
+        (1, ["train.batch=60000", "network.layers=[64,64,64]", "schedule.name=all-layers"]),
+        (2, ["train.batch=60000", "network.layers=[64,64,64]", "rule.name=local-softmax"]),
+        (2, ["network.layers=[200,200,200]", "schedule.name=single-layer", "train.epochs=4"]),
+        (2, ["network.layers=[200,200,200]", "schedule.name=single-layer", "schedule.exchange=weights"]),
+        (2, ["network.layers=[200,200,200]", "schedule.name=federated", "shards.count=2", "train.epochs=2"]),
+        (1, ["network.layers=[6000,6000]", "schedule.threads=2", "optimizer.name=adam"]),
+    ],
+)
+def test_other_runs(ffmpi: Run, tmp_path: Path, ranks: int, settings: list[str]) -> None:
+    pictures(tmp_path / "set.h5", 60_000, (8, 8))
+    _, found = train(ffmpi, tmp_path, ranks, *settings)
+    for rank in found:
+        assert not rank["seconds"] or 0.5 * rank["priced_bytes"] < rank["peak_bytes"] <= rank["priced_bytes"]
+
+
+def test_what_cannot_fit_is_refused_before_it_starts(run: Run, tmp_path: Path) -> None:
+    done = run(2, "-m", "ffmpi", "train", DIGITS, "--run", tmp_path / "run", *sets("network.layers=[150000,150000]"))
+    assert done.returncode == 2 and not (tmp_path / "run" / "checkpoint.h5").exists()
+    (said,) = [line for line in done.stderr.splitlines() if "warning" not in line]
+    assert said.startswith("ffmpi: ") and "not enough memory: " in said and "need" in said

@@ -1,0 +1,91 @@
+"""Prices of memory: what is refused, what is warned of, and that a price has all parts."""
+
+from __future__ import annotations
+
+import pytest
+
+from ffmpi import config, errors, memory
+from ffmpi.errors import UserError
+from ffmpi.limits import Limit
+from ffmpi.memory import MB, Need, Price
+from ffmpi.problem import Problem, resolved, work_of
+from ffmpi.schedule import schedule_of
+
+MNIST = Problem((28, 28), tuple("0123456789"), 60_000, 10_000)
+
+
+def price(rank: int, ranks: int, *settings: str, problem: Problem = MNIST) -> Price:
+    settled = resolved(config.parse("", "test", list(settings)), problem)
+    schedule = schedule_of(settled.schedule.name, work_of(settled, problem, ranks))
+    return memory.price(settled, problem, schedule, rank, 0.0)
+
+
+def test_weights_activations_and_data_by_hand() -> None:
+    found = price(0, 1, "network.layers=[1600]", "train.batch=800", "classify.methods=['goodness']")
+    assert found.weights == pytest.approx(2 * 4 * 784 * 1600, rel=0.01)  # SGD has one moment
+    adam = price(0, 1, "network.layers=[1600]", "optimizer.name=adam")
+    assert adam.weights > 2.9 / 2 * found.weights
+    # Images once, 1600 rows of the layer, as many of its input's nonzeros, its products with the images.
+    rows = 4 * (800 * 784 + 1600 * 1600 + 800 * 1600) + 6 * 1600 * 784
+    assert rows < found.activations < 1.1 * rows
+    assert 70_000 * 784 < found.data < 70_000 * (784 + 100) and found.links == found.lessons == 0
+
+
+def test_large_batches_count() -> None:
+    small, large = (price(0, 1, "network.layers=[64,64]", f"train.batch={batch}") for batch in (100, 60_000))
+    assert large.activations >= 490 * small.activations and large.activations > 250 * MB
+
+
+def test_lessons_of_a_chapter_and_remembered_states() -> None:
+    chapter = ["schedule.name=all-layers", "train.epochs=4", "network.layers=[1000,500]", "train.batch=100"]
+    found = price(0, 1, *chapter)
+    assert 600 * 200 * 1000 * 4 < found.lessons < 1.1 * 600 * 200 * 1000 * 4
+    fewer = price(0, 1, *chapter, problem=Problem((28, 28), tuple("0123456789"), 6_000, 10_000))
+    assert found.lessons / fewer.lessons == pytest.approx(10)
+    single = ["schedule.name=single-layer", *chapter[1:], "network.layers=[1000,500,500,500]"]
+    weights = price(0, 4, *single).weights
+    assert weights > 2 * (2 * 4 * 784 * 1000)  # the first layer's, and as they were some chapters ago
+
+
+def test_links_and_ranks_without_data() -> None:
+    first, last = (price(rank, 2, "network.layers=[512,512]", "classify.methods=['goodness']") for rank in (0, 1))
+    assert first.links > 3 * 200 * 512 * 4 and last.links > 3 * 200 * 512 * 4
+    assert last.data < 0.2 * first.data
+    deep = price(0, 2, "network.layers=[512,512]", "classify.methods=['goodness']", "schedule.depth=12")
+    assert deep.links == pytest.approx(4 * first.links)
+
+
+def test_more_than_an_address_space() -> None:
+    with pytest.raises(UserError, match="not enough memory: the layers of rank 0 alone need more than"):
+        price(0, 1, "network.layers=[1048576,1048576,1048576]", "train.batch=1048576")
+
+
+def need(total: float, host: str = "h", limit: float = 0.0, free: float | None = None) -> Need:
+    limits = (Limit(f"the memory of {host}", host, int(limit)),) if limit else ()
+    priced = Price(0, total, 0, 0, 0, 0, 0)
+    return Need(host, priced, 0.0, limits, None if free is None else int(free))
+
+
+def test_what_cannot_fit_is_refused() -> None:
+    memory.check([need(600 * MB, limit=1000 * MB), need(600 * MB, "i", limit=1000 * MB)])
+    with pytest.raises(UserError) as caught:
+        memory.check([need(600 * MB, limit=1000 * MB), need(500 * MB, limit=1000 * MB)])
+    assert str(caught.value) == (
+        "not enough memory: ranks 0, 1 together need 1100 MB, more than the 1000 MB of the memory of h; most is for a "
+        "batch's activations; expected a smaller train.batch"
+    )
+    with pytest.raises(UserError, match=r"rank 1 needs 29.3 GB, more than the 3 MB of the memory of i"):
+        memory.check([need(1 * MB), need(30_000 * MB, "i", limit=3 * MB)])
+
+
+def test_what_may_not_fit_is_a_warning(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errors, "_warned", set())
+    memory.check([need(600 * MB, free=1000 * MB)] * 1)
+    assert capsys.readouterr().err == ""
+    memory.check([need(600 * MB, free=1000 * MB)] * 2)
+    assert "ranks 0, 1 together need up to 1200 MB more, but only 1000 MB is free now" in capsys.readouterr().err
+
+
+def test_the_most_at_any_time() -> None:
+    assert Price(1, 20, 3, 4, 5, 6, 2).total == 6 + 5 + 1 + 27
+    assert Price(1, 20, 3, 4, 5, 6, 200).total == 6 + 5 + 1 + 200
