@@ -28,6 +28,9 @@ _SKILL = 0.1
 _MOVED = 0.2
 
 
+_DEAD = "all its activations are zero, so it does not learn"
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong.
@@ -62,17 +65,19 @@ def findings(
     done = record["epoch"]
     before = done - config.train.epochs // config.chapters  # without this chapter, whose first batches count, too
     late = last and done * per_epoch >= _LATE
-    settled = late or (last and done > 1) or (before > 0 and before * per_epoch >= _STEPS)
+    steps = before * per_epoch
+    settled = steps >= _STEPS or late or (last and (done > 1 or done * per_epoch >= 2 * _STEPS))
     for index, (layer, began) in enumerate(zip(record["layers"], first["layers"], strict=False)):
         cure = _cure(index, layer, began, config, classes, found)
         if config.local:
-            finding = _classifier(index, layer, classes, cure) if settled else None
+            units = config.network.layers[index]
+            finding = _classifier(index, layer, units, _least(classes) if settled else 0.0, classes, cure)
         else:
             # The only chapter's mean has the first steps in it, too.
             least = 0.0 if not settled else _UNDECIDED_LATE if late and before else _UNDECIDED
             finding = _layer(index, layer, _threshold(config, index), done > 1, least, cure)
         found += [finding] if finding else []
-    if settled and "head" in record:
+    if "head" in record and settled and (config.head.step == "batch" or before >= _STEPS):
         found += _head(record["head"], config, classes, found)
     if last:
         found += _accuracies(record["accuracy"], classes, problem.test, found)
@@ -93,7 +98,7 @@ def _layer(index: int, now: dict[str, float], threshold: float, begun: bool, lea
     pairs = now.get("pairwise_accuracy", 100.0)  # records of older versions have none
     goodness = f"goodness {positive:.4g} of positives and {negative:.4g} of negatives"
     if max(positive, negative) <= _ZERO * threshold:
-        return Finding("dead", who, "all its activations are zero, so it does not learn", cure)
+        return Finding("dead", who, _DEAD, cure)
     if begun and loss >= max(_LARGE * threshold, 2 * math.log(2)):
         text = f"loss {loss:.4g}, of the order of threshold x units = {threshold:g}: {goodness}"
         return Finding("loss", who, text, cure)
@@ -103,10 +108,12 @@ def _layer(index: int, now: dict[str, float], threshold: float, begun: bool, lea
     return None
 
 
-def _classifier(index: int, now: dict[str, float], classes: int, cure: str) -> Finding | None:
-    """Return what is wrong with a layer that learns by a classifier of its own."""
+def _classifier(index: int, now: dict[str, float], units: int, least: float, classes: int, cure: str) -> Finding | None:
+    """Return what is wrong with a layer that learns by a classifier of its own, `least` percent of whose are right."""
     accuracy = now["training_accuracy"]
-    if accuracy >= _least(classes):
+    if now.get("squares", units) <= _ZERO * units:
+        return Finding("dead", f"layer {index + 1}", _DEAD, cure)
+    if accuracy >= least:
         return None
     text = f"the training accuracy of its classifier is {accuracy:.1f} %; {100 / classes:.3g} % is chance"
     return Finding("chance", f"layer {index + 1}", text, cure)
@@ -145,11 +152,12 @@ def _cure(
     """Return the likeliest cure of a layer that does not learn, whose record in the first chapter was `began`."""
     rate, loss = f"optimizer.rate = {config.optimizer.rate:g}", now["loss"]
     scale = math.log(classes) if config.local else _threshold(config, index)  # of a large loss
+    goodness = now.get("squares", 1.0) if config.local else max(now["positive_goodness"], now["negative_goodness"])
     if below:
         return f"mend {below[0].who} first"
     if config.data.name == "hdf5" and config.data.standardise == "fixed":
         return "set data.standardise = 'set', which brings the pixels to a common scale"
-    if not config.local and max(now["positive_goodness"], now["negative_goodness"]) <= _ZERO * scale:
+    if goodness <= _ZERO * scale:
         return f"lower {rate}"
     if config.network.normalise == "l2" and not config.local:
         return "train longer, or set network.normalise = 'rms'"

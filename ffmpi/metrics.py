@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+#: With the rule local-softmax, whose rows are all positive, their goodness is the sum of squared activations.
 LAYER = ("loss", "positive_goodness", "negative_goodness", "correct", "rows", "active")
 HEAD = ("loss", "correct", "rows")
 HELD_OUT = ("correct", "rows")
@@ -79,7 +80,7 @@ class Measurements:
                 continue
             layer = {"loss": loss / rows, "active": active / rows}
             if local:
-                layer |= {"training_accuracy": 100 * correct / rows}
+                layer |= {"squares": positive / rows, "training_accuracy": 100 * correct / rows}
             else:
                 layer |= {"positive_goodness": 2 * positive / rows, "negative_goodness": 2 * negative / rows}
                 layer["pairwise_accuracy"] = 200 * correct / rows

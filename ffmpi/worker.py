@@ -155,7 +155,8 @@ class Worker:
         classifier.backward(index, out.h, rows, slopes.h)
         classifier.step({index: out}, rows, rate_at(self.config, self.config.head.optimizer, step.epoch))
         self.flop += layer.update(a, slopes.h, np.ones(rows, np.float32), rate)
-        self.measurements.add_layer(index, said.loss, 0, 0, said.correct, rows, rows)
+        squares = float(out.total[:rows].sum(dtype=np.float64))
+        self.measurements.add_layer(index, said.loss, squares, 0, said.correct, rows, rows)
 
     def _diverged(
         self, who: str, step: s.Update | s.Learn, loss: float, optimizer: str, came: np.ndarray | None

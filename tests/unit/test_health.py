@@ -84,10 +84,23 @@ def test_classifiers_near_chance(classes: int, blind: float, sound: float) -> No
     (head,) = found(record(6, LEARNT, head=blind), problem=problem)
     assert (head.kind, head.who) == ("chance", "softmax head") and "head.optimizer.rate = 0.1" in head.cure
     assert found(record(6, LEARNT, head=sound), problem=problem) == []
-    layers = [{"loss": 2.3, "training_accuracy": accuracy} for accuracy in (sound, blind, blind)]
+    layers = [{"loss": 2.3, "squares": 100.0, "training_accuracy": accuracy} for accuracy in (sound, blind, blind)]
     local: dict[str, Any] = {"epoch": 6, "accuracy": {}, "layers": layers}
     told = found(local, "rule.name=local-softmax", began=local, problem=problem)
     assert [finding.who for finding in told] == ["layer 2", "layer 3"] and told[1].cure == "mend layer 2 first"
+
+
+def test_a_dead_layer_with_a_classifier() -> None:
+    layers = [{"loss": 2.3, "squares": squares, "training_accuracy": 99.0} for squares in (100.0, 0.0)]
+    local: dict[str, Any] = {"epoch": 1, "accuracy": {}, "layers": layers}
+    (dead,) = found(local, "rule.name=local-softmax", began=local)
+    assert (dead.kind, dead.who, dead.cure) == ("dead", "layer 2", "lower optimizer.rate = 0.01")
+
+
+def test_a_head_that_steps_once_an_epoch_has_time() -> None:
+    slow = "head.step=epoch", "schedule.name=sequential", "train.epochs=200"
+    assert found(record(60, LEARNT, head=12.0), *slow) == []
+    assert [finding.who for finding in found(record(120, LEARNT, head=12.0), *slow)] == ["softmax head"]
 
 
 def test_accuracies_near_chance_after_the_last_chapter() -> None:

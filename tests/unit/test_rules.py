@@ -167,6 +167,7 @@ def test_record() -> None:
     json.loads(json.dumps(record, allow_nan=False))
     assert m.record(7, 50, 2.5, 20.0, local=True)["layers"][1] == {
         "loss": 1.0,
+        "squares": 0.0,
         "training_accuracy": 25.0,
         "active": 1.0,
     }
