@@ -57,7 +57,7 @@ def torch_accuracy(recipe: str, settings: list[str], epochs: int, seed: int) -> 
 def ours(recipe: str, settings: list[str], epochs: int, seed: int) -> tuple[float, float]:
     """Return seconds from the prompt to the end, and the best way of reading out's accuracy."""
     with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-m", "ffmpi", "train", recipe, "--run", f"{scratch}/run"]
+        command = [sys.executable, "-P", "-m", "ffmpi", "train", recipe, "--run", f"{scratch}/run"]
         more = [f"train.epochs={epochs}", f"seed={seed}", f"schedule.threads={THREADS}"]
         for setting in [*settings, *more]:
             command += ["--set", setting]

@@ -78,7 +78,18 @@ def accuracies(train: Split, test: Split, scratch: Path, options: list[str]) -> 
     with h5py.File(scratch / "images.h5", "w") as file:
         for name, (images, labels) in (("train", train), ("test", test)):
             file[f"{name}/images"], file[f"{name}/labels"] = images, labels
-    command = [sys.executable, "-m", "ffmpi", "train", str(RECIPE), "--run", str(scratch / "run"), "--json", *options]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "ffmpi",
+        "train",
+        str(RECIPE),
+        "--run",
+        str(scratch / "run"),
+        "--json",
+        *options,
+    ]
     done = subprocess.run(
         [*command, "--set", f"data.path={scratch / 'images.h5'}"], check=True, stdout=subprocess.PIPE, text=True
     )

@@ -17,6 +17,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ffmpi import config
+from ffmpi.errors import UserError
+from ffmpi.limits import Place
+
 #: As many chapters, or as there are ranks if these are more, are left out at the beginning: the same on any number.
 LEFT_OUT = 4
 
@@ -30,8 +34,8 @@ def samples_per_second(recipe: str, ranks: int, settings: list[str], directory: 
     options = [part for setting in settings for part in ("--set", setting)]
     own = Path(sys.executable).parent / "mpiexec"
     launcher = str(own) if own.exists() else shutil.which("mpiexec") or "mpiexec"
-    command = [launcher, "-n", str(ranks), sys.executable, "-m", "ffmpi", "train", recipe, "--run", str(directory)]
-    subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL)
+    command = [launcher, "-n", str(ranks), sys.executable, "-P", "-m", "ffmpi", "train", recipe]
+    subprocess.run([*command, "--run", str(directory), *options], check=True, stdout=subprocess.DEVNULL)
     records = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
     starts = range(max(LEFT_OUT, turn), len(records) - 2 * turn + 1, turn)
     turns = [records[start : start + turn] for start in starts] or [records[-1:]]
@@ -49,6 +53,16 @@ def main() -> None:
     args = parser.parse_args()
     if args.ranks < 2 or args.rounds < 1:
         parser.error("expected --ranks of at least 2 and --rounds of at least 1")
+    try:
+        threads = config.read(args.recipe, args.settings).schedule.threads
+    except UserError as error:
+        parser.exit(2, f"ffmpi: {error}\n")
+    # One rank has as many threads as each of several, which need a core for each: else nothing is compared.
+    if args.ranks * threads > (room := len(Place.here("").cores)):
+        parser.error(
+            f"{args.ranks} ranks of {threads} threads need {args.ranks * threads} cores, but here are {room}; expected "
+            "fewer --ranks, or --set schedule.threads=1"
+        )
     rates: dict[int, list[float]] = {1: [], args.ranks: []}
     with tempfile.TemporaryDirectory() as scratch:
         for index in range(args.rounds):

@@ -160,3 +160,9 @@ def test_files_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Path, "read_text", refuse)
     with pytest.raises(UserError, match=r"cannot be read as a configuration \(Permission denied\)"):
         config.read(str(tmp_path / "run.toml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
+def test_recipes_leave_a_core_to_each_rank(recipe: Path) -> None:
+    """Their commands start several ranks: with more threads each there would be more of them than cores."""
+    assert config.read(str(recipe)).schedule.threads == 1
