@@ -32,7 +32,7 @@ from .worker import Worker
 
 def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_confusion: bool = False) -> None:
     """Print the held-out accuracy by every method of the run, of each class, and the confusion matrix if asked to."""
-    file = checkpoint_path(path)
+    file: Path = on_rank_0(comm, lambda: checkpoint_path(path))
     header, settled = _read_header(comm, file, settings)
     held_out: DataSet | None = None
 
@@ -101,7 +101,7 @@ def predict(
     comm: Any, path: str, images_path: str, method: str | None, name: str | None, as_json: bool
 ) -> None:  # fmt: skip
     """Print the class and the scores of each image."""
-    file = checkpoint_path(path)
+    file: Path = on_rank_0(comm, lambda: checkpoint_path(path))
     header, settled = _read_header(comm, file, [])
     method = method or settled.methods[0]
     with together(comm):

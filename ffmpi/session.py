@@ -147,8 +147,8 @@ def restore(comm: Any, path: Path, header: Header, holdings: Holdings) -> None:
             if comm.rank == 0:
                 raise UserError(f"{path}: was replaced by a run that goes on while it was read; try again")
             raise UserError(
-                f"{path}: another checkpoint, {found}; expected that of rank 0, {expected}: one file that all ranks "
-                "see, and that nobody replaces meanwhile"
+                f"{path}: not the checkpoint that rank 0 reads: {found} here, {expected} there; expected one file that "
+                "all ranks see and nobody replaces meanwhile"
             )
         for name, parameters in holdings.all_states.items():
             reader.load(name, parameters)
