@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from . import __version__, stop
+from .errors import UserError
 from .launch import launched_rank
 
 
@@ -52,7 +53,11 @@ def on_all_ranks(command: Callable[[Any], None]) -> None:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
 @click.version_option(__version__, prog_name="ffmpi")
 def app() -> None:
-    """Forward-Forward networks whose layers live on MPI ranks."""
+    """Forward-Forward networks whose layers live on MPI ranks.
+
+    Exit status: 0, done; 2, something to correct, said in one sentence; 75, stopped by SIGTERM or SIGUSR1, 'ffmpi
+    resume' continues the run; 130, interrupted by Ctrl-C, of which a second one ends at once; 1, an unexpected error.
+    """
 
 
 @app.command()
@@ -66,9 +71,11 @@ def app() -> None:
 def train(config: str, run: str | None, resume: bool, settings: tuple[str, ...], as_json: bool) -> None:
     """Train a network after the TOML file CONFIG; start it with mpiexec for several ranks.
 
-    Exit status: 0, trained to the end; 2, something to correct, in one sentence; 75, stopped by SIGTERM or SIGUSR1,
-    'ffmpi resume' continues it; 130, interrupted by Ctrl-C (a second one ends it at once); 1, an unexpected error.
+    After SIGTERM, SIGUSR1 (exit status 75) or Ctrl-C (130) all ranks stop at the end of their step; what was learnt
+    since the last checkpoint is lost.
     """
+    if resume and not run:
+        raise UserError("--resume: without --run every run is a new one; expected --run DIR beside it")
     stop.install()
     check_numba()
     from . import train as command

@@ -132,11 +132,11 @@ class Control:
             passed = waiting.nap()
             self.attend(waiting, None)
             if left is None and (why := number or stop.noted()):
-                left = stop.GRACE + (self.rank > 0)  # rank 0 knows what to say
+                left = stop.GRACE + min(self.rank, 20) / 2  # one after the other: the first has the word
                 for rank in set(range(self.size)) - {self.rank}:
                     self._send(rank, _STOP, why)
             if left is not None:
-                left -= passed
+                left -= min(passed, 1.0)
             if waiting.over or (left is not None and left < 0):
                 return None
         return int(greatest[0])

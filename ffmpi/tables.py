@@ -136,13 +136,18 @@ class Train(Table, frozen=True):
 
 
 class Schedule(Table, frozen=True):
-    """Who does what when; `depth` is the number of buffers at each end of a link."""
+    """Who does what when; `depth` is the number of buffers at each end of a link.
+
+    A waiting rank ends the job when the rank it waits for, or the network between, has given no sign of life for
+    `timeout` seconds. A rank gives one between any two kernels: only a single kernel, or one read or write of a file,
+    that takes longer needs a longer `timeout`. What a suspended job sleeps does not count.
+    """
 
     name: Literal["sequential", "pipeline", "single-layer", "all-layers", "federated"] = "pipeline"
     exchange: Literal["activations", "weights"] = "activations"  # between the ranks of single-layer
     depth: Annotated[int, Meta(ge=1, le=1024)] = 3
     threads: Count = 1  # Numba threads of each rank
-    timeout: Positive = 3600.0  # seconds without a message after which a waiting rank ends the job
+    timeout: Positive = 3600.0  # seconds
 
 
 #: What stands in data.path for the number of a shard.

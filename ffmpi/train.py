@@ -32,9 +32,6 @@ def train(
     comm: Any, config_path: str, run: str | None, settings: list[str], as_json: bool, continuing: bool = False
 ) -> None:
     """Train a new network after the configuration file; with `continuing` go on where `run` has a checkpoint."""
-    with together(comm):
-        if continuing and not run:
-            raise UserError("--resume: without --run every run is a new one; expected --run DIR beside it")
     settled: Config = on_rank_0(comm, lambda: config.read(config_path, settings))
     agree(comm, checksum_of_file(config_path))
     directory = RunDirectory(on_rank_0(comm, lambda: Path(run) if run else reserve(config_path)))

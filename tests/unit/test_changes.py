@@ -11,6 +11,7 @@ import pytest
 
 from ffmpi import config
 from ffmpi.changes import with_configuration
+from ffmpi.cli import app
 from ffmpi.errors import UserError
 from ffmpi.rundir import reserve
 
@@ -46,6 +47,11 @@ def test_what_is_left_to_the_data_is_no_change() -> None:
     given = config.parse("", "test", [])
     assert given.data.label == given.data.label_value == "auto"
     assert with_configuration(resolved, given, "run", "recipe.toml") == resolved
+
+
+def test_which_run_is_to_continue_must_be_said() -> None:
+    with pytest.raises(UserError, match=r"--resume: .*--run DIR"):
+        app(["train", "recipe.toml", "--resume"], standalone_mode=False)
 
 
 @pytest.fixture
