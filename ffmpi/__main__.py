@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext, redirect_stdout
+from contextlib import nullcontext, redirect_stdout, suppress
 
 import click
 
-from .cli import app
+from .cli import WITH_MPI, app
 from .errors import UserError
-from .launch import launched_rank
+from .launch import launched, launched_rank
 from .mpi import no_memory
 from .stop import INTERRUPTED
 
@@ -25,18 +25,31 @@ def main() -> None:
             sys.exit(app(prog_name="ffmpi", standalone_mode=False))
     except click.exceptions.NoArgsIsHelpError as error:
         message = error.format_message()
-    except click.ClickException as error:
-        message = f"ffmpi: {error.format_message().rstrip('.')}; see 'ffmpi --help'"
     except click.Abort:
         message, status = "ffmpi: interrupted by Ctrl-C", INTERRUPTED
+    except click.ClickException as error:
+        message = _refuse(f"{error.format_message().rstrip('.')}; see 'ffmpi --help'")
     except UserError as error:
-        message = f"ffmpi: {error}"
+        message = _refuse(str(error))
     except MemoryError as error:
-        message = f"ffmpi: {no_memory(error)}"
-    # Every rank finds the same fault in the same command line, before MPI has started: one of them says so.
+        message = _refuse(str(no_memory(error)))
     if launched_rank() == 0:
         print(message, file=sys.stderr)
     sys.exit(status)
+
+
+def _refuse(fault: str) -> str:
+    """Return what to say of a fault that was found before MPI has started.
+
+    Mostly all ranks have found it, in the same command line. Where only some have, as on a host of other variables, the
+    others wait for these: then this does not return, and the lowest of them says so.
+    """
+    if launched() and sys.argv[1:2] and sys.argv[1] in WITH_MPI:
+        from . import agreement, mpi
+
+        with suppress(UserError):  # of MPI's start, on all ranks
+            mpi.run(lambda comm: agreement.refuse(comm, sys.argv[1:], fault))
+    return f"ffmpi: {fault}"
 
 
 if __name__ == "__main__":

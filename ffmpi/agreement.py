@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import __version__, kernels
+from . import __version__
 from .errors import UserError
 from .launch import library_name
 from .mpi import allgather, folder, host, together
@@ -38,13 +38,25 @@ def agree(comm: Any, facts: dict[str, str], expected: str = "the same on all ran
 
 def check(comm: Any, arguments: Sequence[str]) -> None:
     """Make sure that all ranks run the same code with the same command line `arguments`."""
+    from . import kernels  # not by those who come to `refuse`
+
     versions = {
         "ffmpi": f"version {__version__}, source {_digest_of_source()}",
         "ffmpi.kernels": f"source {kernels.DIGEST[:8]}",
         "MPI library": library_name(),
     }
-    agree(comm, versions, "one version on all ranks")
-    agree(comm, {"command line": shlex.join(arguments)})
+    agree(comm, _command_line(arguments) | versions)
+
+
+def refuse(comm: Any, arguments: Sequence[str], fault: str) -> None:
+    """End all ranks because of a `fault` that this one has found; the others may find themselves in `check`."""
+    agree(comm, _command_line(arguments))
+    with together(comm):
+        raise UserError(fault)
+
+
+def _command_line(arguments: Sequence[str]) -> dict[str, str]:
+    return {"command line": shlex.join(arguments)}
 
 
 def _digest_of_source() -> str:

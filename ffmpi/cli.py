@@ -39,6 +39,10 @@ def check_numba() -> None:
     check()
 
 
+#: The commands that `on_all_ranks` starts.
+WITH_MPI = ("train", "resume", "evaluate", "predict")
+
+
 def on_all_ranks(command: Callable[[Any], None]) -> None:
     """Start MPI and run a command on all ranks, if they are alike."""
     from . import agreement, mpi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import signal
 import sys
@@ -19,10 +20,13 @@ from tests.helpers import DIGITS, sets, until
 
 pytestmark = pytest.mark.mpi
 
+RANK_1 = f"rank 1 on {platform.node()}"
+
 
 def sentence(done, *words: str) -> str:
     """Return the only line of ours on the error output; `words` must be in it, and the status must be 2."""
-    lines = [line for line in done.stderr.splitlines() if line.startswith("ffmpi: ")]
+    ours = [line for line in done.stderr.splitlines() if line.startswith("ffmpi: ")]
+    lines = [line for line in ours if not line.startswith("ffmpi: warning: ")]
     assert len(lines) == 1, done.stderr
     assert "Traceback" not in done.stderr
     for word in words:
@@ -90,6 +94,24 @@ def test_the_launcher_of_another_environment(swapped: bool, start: Start, tmp_pa
 def test_a_rank_left_in_the_environment_silences_nothing(variable: str, run: Run) -> None:
     sentence(run(0, "-m", "ffmpi", "train", "nowhere.toml", "--frobnicate", **{variable: "3"}), "--frobnicate")
     assert "digits" in run(0, "-m", "ffmpi", "data", **{variable: "3"}).stdout
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (["ffmpi", "train", str(DIGITS), "--frobnicate"], ["command line: train", f"--frobnicate on {RANK_1}"]),
+        (["env", "NUMBA_DISABLE_JIT=1", "ffmpi", "train", str(DIGITS)], [f"ffmpi: {RANK_1}: NUMBA_DISABLE_JIT"]),
+    ],
+)
+def test_a_fault_of_one_rank_before_mpi_starts(other: list[str], words: list[str], tmp_path: Path) -> None:
+    """It cannot know whether the others have found it, too."""
+    ours = [sys.executable, "-m", "ffmpi", "train", str(DIGITS)]
+    other = [part for word in other for part in ([sys.executable, "-m", word] if word == "ffmpi" else [word])]
+    job = Job([*mpiexec_of(sys.executable), "-n", "1", *ours, ":", "-n", "1", *other], tmp_path, 60, {})
+    try:
+        sentence(job.wait(), *words)
+    finally:
+        assert not job.end()
 
 
 @pytest.mark.parametrize("command", [["info"], ["data"], ["--version"], ["train", "--help"]])
