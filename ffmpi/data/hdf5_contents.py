@@ -123,7 +123,8 @@ def _instead(file: h5py.File) -> str:
     if not held:
         return f"; it holds no data set at all, expected {KNOWN['hdf5'].path}"
     if fields := guess(held):
-        cure = f"data.images = {fields.images!r} and data.labels = {fields.labels!r} would read it"
+        names = f"data.images = {fields.images!r} and data.labels = {fields.labels!r}"
+        cure = f"{names} would read it (in 'ffmpi data': --images, --labels)"
     else:
         names = "their names in data.images and data.labels, such as 'x_{split}' for x_train and x_test"
         cure = f"expected {KNOWN['hdf5'].path}, or {names}"
