@@ -16,7 +16,7 @@ from .hdf5_contents import contents, dataset, describe, exists, kind_of, names_o
 from .kinds import HDF5, expect, shortened
 from .known import KNOWN, DataSet, Fields, Known
 from .labels import MOST_CLASSES, read_class_names, read_labels
-from .shapes import arranged
+from .shapes import agree, arranged
 
 _DAMAGE = (*DAMAGE, KeyError, RuntimeError, TypeError, ValueError)  # h5py's ways to say that a file is broken
 
@@ -64,16 +64,17 @@ def load(known: Known, path: Path, split: str, images: bool, fields: Fields) -> 
         datasets = {group: _image_dataset(file, name) for group, (name, _) in splits.items()}
         if split not in splits:
             _refuse_split(path, split, splits, fields)
-        shape = datasets[split].shape[1:]
         if len(datasets[split]) != len(labels[split]):
             counts = f"{len(datasets[split])} images and {len(labels[split])} labels"
             last = datasets[split].shape[-1] == len(labels[split])
             hint = ": is the last axis that of the samples? np.moveaxis(images, -1, 0) puts it first" if last else ""
             raise UserError(f"{path}: has {counts} in {split}, expected as many of each{hint}")
-        if any(node.shape[1:] != shape for node in datasets.values()):
+        shape = next(iter(datasets.values())).shape[1:]  # of the training images, if there are any
+        if not all(agree(node.shape[1:], shape) for node in datasets.values()):
             found_shapes = " and ".join(str(node.shape[1:]) for node in datasets.values())
             raise UserError(f"{path}: has images of shapes {found_shapes} in train and test, expected one shape")
-        pixels = _read_images(file, datasets[split]) if images else None
+        own = datasets[split]
+        pixels = arranged(_read_images(file, own), own.shape[1:], shape, str(path)) if images else None
         return DataSet(pixels, labels[split].astype(np.uint8), shape, names)
 
 

@@ -200,6 +200,16 @@ def test_shapes_of_the_same_pixels(found: tuple[int, ...], wanted: tuple[int, ..
     assert_array_equal(data.read_images(path, wanted)[0], images.reshape(7, -1))
 
 
+def test_both_splits_in_the_shape_of_training(tmp_path: Path) -> None:
+    images = pixels(30, 5, 4, 3)
+    last = {"train__images": images, "train__labels": labels(30), "test__labels": labels(30)}
+    path = hdf5(tmp_path / "x.h5", **last, test__images=images.transpose(0, 3, 1, 2))
+    train, test = data.load("hdf5", path, "train"), data.load("hdf5", path, "test")
+    assert_array_equal(test.images, train.images)
+    assert train.shape == test.shape == (5, 4, 3)
+    assert data.load("hdf5", path, "test", images=False).shape == (5, 4, 3)
+
+
 def test_shapes_of_colours(tmp_path: Path) -> None:
     images = pixels(7, 8, 6, 3)
     first, last = tmp_path / "first.h5", tmp_path / "last.h5"
