@@ -36,7 +36,7 @@ def train(
     agree(comm, checksum_of_file(config_path))
     directory = RunDirectory(on_rank_0(comm, lambda: Path(run) if run else reserve(config_path)))
     with stop.advising(lambda: _advice(comm, directory)):
-        if continuing and on_rank_0(comm, lambda: os.path.exists(directory.checkpoint)):
+        if continuing and _has_checkpoint(comm, directory):
             _continue(comm, directory, lambda old: with_configuration(old, settled, str(run), config_path), as_json)
         else:
             _start(comm, directory, settled, as_json, made=not run)
@@ -47,6 +47,17 @@ def resume(comm: Any, run: str, settings: list[str], as_json: bool) -> None:
     directory = RunDirectory(Path(run))
     with stop.advising(lambda: _advice(comm, directory)):
         _continue(comm, directory, lambda old: with_settings(old, run, settings), as_json)
+
+
+def _has_checkpoint(comm: Any, directory: RunDirectory) -> bool:
+    """Return whether there is something to continue, of which all ranks must say the same.
+
+    A job that starts again elsewhere must not start anew because a disk of rank 0's host alone has nothing.
+    """
+    there = os.path.exists(directory.checkpoint)
+    said = {str(directory.checkpoint): "found" if there else "not found"}
+    agree(comm, said, "one run directory that all ranks see")
+    return there
 
 
 def _start(comm: Any, directory: RunDirectory, settled: Config, as_json: bool, made: bool) -> None:
