@@ -12,17 +12,21 @@ from .cli import WITH_MPI, app
 from .errors import UserError
 from .launch import launched, launched_rank
 from .mpi import no_memory
+from .output import complaint, is_about_output, open_missing
 from .stop import INTERRUPTED
 
 
 def main() -> None:
     """Run the command line: wrong usage and bad input cost one sentence, on one rank, and exit status 2."""
+    open_missing()
     # Only rank 0 prints, help and versions, too.
     quiet = redirect_stdout(open(os.devnull, "w")) if launched_rank() > 0 else nullcontext()  # noqa: SIM115
     status = 2
     try:
         with quiet:
-            sys.exit(app(prog_name="ffmpi", standalone_mode=False))
+            result = app(prog_name="ffmpi", standalone_mode=False)
+            sys.stdout.flush()
+        sys.exit(result)
     except click.exceptions.NoArgsIsHelpError as error:
         message = error.format_message()
     except click.Abort:
@@ -33,7 +37,11 @@ def main() -> None:
         message = _refuse(str(error))
     except MemoryError as error:
         message = _refuse(str(no_memory(error)))
-    if launched_rank() == 0:
+    except OSError as error:
+        if not is_about_output(error):
+            raise
+        message = (told := complaint(error)) and f"ffmpi: {told}"
+    if launched_rank() == 0 and message:
         print(message, file=sys.stderr)
     sys.exit(status)
 

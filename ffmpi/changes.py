@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
-from .config import change
+from .config import change, flat
 from .errors import UserError
 from .tables import Config
 
@@ -38,7 +36,7 @@ def with_configuration(before: Config, given: Config, run: str, source: str) -> 
     `given` came from the file `source` and the command line; what it leaves to the data, ``auto``, is as it was.
     Raises UserError that names the first settings that may not change but do.
     """
-    old, new = _flat(msgspec.to_builtins(before)), _flat(msgspec.to_builtins(given))
+    old, new = flat(msgspec.to_builtins(before)), flat(msgspec.to_builtins(given))
     different = [key for key in new if old.get(key) != new[key] and new[key] != "auto" and key not in _IDLE]
     fixed = [key for key in different if key not in CHANGEABLE]
     if fixed:
@@ -64,11 +62,3 @@ def _check_schedule(before: Config, after: Config, source: str) -> None:
             f"{source}schedule.name={names[1]}: {names[0]!r} is another algorithm; a run that goes on may change "
             "between sequential, single-layer and all-layers"
         )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested tables as one, {"train.epochs": 3}."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat

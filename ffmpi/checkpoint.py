@@ -23,7 +23,7 @@ import numpy as np
 from . import __version__
 from .config import dump, parse
 from .data.kinds import HDF5, expect
-from .errors import Consequence, UserError
+from .errors import Consequence, UserError, why_missing
 from .figures import Figures
 from .header import FORMAT, MOST, Header, ProblemText, dtype_of, header_checksum, identity
 from .tables import Config
@@ -84,9 +84,10 @@ class Writer:
         try:
             return action()
         except (OSError, RuntimeError) as error:
-            raise UserError(
-                f"{self._partial}: cannot write the checkpoint ({reason(error)}); the previous one is intact"
-            ) from None
+            there = self._path.parent.is_dir()
+            why = reason(error) if there else "its directory was deleted, or moved away, while the run wrote there"
+            rest = "; the previous one is intact" if there else ", so the run ends"
+            raise UserError(f"{self._partial}: cannot write the checkpoint ({why}){rest}") from None
 
     def create(self, shapes: dict[str, tuple[int, ...]]) -> None:
         """Make room for the arrays of these names and shapes: on a full disk this fails, and nothing after it."""
@@ -277,7 +278,7 @@ def reading(path: Path) -> Iterator[Reader]:
     try:
         file = h5py.File(path, "r", locking=False)
     except (OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
-        why = "no such file" if not os.path.exists(path) else reason(error)
+        why = why_missing(path) or reason(error)
         raise UserError(f"{path}: cannot be opened ({why}); expected an ffmpi checkpoint (HDF5)") from None
     with file:
         yield Reader(path, file)

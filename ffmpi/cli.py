@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -25,11 +26,22 @@ def once(command: Callable[..., None]) -> Callable[..., None]:
     return on_rank_0
 
 
+class _Place(click.ParamType):
+    """A path in which ``~`` is the user's home: no shell replaces it in ``--run=~/here``."""
+
+    name = "path"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return os.path.expanduser(value)
+
+
+PLACE = _Place()
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 settings = click.option(
     "--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Change a configured value; may be repeated."
 )
-checkpoint = click.argument("checkpoint")
+checkpoint = click.argument("checkpoint", type=PLACE)
 
 
 def check_numba() -> None:
@@ -65,9 +77,12 @@ def app() -> None:
 
 
 @app.command()
-@click.argument("config")
+@click.argument("config", type=PLACE)
 @click.option(
-    "--run", metavar="DIR", help="The run directory to make; default results/NAME-DATE-TIME, in Slurm also -jobNUMBER."
+    "--run",
+    metavar="DIR",
+    type=PLACE,
+    help="The run directory to make; default results/NAME-DATE-TIME, in Slurm also -jobNUMBER.",
 )
 @click.option("--resume", is_flag=True, help="Continue the run in --run DIR where it has a checkpoint, else start it.")
 @settings
@@ -88,7 +103,7 @@ def train(config: str, run: str | None, resume: bool, settings: tuple[str, ...],
 
 
 @app.command()
-@click.argument("run")
+@click.argument("run", type=PLACE)
 @settings
 @as_json
 def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
@@ -121,7 +136,7 @@ def evaluate(checkpoint: str, settings: tuple[str, ...], confusion: bool, as_jso
 
 @app.command()
 @checkpoint
-@click.argument("images")
+@click.argument("images", type=PLACE)
 @click.option(
     "--method",
     type=click.Choice(["softmax", "goodness", "last-layer", "all-layers"]),
@@ -139,7 +154,7 @@ def predict(checkpoint: str, images: str, method: str | None, name: str | None, 
 
 
 @app.command()
-@click.argument("path", required=False)
+@click.argument("path", required=False, type=PLACE)
 @as_json
 @once
 def info(path: str | None, as_json: bool) -> None:
@@ -150,7 +165,7 @@ def info(path: str | None, as_json: bool) -> None:
 
 
 @app.command()
-@click.argument("runs", nargs=-1, required=True)
+@click.argument("runs", nargs=-1, required=True, type=PLACE)
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a Markdown table.")
 @as_json
 @once
@@ -163,7 +178,7 @@ def table(runs: tuple[str, ...], as_markdown: bool, as_json: bool) -> None:
 
 @app.command()
 @click.argument("name", required=False)
-@click.argument("path", required=False)
+@click.argument("path", required=False, type=PLACE)
 @click.option("--download", is_flag=True, help="Fetch the public files into PATH first.")
 @click.option("--url", help="Fetch from this address instead of the usual one.")
 @click.option("--images", default="images", metavar="NAME", help="Of the images in an HDF5 file, as data.images.")
@@ -190,7 +205,7 @@ def bench() -> None:
     "--shapes", multiple=True, metavar="INPUTSxUNITSxROWS", help="Such as 2000x2000x128; may be repeated; default 12."
 )
 @click.option("--threads", type=click.IntRange(1), default=1, help="Of ffmpi's kernels; the others stay on one core.")
-@click.option("--plot", metavar="FILE.png", help="Draw a roofline: GFLOP/s over arithmetic intensity.")
+@click.option("--plot", metavar="FILE.png", type=PLACE, help="Draw a roofline: GFLOP/s over arithmetic intensity.")
 @as_json
 def kernels(repeats: int, shapes: tuple[str, ...], threads: int, plot: str | None, as_json: bool) -> None:
     """Time a layer's step against NumPy, PyTorch if it is there, and the peak of a core, in turn."""

@@ -21,7 +21,7 @@ from msgspec import Meta, Struct
 
 from . import sense, unused
 from .errors import UserError, nearest, warn
-from .tables import OPTIMIZERS, PRESETS, Config
+from .tables import OPTIMIZERS, PRESETS, SHARD, Config
 
 
 def read(path: str, settings: list[str] | None = None, *, tell: bool = False) -> Config:
@@ -33,9 +33,9 @@ def read(path: str, settings: list[str] | None = None, *, tell: bool = False) ->
     config, given = _read(_text(path), path, settings or [])
     if tell:
         # What stands in a file as it would be without it, as all does that a run has left, need not be told.
-        usual = _flat(msgspec.to_builtins(_base(given)))
+        usual = flat(msgspec.to_builtins(_base(given)))
         named = {key for setting in settings or [] for key in keys_of(setting)}
-        _tell(config, {k: v for k, v in _flat(given).items() if k in named or v != usual.get(k)})
+        _tell(config, {k: v for k, v in flat(given).items() if k in named or v != usual.get(k)})
     return config
 
 
@@ -118,8 +118,8 @@ def _base(given: dict[str, Any]) -> dict[str, Any]:
     # Merging into the complete defaults keeps what a nested table of the file leaves out.
     base = _merge(msgspec.to_builtins(Config()), PRESETS[given.get("preset", "")])
     for key, defaults in OPTIMIZERS.items():
-        name = _flat(given).get(f"{key}.name")
-        if isinstance(name, str) and name in defaults and name != _flat(base)[f"{key}.name"]:
+        name = flat(given).get(f"{key}.name")
+        if isinstance(name, str) and name in defaults and name != flat(base)[f"{key}.name"]:
             change: dict[str, Any] = dict(defaults[name])
             for part in reversed(key.split(".")):
                 change = {part: change}
@@ -127,18 +127,38 @@ def _base(given: dict[str, Any]) -> dict[str, Any]:
     return base
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested tables as values by key, such as ``train.epochs``."""
-    flat: dict[str, Any] = {}
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested tables as one, {"train.epochs": 3}."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
 
 
 def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
     """Return the values in which two configurations differ, by key such as ``train.epochs``."""
-    ours, theirs = (_flat(msgspec.to_builtins(config)) for config in (one, other))
+    ours, theirs = (flat(msgspec.to_builtins(config)) for config in (one, other))
     return {key: (ours[key], theirs[key]) for key in ours if ours[key] != theirs[key]}
+
+
+def located(config: Config) -> Config:
+    """Return `config` with absolute paths, as a run keeps it: another working directory finds its data, too."""
+    data, shards = config.data, config.shards
+    if data.path:
+        data = msgspec.structs.replace(data, path=os.path.abspath(data.path))
+    if shards.held_out:
+        shards = msgspec.structs.replace(shards, held_out=os.path.abspath(shards.held_out))
+    return msgspec.structs.replace(config, data=data, shards=shards)
+
+
+def check_places(config: Config, source: str) -> None:
+    """Refuse a data.path or shards.held_out that leads nowhere; `config` came from `source`, where it led somewhere."""
+    for key, path in (("data.path", config.data.path), ("shards.held_out", config.shards.held_out)):
+        if path and SHARD not in path and not os.path.lexists(path):
+            raise UserError(
+                f"{source}: its {key} is {path}, which is not there (looked from {os.getcwd()}); expected the place of "
+                f"the data now, with --set {key}=PATH"
+            )
 
 
 def _expanded(config: Config) -> Config:
@@ -161,7 +181,7 @@ def _standardised(config: Config, given: dict[str, Any]) -> Config:
 def change(config: Config, source: str, settings: list[str]) -> Config:
     """Return `config`, which came from `source`, with `settings` in it; see `read`. Those without effect are named."""
     changed = parse(dump(config), source, settings)
-    _tell(changed, {key: value for setting in settings for key, value in _flat(_parse_setting(setting)).items()})
+    _tell(changed, {key: value for setting in settings for key, value in flat(_parse_setting(setting)).items()})
     return changed
 
 
@@ -181,7 +201,7 @@ def _merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 def keys_of(setting: str) -> list[str]:
     """Return the keys that ``--set setting`` changes, mostly one; UserError if it is none."""
-    return list(_flat(_parse_setting(setting)))
+    return list(flat(_parse_setting(setting)))
 
 
 def _parse_setting(setting: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -20,6 +21,28 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the known name closest to `name`, or an empty string."""
     close = difflib.get_close_matches(str(name), list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def ranges(numbers: Iterable[int], least: int = 3) -> str:
+    """Return ascending whole numbers as text: ``1, 2, 5 to 9``; `least` in a row make a range."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    parts = [[f"{run[0]} to {run[-1]}"] if len(run) >= least else map(str, run) for run in runs]
+    return ", ".join(text for part in parts for text in part)
+
+
+def why_missing(path: str | os.PathLike[str]) -> str:
+    """Return why there is nothing to read at `path`, such as 'no such file'; empty if there is something."""
+    try:
+        os.stat(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        return "no such file" if isinstance(error, FileNotFoundError) else reason
+    return ""
 
 
 _warned: set[str] = set()

@@ -33,7 +33,7 @@ from .worker import Worker
 def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_confusion: bool = False) -> None:
     """Print the held-out accuracy by every method of the run, of each class, and the confusion matrix if asked to."""
     file: Path = on_rank_0(comm, lambda: checkpoint_path(path))
-    header, settled = _read_header(comm, file, settings)
+    header, settled = _read_header(comm, file, settings, places=True)
     held_out: DataSet | None = None
 
     def read() -> Problem:
@@ -148,7 +148,11 @@ EVALUATION = (
 )  # fmt: skip
 
 
-def _read_header(comm: Any, file: Path, settings: list[str]) -> tuple[Header, Config]:
+def _read_header(
+    comm: Any, file: Path, settings: list[str], places: bool = False
+) -> tuple[Header, Config]:  # fmt: skip
+    """Return what the checkpoint says, changed by `settings`; with `places` the data must be where it says."""
+
     def read() -> tuple[Header, Config]:
         with checkpoint.reading(file) as reader:
             header = reader.header
@@ -156,7 +160,10 @@ def _read_header(comm: Any, file: Path, settings: list[str]) -> tuple[Header, Co
             for key in config.keys_of(setting):
                 if key not in EVALUATION:
                     raise UserError(f"--set {setting}: {key} is the network's; expected one of {', '.join(EVALUATION)}")
-        return header, config.change(header.config, str(file), settings)
+        settled = config.change(header.config, str(file), settings)
+        if places:
+            config.check_places(settled, str(file))
+        return header, settled
 
     header, settled = on_rank_0(comm, read)
     return header, settled

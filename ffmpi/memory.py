@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import kernels
-from .errors import UserError, warn
+from .errors import UserError, ranges, warn
 from .holdings import Holdings
 from .layer import Activations, widths
 from .limits import Limit
@@ -250,7 +250,7 @@ def check(needs: list[Need]) -> None:
 def _who(ranks: list[int]) -> str:
     if len(ranks) == 1:
         return f"rank {ranks[0]} needs"
-    return f"ranks {', '.join(map(str, ranks))} together need"
+    return f"ranks {ranges(ranks)} together need"
 
 
 def _size(count: float) -> str:

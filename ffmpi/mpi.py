@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from . import stop
 from .control import Control, Waiting
 from .errors import Consequence, UserError
 from .launch import start
+from .output import complaint, is_about_output, silence
 from .stop import Stopped
 
 #: Seconds that a rank whose error may follow from another's leaves that one to end the job.
@@ -108,9 +109,9 @@ def end(comm: Any, error: BaseException) -> None:
     if isinstance(error, Consequence) and comm.size > 1:
         time.sleep(_CAUSE)  # the rank it began on ends this one meanwhile
     status = 2 if isinstance(error, UserError) else 1
-    if isinstance(error, BrokenPipeError):  # whoever reads the output has enough, as `head` does: nothing to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        message = ""
+    if is_about_output(error):
+        status = 1 if isinstance(error, BrokenPipeError) else 2
+        message = (told := complaint(error)) and f"ffmpi: {told}\n"
     elif isinstance(error, UserError):
         message = f"ffmpi: {_whose(comm)}{error}\n"
     else:
@@ -120,8 +121,10 @@ def end(comm: Any, error: BaseException) -> None:
 
 
 def _say(message: str) -> None:
-    with suppress(OSError):
+    try:
         sys.stdout.flush()
+    except OSError:
+        silence()
     sys.stderr.write(message)
     sys.stderr.flush()
 

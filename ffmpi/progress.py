@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from .errors import warn
+from .errors import ranges, warn
 from .health import Finding
 from .launch import launched
 from .memory import MB, Price
+from .output import silence
 from .problem import Problem
 from .rundir import RunDirectory
 from .schedule import Schedule
@@ -25,6 +27,7 @@ from .tables import Config
 
 _EVERY = 0.2  # seconds between two changes of the live line
 _SILENT = 300.0  # seconds without a line after which one says what is being done
+_NAMED = 10  # layers of which each is told of
 _MOST_WARNED = 8  # things at once
 
 
@@ -54,7 +57,9 @@ class Progress:
         if self.as_json:
             return
         data, work = self.config.data, self.schedule.work
-        sizes = " - ".join(str(units) for units in self.config.network.layers)
+        runs = [(units, len(list(equal))) for units, equal in groupby(self.config.network.layers)]
+        parts = [[f"{count} x {units}"] if count > _NAMED else [str(units)] * count for units, count in runs]
+        sizes = " - ".join(text for part in parts for text in part)
         self._say(
             f"{data.name}: {self.problem.train} training and {self.problem.test} held-out samples, "
             f"{self.problem.pixels} pixels, {self.problem.classes} classes; layers {sizes}"
@@ -84,20 +89,29 @@ class Progress:
             self.status.start()
 
     def _say(self, line: str) -> None:
-        self.console.print(line, soft_wrap=True)
+        self._write(lambda: self.console.print(line, soft_wrap=True))
+
+    def _write(self, action: Callable[[], None]) -> None:
+        """Print, or else go on without: a run is worth more than what it says."""
+        try:
+            action()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            silence()
+            warn(f"the output cannot be written ({error.strerror}); the run goes on, its numbers are in metrics.jsonl")
 
     def duties(self, rank: int) -> str:
         """Say which layers, counted from 1, and what else `rank` has."""
         stages = self.schedule.trained(rank)
         layers = [stage + 1 for stage in stages if stage < self.schedule.work.layers]
-        numbers = ", ".join(map(str, layers))
-        parts = [f"layer{'s' if len(layers) > 1 else ''} {numbers}"] if layers else []
+        parts = [f"layer{'s' if len(layers) > 1 else ''} {ranges(layers)}"] if layers else []
         if len(layers) < len(stages):
             parts.append("softmax head")
         shards = self.config.shards.count
         if shards > 1:
-            mine = [str(shard + 1) for shard in self.schedule.shards(rank)]
-            parts.append(f"shard{'s' if len(mine) > 1 else ''} {', '.join(mine)} of {shards}")
+            mine = [shard + 1 for shard in self.schedule.shards(rank)]
+            parts.append(f"shard{'s' if len(mine) > 1 else ''} {ranges(mine)} of {shards}")
         return " + ".join(parts)
 
     def update(self, step: Update) -> None:
@@ -129,16 +143,20 @@ class Progress:
         self._last = record
         self._seconds += record["seconds"]
         if self.as_json:
-            print(json.dumps(record), flush=True)
+            self._write(lambda: print(json.dumps(record), flush=True))
             return
         self._shown = time.monotonic()
         epoch = record["epoch"]
         parts = [f"epoch {epoch}/{self.config.train.epochs}"]
         layers = record["layers"]
-        parts.append("loss " + " ".join(f"{layer['loss']:.3f}" for layer in layers))
-        if not self.config.local:
-            goodness = (f"{layer['positive_goodness']:.4g}/{layer['negative_goodness']:.4g}" for layer in layers)
-            parts.append("goodness +/- " + " ".join(goodness))
+        if len(layers) > _NAMED:
+            losses = [layer["loss"] for layer in layers]
+            parts.append(f"loss {min(losses):.3f} to {max(losses):.3f} in layers 1 to {len(layers)}")
+        else:
+            parts.append("loss " + " ".join(f"{layer['loss']:.3f}" for layer in layers))
+            if not self.config.local:
+                goodness = (f"{layer['positive_goodness']:.4g}/{layer['negative_goodness']:.4g}" for layer in layers)
+                parts.append("goodness +/- " + " ".join(goodness))
         parts += [f"{method} {accuracy:.2f} %" for method, accuracy in record["accuracy"].items()]
         parts.append(f"{record['samples_per_second']:.0f} samples/s")
         ranks = [rank for rank in record["ranks"] if rank["seconds"]]  # those that had a part in the chapter
@@ -162,7 +180,8 @@ class Progress:
             return
         table = Table(title="last chapter, by rank", title_justify="left", box=None, pad_edge=False)
         for name in ("rank", "host", "owns", "computing", "waiting", "GFLOP/s", "peak memory", "at most"):
-            table.add_column(name, justify="left" if name in ("host", "owns") else "right")
+            words = name in ("host", "owns")  # may be broken, numbers may not
+            table.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
         for rank, numbers in sorted(self._ranks.items()):
             table.add_row(
                 str(rank),
@@ -176,7 +195,7 @@ class Progress:
             )
         if not self.console.is_terminal:
             self.console.width = 120
-        self.console.print(table)
+        self._write(lambda: self.console.print(table))
         accuracy = ", ".join(f"{value:.2f} % by {method}" for method, value in self._last["accuracy"].items())
         self._say(f"held-out accuracy {accuracy}; {self._seconds:.1f} s of training; {directory.checkpoint}")
         for text in _few(self._last.get("warnings", [])):

@@ -18,8 +18,8 @@ from typing import IO, Any
 import msgspec
 
 from . import __version__
-from .config import dump
-from .errors import UserError
+from .config import differences, dump, located, read
+from .errors import UserError, ranges, warn, why_missing
 from .tables import Config
 
 
@@ -134,7 +134,7 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock()
             _put(description, json.dumps(environment() | facts, indent=2))
-            _put(recipe, dump(config))
+            _put(recipe, dump(located(config)))
             _put(self.metrics, "")
         except OSError as error:
             raise UserError(f"{self.path}: cannot be made a run directory ({error})") from None
@@ -150,6 +150,37 @@ class RunDirectory:
             if error.errno not in _NO_LOCKS:
                 raise UserError(f"{self.path}: cannot be locked ({error}); expected a run directory") from None
 
+    def expect_checkpoint(self) -> None:
+        """Raise UserError if there is no run here that could be continued."""
+        recipe = self.path / "config.toml"
+        if why := why_missing(self.path):
+            raise UserError(f"{self.path}: no such run directory ({why})")
+        if why_missing(self.checkpoint) != "no such file":
+            return
+        if why_missing(recipe):
+            raise UserError(f"{self.path}: no run directory: neither checkpoint.h5 nor config.toml is there")
+        raise UserError(
+            f"{self.path}: the run was stopped before it saved anything, so there is nothing to continue; start it "
+            f"again with 'ffmpi train {recipe} --run {self.path}'"
+        )
+
+    def compare(self, saved: Config) -> None:
+        """Warn if config.toml is not the configuration `saved` in the checkpoint: it has been edited, and in vain."""
+        recipe = self.path / "config.toml"
+        try:
+            found = read(str(recipe))
+        except UserError as error:
+            warn(f"{error}; the run goes on with the configuration in its checkpoint")
+            return
+        different = differences(saved, found)
+        if different:
+            named = ", ".join(f"{key} = {new!r} ({old!r})" for key, (old, new) in list(different.items())[:3])
+            warn(
+                f"{recipe}: not the configuration in the checkpoint, which is in brackets: {named}"
+                f"{' and more' if len(different) > 3 else ''}; the run goes on with the checkpoint's, what may change "
+                "can be set with --set"
+            )
+
     def append(self, record: dict[str, Any]) -> None:
         """Add one JSON line to the metrics."""
         try:
@@ -159,6 +190,8 @@ class RunDirectory:
             raise self._unwritable(error) from None
 
     def _unwritable(self, error: OSError) -> UserError:
+        if not self.path.is_dir():
+            return UserError(f"{self.path}: was deleted or moved away while the run wrote there, so the run ends")
         return UserError(
             f"{self.path}: cannot be written to ({error}); make room, then go on with 'ffmpi resume {self.path}'"
         )
@@ -175,7 +208,7 @@ class RunDirectory:
         whole = before | {"continued": [*before.get("continued", []), environment() | facts]}
         kept = [record for record in self.records() if record["epoch"] <= epoch]
         try:
-            _put(self.path / "config.toml", dump(config))
+            _put(self.path / "config.toml", dump(located(config)))
             _put(self.path / "environment.json", json.dumps(whole, indent=2))
             _put(self.metrics, "".join(json.dumps(record) + "\n" for record in kept))
         except OSError as error:
@@ -195,19 +228,29 @@ class RunDirectory:
         return dict(found)
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the metrics up to the first line that a kill has cut off, or that is none."""
+        """Return the metrics without a last line that a kill has cut off; a warning names other damaged ones."""
         try:
             lines = self.metrics.read_bytes().splitlines()
-        except OSError:
+        except FileNotFoundError:
             return []
+        except OSError as error:
+            raise UserError(f"{self.metrics}: cannot be read ({error.strerror}); expected what a run leaves") from None
         records: list[dict[str, Any]] = []
-        for line in lines:
+        damaged = []
+        for number, line in enumerate(lines, 1):
             try:
                 record = json.loads(line)
                 msgspec.convert(record, _Line)
             except (ValueError, RecursionError):
-                break
+                damaged.append(number)
+                continue
+            if records and record["epoch"] <= records[-1]["epoch"]:
+                damaged.append(number)
+                continue
             records.append(record)
+        if damaged := [number for number in damaged if number < len(lines)]:
+            numbers = ranges(damaged)
+            warn(f"{self.metrics}: line{'s' * (len(damaged) > 1)} {numbers} cannot be read and will be left out")
         return records
 
 

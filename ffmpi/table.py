@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
 from . import paper
 from .config import read
-from .errors import UserError
+from .errors import UserError, why_missing
 from .rundir import RunDirectory
 
 COLUMNS = (
     "data", "model", "implementation", "lag", "epochs", "seed", "accuracy", "paper", "difference", "seconds",
     "paper seconds", "paper implementation", "ranks", "machine", "commit",
 )  # fmt: skip
+
+
+_GLUE = "\x00"  # a space that no line is broken at
 
 
 def table(runs: list[str], as_json: bool, as_markdown: bool) -> None:
@@ -44,15 +48,33 @@ def table(runs: list[str], as_json: bool, as_markdown: bool) -> None:
         for line in (COLUMNS, ["---"] * len(COLUMNS), *cells):
             print("| " + " | ".join(line) + " |")
         return
+    console = Console(highlight=False, markup=False, emoji=False)
+    widths = [max(map(cell_len, column)) for column in zip(COLUMNS, *cells, strict=True)]
+    whole = sum(widths) + 2 * (len(widths) - 1)
+    if whole > console.width and console.is_terminal:
+        _stack(cells, console.width)
+        return
+    console.width = max(whole, console.width)
     shown = Table(box=None, pad_edge=False)
     for column in COLUMNS:
-        shown.add_column(column)
+        shown.add_column(column, no_wrap=True)
     for row in cells:
         shown.add_row(*row)
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 250
     console.print(shown)
+
+
+def _stack(cells: list[list[str]], width: int) -> None:
+    """Print each run on lines of its own, where a table would cut numbers off."""
+    for row in cells:
+        data, model, implementation, *rest = row
+        parts = [f"{name} {text}" for name, text in zip(COLUMNS[3:], rest, strict=True) if text]
+        print(f"{data}: {model}, {implementation}")
+        # A number stays beside its name.
+        glued = ", ".join(part.replace(" ", _GLUE) if len(part) < width // 2 else part for part in parts)
+        lines = textwrap.wrap(
+            glued, width, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+        print("\n".join(lines).replace(_GLUE, " "))
 
 
 def _place(row: dict[str, Any], order: list[tuple[str, str]]) -> tuple[int, str, str]:
@@ -67,8 +89,8 @@ def _text(value: object) -> str:
 def rows_of(path: Path) -> list[dict[str, Any]]:
     """Return one row for each way in which the run at `path` is read out; UserError if it is not a finished run."""
     run = RunDirectory(path)
-    if not os.path.exists(path / "config.toml"):
-        raise UserError(f"{path}: no such run directory")
+    if why := why_missing(path / "config.toml"):
+        raise UserError(f"{path}: no such run directory ({path / 'config.toml'}: {why})")
     config, records = read(str(path / "config.toml")), run.records()
     if not records or records[-1]["epoch"] < config.train.epochs:
         done = records[-1]["epoch"] if records else 0

@@ -32,7 +32,7 @@ def train(
     comm: Any, config_path: str, run: str | None, settings: list[str], as_json: bool, continuing: bool = False
 ) -> None:
     """Train a new network after the configuration file; with `continuing` go on where `run` has a checkpoint."""
-    settled: Config = on_rank_0(comm, lambda: config.read(config_path, settings))
+    settled: Config = on_rank_0(comm, lambda: config.read(config_path, settings, tell=True))
     agree(comm, checksum_of_file(config_path))
     directory = RunDirectory(on_rank_0(comm, lambda: Path(run) if run else reserve(config_path)))
     with stop.advising(lambda: _advice(comm, directory)):
@@ -101,12 +101,14 @@ def _continue(comm: Any, directory: RunDirectory, changed: Callable[[Config], Co
     run = str(directory.path)
 
     def read_header() -> tuple[checkpoint.Header, Config]:
-        if not os.path.isdir(run):
-            raise UserError(f"{run}: no such run directory")
+        directory.expect_checkpoint()
         directory.lock()
         with checkpoint.reading(directory.checkpoint) as reader:
             header = reader.header
-        return header, changed(header.config)
+        directory.compare(header.config)
+        settled = changed(header.config)
+        config.check_places(settled, run)
+        return header, settled
 
     header, settled = on_rank_0(comm, read_header)
     worker = training_worker(comm, settled, header.chapter, header.figures)
@@ -170,7 +172,9 @@ def _run(
 
         def save(chapter: int) -> checkpoint.Writer:
             nonlocal saved
-            writer = checkpoint.Writer(directory.checkpoint, settled, worker.problem, chapter + 1, saved)
+            writer = checkpoint.Writer(
+                directory.checkpoint, config.located(settled), worker.problem, chapter + 1, saved
+            )
             saved = writer.id
             return writer
 

@@ -7,15 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from ffmpi import errors
+from ffmpi import errors, launch
 
 
 def test_a_warning_is_one_line_on_one_rank(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(errors, "_warned", set())
-    monkeypatch.setenv("PMI_RANK", "1")
+    monkeypatch.setattr(launch, "launched_rank", lambda: 1)
     errors.warn("layer 2 is dead")
     assert capsys.readouterr() == ("", "")
-    monkeypatch.setenv("PMI_RANK", "0")
+    monkeypatch.setattr(launch, "launched_rank", lambda: 0)
     errors.warn("layer 2 is dead")
     errors.warn("layer 2 is dead")
     errors.warn("layer 3 is dead")

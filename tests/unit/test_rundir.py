@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from ffmpi import config
+from ffmpi import config, errors
+from ffmpi.checkpoint import Writer
 from ffmpi.errors import UserError
+from ffmpi.problem import Problem
 from ffmpi.rundir import RunDirectory
 
 SETTINGS = config.parse("", "test", [])
@@ -79,9 +81,20 @@ def test_going_on_with_a_damaged_environment(run: RunDirectory, content: str) ->
         '{"epoch": 4, "seconds": 1.0, "accuracy": {"softmax": "x"}, "ranks": []}',
     ],
 )
-def test_lines_after_a_damaged_one_are_lost(run: RunDirectory, line: str) -> None:
-    run.metrics.write_text(run.metrics.read_text() + line + "\n" + json.dumps(run.records()[0]) + "\n")
+def test_a_damaged_line_is_left_out_and_later_ones_stay(
+    run: RunDirectory, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errors, "_warned", set())
+    first, *rest = run.metrics.read_text().splitlines(keepends=True)
+    run.metrics.write_text("".join([first, line + "\n", *rest]))
     assert [record["epoch"] for record in run.records()] == [1, 2, 3]
+    assert capsys.readouterr().err == (f"ffmpi: warning: {run.metrics}: line 2 cannot be read and will be left out\n")
+    run.metrics.write_text("".join([first, *rest, line[:-1]]))  # as a kill leaves it
+    assert [record["epoch"] for record in run.records()] == [1, 2, 3]
+    assert capsys.readouterr().err == ""
+    run.metrics.write_text("".join([first, *rest, first, first, rest[0]]))  # two who wrote in turn
+    assert [record["epoch"] for record in run.records()] == [1, 2, 3]
+    assert "lines 4, 5 cannot be read" in capsys.readouterr().err
 
 
 def test_a_full_disk_costs_a_sentence(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,3 +111,62 @@ def test_a_full_disk_costs_a_sentence(run: RunDirectory, monkeypatch: pytest.Mon
     run.metrics.mkdir()
     with pytest.raises(UserError, match="cannot be written to"):
         run.append({})
+
+
+def test_a_run_that_was_deleted_meanwhile(run: RunDirectory) -> None:
+    shutil.rmtree(run.path)
+    with pytest.raises(UserError, match="was deleted or moved away while the run wrote there"):
+        run.append({})
+    with pytest.raises(UserError, match="its directory was deleted, or moved away, while"):
+        Writer(run.checkpoint, SETTINGS, Problem((2, 2), ("a", "b"), 3, 3), 1)
+
+
+def test_what_cannot_be_continued(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError) as caught:
+        run.expect_checkpoint()
+    assert str(caught.value).endswith(
+        f"nothing to continue; start it again with 'ffmpi train {run.path}/config.toml --run {run.path}'"
+    )
+    with pytest.raises(UserError, match=r"none: no such run directory \(no such file\)"):
+        RunDirectory(tmp_path / "none").expect_checkpoint()
+    with pytest.raises(UserError, match=r"neither checkpoint\.h5 nor config\.toml is there"):
+        RunDirectory(tmp_path).expect_checkpoint()
+    run.checkpoint.touch()
+    run.expect_checkpoint()
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(UserError, match=r"no such run directory \(Permission denied\)"):
+        run.expect_checkpoint()
+
+
+def test_an_edited_configuration_is_told_of(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errors, "_warned", set())
+    run.compare(config.located(SETTINGS))
+    assert capsys.readouterr().err == ""
+    recipe = run.path / "config.toml"
+    recipe.write_text(config.dump(config.parse("", "test", ["train.epochs=7", "schedule.threads=2"])))
+    run.compare(SETTINGS)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "train.epochs = 7 (100), schedule.threads = 2 (1); the run goes on" in said
+    recipe.write_text("train = ")
+    run.compare(SETTINGS)
+    assert "not valid TOML" in (said := capsys.readouterr().err) and "goes on with the configuration in its" in said
+
+
+def test_another_working_directory_finds_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settled = config.parse("", "test", ["data.name=mnist", "data.path=here/mnist"])
+    directory = RunDirectory(tmp_path / "run")
+    directory.create(settled, {})
+    kept = config.read(str(tmp_path / "run" / "config.toml"))
+    assert kept.data.path == str(tmp_path / "here" / "mnist") and settled.data.path == "here/mnist"
+    with pytest.raises(UserError, match=r"its data.path is .*here/mnist, which is not there \(looked from"):
+        config.check_places(kept, "run")
+    (tmp_path / "here" / "mnist").mkdir(parents=True)
+    config.check_places(kept, "run")
+    config.check_places(SETTINGS, "run")  # digits need no path
