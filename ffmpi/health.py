@@ -161,7 +161,7 @@ def _cure(
         return f"lower {rate}"
     if config.network.normalise == "l2" and not config.local:
         return "train longer, or set network.normalise = 'rms'"
-    if now is not began and loss > 2 * math.log(2) and abs(loss / began["loss"] - 1) < _MOVED:
+    if now is not began and loss > 2 * math.log(2) and abs(loss - began["loss"]) < _MOVED * began["loss"]:
         return f"raise {rate}, or train longer: the loss has hardly changed since the first chapter"
     if index == 0 and loss < _LARGE * scale and not config.local:
         return f"raise data.label_value = {config.data.label_value}, or lower {rate}"

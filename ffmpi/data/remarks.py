@@ -39,8 +39,8 @@ def check(found: Statistics, where: str) -> list[str]:
     (few, rare), (many, common) = min(counts), max(counts)
     if many > _MOST_UNBALANCED * few:
         told.append(
-            f"class {common} has {many} of the {train.samples} training samples and class {rare} {few}: an accuracy "
-            f"of {100 * many / train.samples:.0f} % means nothing, since always saying {common} would reach it"
+            f"class {common} has {many} of the {train.samples} training samples, class {rare} {few}: always to say "
+            f"{common} would be right for {100 * many / train.samples:.0f} % of them"
         )
     for split, part in found.splits.items():
         pixels = math.prod(found.shape)
@@ -52,8 +52,21 @@ def check(found: Statistics, where: str) -> list[str]:
     if test is None:
         told.append("no test samples: 'ffmpi train' needs some, unless this is a shard (shards.by = 'file')")
     else:
-        told += _between(train, test, found.shared)
+        told += _untested(found.names, train, test) + _between(train, test, found.shared)
     return [f"{where}: {text}" for text in told]
+
+
+def _untested(names: Sequence[str], train: Split, test: Split) -> list[str]:
+    """Return what is wrong if most classes that are learnt have no test samples, as of samples sorted by class."""
+    learnt = [name for name, count in zip(names, train.per_class, strict=True) if count]
+    untested = [
+        name for name, count, other in zip(names, train.per_class, test.per_class, strict=True) if count > other == 0
+    ]
+    if 2 * len(untested) < len(learnt):
+        return []
+    return [
+        f"{len(untested)} of the {len(learnt)} classes with training samples have no test samples: were they shuffled?"
+    ]
 
 
 def _between(train: Split, test: Split, shared: int) -> list[str]:
@@ -94,13 +107,11 @@ def describe(found: Statistics) -> list[str]:
 def outline(found: Statistics) -> list[str]:
     """Return two lines on both splits: their pixels, and the samples of each class."""
     train, test = found.splits["train"], found.splits["test"]
-    same = (train.dtype, f"{train.least:g} to {train.greatest:g}") == (
-        test.dtype,
-        f"{test.least:g} to {test.greatest:g}",
-    )
-    other = "" if same else f"; in test {test.dtype}, {_pixels(test)}"
+    ranges = [(part.dtype, f"{part.least:g} to {part.greatest:g}") for part in (train, test)]
+    other = "" if ranges[0] == ranges[1] else f"; in test {test.dtype}, {_pixels(test)}"
+    again = f"; {train.repeated} images are the same as an earlier one" if train.repeated else ""
     return [
-        f"pixels {train.dtype}, {_pixels(train)}{other}",
+        f"pixels {train.dtype}, {_pixels(train)}{other}{again}",
         f"training samples of each class: {_classes(found.names, train.per_class)}",
     ]
 

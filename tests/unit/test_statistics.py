@@ -65,6 +65,7 @@ def test_identical_images() -> None:
     found = measured(train, test)
     assert (found.splits["train"].repeated, found.splits["train"].contradicting) == (4, 1)
     assert (found.splits["test"].repeated, found.shared) == (1, 3)
+    assert remarks.outline(found)[0].endswith("; 4 images are the same as an earlier one")
     shared, contradicting = (text for text in reversed(remarks.check(found, "own.h5")) if "image" in text)
     assert contradicting == "own.h5: in train 1 image is there more than once with different classes"
     assert shared.startswith("own.h5: 3 test images are training images, too")
@@ -86,6 +87,9 @@ def test_what_may_be_wrong() -> None:
     assert "class emu has no training samples" in told(part(pixels(60), every % 2), test)
     assert "class cat has no" in (first := told(part(pixels(60), 1 + every % 2), test)) and "begin at 1" in first
     rare = np.where(np.arange(60) < 56, 0, every)
+    one = part(pixels(30), np.zeros(30))
+    assert told(train, one) == "x: 2 of the 3 classes with training samples have no test samples: were they shuffled?"
+    assert told(train, part(pixels(30), every[:30] % 2)) == ""
     assert "class cat has 57 of the 60 training samples" in told(part(pixels(60), rare), test)
     assert "all 60 images of train are the same" in told(part(np.zeros((60, 20), np.uint8), every), test)
     floats = part((test.images / np.float32(255)).astype(np.float32), test.classes)  # type: ignore[operator]
