@@ -16,7 +16,7 @@ from tests.helpers import ROOT, arrays, assert_same_bits, records, sets
 pytestmark = pytest.mark.mpi
 
 OWN = ROOT / "runs" / "own-images.toml"
-SHORT = ["network.layers=[200,200]", "train.epochs=10"]
+SHORT = ["network.layers=[200,200]", "train.epochs=10", "optimizer.rate=0.01"]
 
 
 def write(path: Path, number: str, offset: float, factor: float) -> Path:
