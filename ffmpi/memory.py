@@ -254,4 +254,7 @@ def _who(ranks: list[int]) -> str:
 
 
 def _size(count: float) -> str:
-    return f"{count / MB:.0f} MB" if count < 10_000 * MB else f"{count / MB / 1024:.1f} GB"
+    for unit, power in (("TB", 2), ("GB", 1)):
+        if count >= 10_000 * MB * 1024 ** (power - 1):
+            return f"{count / MB / 1024**power:.1f} {unit}"
+    return f"{count / MB:.0f} MB"

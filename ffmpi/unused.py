@@ -66,6 +66,8 @@ _ROWS: list[tuple[tuple[str, ...], Callable[[Config], str]]] = [
     (("shards.count",), _schedule("federated")),
     (("shards.by", "shards.sizes"), _one_shard),
     (("data.mean", "data.std"), _measured),
+    (("data.path",), lambda c: "data.name = 'digits'" if c.data.name == "digits" else ""),
+    (("data.images", "data.labels"), lambda c: "" if c.data.name == "hdf5" else f"data.name = {c.data.name!r}"),
     *_kinds("optimizer.", lambda c: c.optimizer.name),
     *_kinds("head.optimizer.", lambda c: c.head.optimizer.name),
 ]

@@ -99,6 +99,7 @@ def test_an_optimiser_brings_its_own_defaults() -> None:
         ("classify.methods = ['goodness']\nhead.bias = false", ["head.bias = False: no effect, since 'softmax' is no"]),
         ("classify.methods = ['softmax']\nclassify.goodness_layers = [1]", ["classify.goodness_layers = [1]: no ef"]),
         ("data.name = 'hdf5'\ndata.standardise = 'set'\ndata.mean = 0.5", ["data.mean = 0.5: no effect, since data."]),
+        ("data.images = 'x'", ["data.images = 'x': no effect, since data.name = 'digits'"]),
         ("rule.name = 'local-softmax'\nhead.bias = false", []),
         ("negatives.kind = 'adaptive'\nnegatives.lag = 4\nnegatives.scores = 'goodness'", []),
         ("negatives.lag = 1", []),  # as without it
