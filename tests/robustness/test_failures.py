@@ -61,7 +61,7 @@ def test_a_network_beyond_the_memory_is_refused(ranks: int, run: Run, tmp_path: 
     limited = "import resource; from ffmpi.__main__ import main"
     limited += "; resource.setrlimit(resource.RLIMIT_AS, (2**36, 2**36)); main()"
     done = run(ranks, "-c", limited, "train", DIGITS, *settings)
-    sentence(done, "not enough memory", "TB", "smaller batches")
+    sentence(done, "not enough memory", "7450.7 GB", "smaller batches")
     assert not (tmp_path / "run").exists()
 
 
