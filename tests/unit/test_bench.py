@@ -75,10 +75,15 @@ def test_autograd_makes_the_step_of_the_goodness_rule(active: np.ndarray, fused:
     np.testing.assert_allclose(after_three(theirs, active), ours.weights(), rtol=1e-4, atol=1e-5)
 
 
-def test_the_peak_kernel_is_vector_arithmetic_on_registers() -> None:
+def test_the_peak_kernel_keeps_its_chains() -> None:
     burst = peak.Burst()
     burst()
     assert np.all(burst.chains == 1)  # the fixed point of x / 2 + 1 / 2: the chains were neither merged nor dropped
+
+
+@pytest.mark.perf
+def test_the_peak_kernel_is_vector_arithmetic_on_registers() -> None:
+    burst = peak.Burst()
     fresh = numba.njit(peak.multiply_add.py_func)  # Numba shows no assembly of what comes from its cache
     fresh(1, burst.numbers, burst.chains)
     assembly = fresh.inspect_asm(fresh.signatures[0])
