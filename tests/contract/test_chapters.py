@@ -105,6 +105,12 @@ def test_shards_by_file(ffmpi: Run, tmp_path: Path) -> None:
     assert_same_bits(tmp_path / "cut", tmp_path / "files")
     one, other = (records(tmp_path / name)[-1] for name in ("cut", "files"))
     assert one["accuracy"] == other["accuracy"]
+    whole, parts = (
+        json.loads((tmp_path / name / "environment.json").read_text())["data"]["splits"]["train"]
+        for name in ("cut", "files")
+    )
+    assert parts["mean"] == pytest.approx(whole["mean"]) and parts["std"] == pytest.approx(whole["std"])
+    assert all(parts[key] == whole[key] for key in ("samples", "dtype", "least", "greatest", "per_class"))
     done = ffmpi(2, "evaluate", tmp_path / "files", "--json")
     assert json.loads(done.stdout)["accuracy"] == one["accuracy"]
 
