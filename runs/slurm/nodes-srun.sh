@@ -27,6 +27,11 @@ shift 2
 
 saved() { stat --format=%i,%Y "$run/checkpoint.h5" 2>/dev/null; }
 before=$(saved)
+# A killed rank of MPICH's leaves memory under a name made of job and step, with which the job, repeated, cannot start.
+if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then
+    srun --ntasks-per-node=1 --ntasks="$SLURM_NNODES" \
+        find /dev/shm -maxdepth 1 -user "$(id -un)" -name 'mpich_shm_*' -mmin +1 -delete
+fi
 
 srun --kill-on-bad-exit --mpi="$pmi" ffmpi train "$config" --run "$run" --resume "$@" &
 launcher=$! signals=0 limit=no
