@@ -101,8 +101,22 @@ def no_memory(error: MemoryError) -> UserError:
     return UserError(f"not enough memory: {reason}; expected a smaller network or smaller batches")
 
 
+def _without_peer(comm: Any, error: BaseException) -> BaseException:
+    """Return what to tell the user if `error` is what MPI says where another rank has been killed."""
+    from mpi4py import MPI
+
+    unspecific = MPI.ERR_OTHER, MPI.ERR_INTERN, MPI.ERR_UNKNOWN
+    if comm.size == 1 or not isinstance(error, MPI.Exception) or error.Get_error_class() not in unspecific:
+        return error
+    return Consequence(
+        f"MPI has failed ({str(error).splitlines()[-1].strip()}): another rank or the network between is gone; begin "
+        "again, or resume from the last checkpoint"
+    )
+
+
 def end(comm: Any, error: BaseException) -> None:
     """Print what went wrong on this rank and end all ranks."""
+    error = _without_peer(comm, error)
     where = _where(comm)
     if isinstance(error, MemoryError):
         error = no_memory(error)

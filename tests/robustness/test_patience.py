@@ -70,3 +70,26 @@ def test_ranks_that_wait_for_one_another_find_out(run: Run, tmp_path: Path) -> N
     done = run(3, "job.py", seconds=30)
     assert done.returncode == 2 and "ffmpi: " in done.stderr and "waited 1 s for rank" in done.stderr
     assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize(("kind", "bug"), [("ERR_OTHER", False), ("ERR_TRUNCATE", True)])
+def test_what_mpi_says_of_a_killed_rank_is_a_sentence(kind: str, bug: bool, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(
+        textwrap.dedent(
+            f"""
+            import numpy as np
+            from mpi4py import MPI
+            from ffmpi import mpi
+            def main(comm):
+                if comm.rank == 1:
+                    raise MPI.Exception(MPI.{kind})
+                mpi.wait(comm.Irecv(np.empty(1), 1))
+            mpi.run(main)
+            """
+        )
+    )
+    done = run(2, "job.py", seconds=30)
+    assert ("Traceback" in done.stderr) == bug
+    assert (done.returncode, "rank 1 on" in done.stderr, "is gone" in done.stderr) == (
+        (1, False, False) if bug else (2, True, True)
+    )

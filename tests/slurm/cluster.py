@@ -15,6 +15,7 @@ INSTALL = "apt-get install --no-install-recommends slurmctld slurmd slurm-client
 
 CONFIG = """
 ClusterName=test
+FirstJobId={first}
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser={user}
 SlurmdUser={user}
@@ -65,8 +66,9 @@ class Cluster:
         for free in sockets:
             free.close()
         host = subprocess.run(["hostname", "-s"], capture_output=True, text=True, check=True).stdout.strip()
+        first = int(time.time()) % 60_000_000 + 1  # MPI leaves memory behind under a number made of the job's
         self.folder, self.config = folder, folder / "slurm.conf"
-        self.config.write_text(CONFIG.format(host=host, user="root", ports=ports, folder=folder))
+        self.config.write_text(CONFIG.format(host=host, user="root", ports=ports, folder=folder, first=first))
         (folder / "state").mkdir()
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "PMI"))}
         self.env["SLURM_CONF"] = str(self.config)
