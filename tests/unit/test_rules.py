@@ -151,8 +151,8 @@ def test_record() -> None:
     m.add_layer(1, 16, 0, 0, 4, 16, 16)  # a layer that has died
     m.head[:] = 6, 9, 12
     m.held_out[METHODS.index("softmax")] = 3, 4
-    m.ranks[0] = 5.0, 2.0, 1.0, 0.5, 3e9, 100, 90, 50, 30, 10
-    m.ranks[1] = 5.5, 2.5, 0.0, 0.0, 0.0, 100, 90, 50, 30, 10
+    m.ranks[0] = 5.0, 2.0, 1.0, 0.5, 3e9, 100, 120, 90, 50, 30, 10
+    m.ranks[1] = 5.5, 2.5, 0.0, 0.0, 0.0, 100, 120, 90, 50, 30, 10
     assert m.elapsed == 5.5
     record = m.record(7, 50, 2.5, 20.0, local=False)
     assert (record["epoch"], record["samples"], record["seconds"], record["samples_per_second"]) == (7, 50, 2.5, 20.0)
