@@ -141,13 +141,26 @@ class Control:
                 return None
         return int(greatest[0])
 
-    def barrier(self, seconds: float = 5.0) -> None:
-        """Wait for the others for at most so long."""
-        request, waiting = self.comm.Ibarrier(), Waiting(seconds)
-        while not request.Test() and not waiting.over:
-            waiting.nap()
-
     def _close(self) -> None:
         """Take back the receive that stands: MPI's end, which follows, may complain of it."""
         self._request.Cancel()
         self._request.Wait()
+
+
+def drain(comm: Any, sends: list[Any], receives: list[Any]) -> None:
+    """Receive and forget what is under way on `comm` until all ranks' `sends` are done, then take back `receives`.
+
+    For all ranks, when they have stopped: MPI's own end might complain of messages that nobody takes, or wait for them.
+    """
+    from mpi4py import MPI
+
+    status, waiting, barrier = MPI.Status(), Waiting(5.0), None
+    while not waiting.over and not (barrier and barrier.Test()):
+        if message := comm.Improbe(status=status):
+            message.Recv([np.empty(status.Get_count(MPI.BYTE), np.uint8), MPI.BYTE])
+        if barrier is None and all([request.Test() for request in sends]):
+            barrier = comm.Ibarrier()
+        waiting.nap()
+    for request in filter(None, receives):  # a request that is done counts as false
+        request.Cancel()
+        request.Wait()

@@ -26,6 +26,7 @@ class Gather:
         self.timeout = holdings.config.schedule.timeout
         self._own: list[np.ndarray] = []
         self._sent: list[tuple[Any, np.ndarray]] = []
+        self._awaited: Any = None
 
     def report(self, numbers: dict[str, float]) -> None:
         """Send the measurements so far, with these `numbers` of this rank, to rank 0 and begin anew."""
@@ -46,7 +47,8 @@ class Gather:
                 total.flat += self._own.pop(0)
                 continue
             part = np.empty_like(total.flat)
-            wait(self.comm.Irecv(part, rank, self._report_tag), self.timeout, f"the measurements of rank {rank}", rank)
+            self._awaited = self.comm.Irecv(part, rank, self._report_tag)
+            wait(self._awaited, self.timeout, f"the measurements of rank {rank}", rank)
             total.flat += part
         return total
 
@@ -54,6 +56,11 @@ class Gather:
         """Wait until all that was sent has left."""
         for request, _ in self._sent:
             wait(request, self.timeout, "rank 0 to take the measurements", 0)
+
+    @property
+    def pending(self) -> tuple[list[Any], list[Any]]:
+        """The requests of what may still be sent, and of what may still come."""
+        return [request for request, _ in self._sent], [self._awaited] if self._awaited else []
 
     def save(
         self, step: Save, writer: Writer | None, remembered: dict[tuple[int, int], dict[str, Parameters]],
@@ -91,12 +98,15 @@ class Gather:
         if parameters is not None:
             array = parameters.array(key, *([part] if part else []))
             if owner != 0:
-                wait(self.comm.Isend(array, 0, self._save_tag), self.timeout, "rank 0 to save", 0)
+                self._sent.append((self.comm.Isend(array, 0, self._save_tag), array))
+                wait(self._sent[-1][0], self.timeout, "rank 0 to save", 0)
+                self._sent.pop()
             return array
         if self.comm.rank != 0:
             return None
         array = np.empty((part.stop - part.start, shape[1]) if part else shape, dtype_of(key))
-        wait(self.comm.Irecv(array, owner, self._save_tag), self.timeout, f"rank {owner} to save", owner)
+        self._awaited = self.comm.Irecv(array, owner, self._save_tag)
+        wait(self._awaited, self.timeout, f"rank {owner} to save", owner)
         return array
 
 

@@ -45,8 +45,8 @@ class Link:
             wait(request, self._timeout, f"a message between this rank and rank {self._peer}", self._peer)
         self._requests[slot] = []
 
-    def cancel(self) -> None:
-        """Take back what is posted and has not come: MPI's end may complain of it."""
-        for request in [request for requests in self._requests for request in requests if self._receives]:
-            request.Cancel()
-            request.Wait()
+    @property
+    def pending(self) -> tuple[list[Any], list[Any]]:
+        """The requests of what may still be sent, and of what may still come."""
+        requests = [request for requests in self._requests for request in requests]
+        return ([], requests) if self._receives else (requests, [])

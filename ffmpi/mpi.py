@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import stop
-from .control import Control, Waiting
+from .control import Control, Waiting, drain
 from .errors import Consequence, UserError
 from .launch import start
 from .output import complaint, is_about_output, silence
@@ -69,7 +69,7 @@ def _leave(comm: Any, control: Control, stopped: Stopped | None) -> None:
         _abort(comm, stop.STATUS[number])
     if comm.rank == 0:
         _say(message)
-    control.barrier()
+    drain(comm, stopped.sends if stopped else [], stopped.receives if stopped else [])
     stop.leave(stop.STATUS[number])
 
 

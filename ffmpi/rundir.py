@@ -26,7 +26,15 @@ from .tables import Config
 def environment() -> dict[str, Any]:
     """Return what the run ran on: machine, versions, launcher; nothing here starts MPI."""
     packages = ("numpy", "numba", "mpi4py", "h5py")
-    names = ("SLURM_JOB_ID", "SLURM_JOB_NODELIST", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+    names = (
+        "SLURM_JOB_ID",
+        "SLURM_ARRAY_JOB_ID",
+        "SLURM_ARRAY_TASK_ID",
+        "SLURM_RESTART_COUNT",
+        "SLURM_JOB_NODELIST",
+        "OMP_NUM_THREADS",
+        "NUMBA_NUM_THREADS",
+    )
     return {
         "ffmpi": __version__,
         "commit": _commit(),

@@ -23,11 +23,20 @@ _ECHO = 0.3
 
 
 class Stopped(BaseException):
-    """A signal here or on another rank is to end this process; `advice` says how the run can continue."""
+    """A signal here or on another rank is to end this process.
 
-    def __init__(self, number: int, advice: str = "") -> None:
-        super().__init__(number, advice)
-        self.number, self.advice = number, advice
+    Attributes
+    ----------
+    number : of the signal
+    advice : how the run can continue
+    sends, receives : MPI's requests of messages that are still under way
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number, self.advice = number, ""
+        self.sends: list[Any] = []
+        self.receives: list[Any] = []
 
 
 _noted: list[int] = []
@@ -137,10 +146,14 @@ def advising(advice: Callable[[], str]) -> Iterator[None]:
     """
     try:
         yield
-    except BaseException:
+    except SystemExit:  # all ranks end with an error that they know of
+        raise
+    except BaseException as error:
         if not noted():
             raise
-        raise Stopped(noted(), advice()) from None
+        stopped = error if isinstance(error, Stopped) else Stopped(noted())
+        stopped.advice = advice()
+        raise stopped from None
 
 
 def describe(number: int) -> str:

@@ -91,7 +91,9 @@ def _advice(comm: Any, directory: RunDirectory) -> str:
         with checkpoint.reading(directory.checkpoint) as reader:
             epochs, done = reader.header.config.train.epochs, reader.header.chapter
             epoch = done * epochs // reader.header.config.chapters
-    except UserError:
+    except UserError as error:
+        if os.path.exists(directory.checkpoint):
+            return f"; {error}"
         return " before anything was saved; start again with the same command"
     return f"; {directory.checkpoint} holds epoch {epoch} of {epochs}, continue with 'ffmpi resume {directory.path}'"
 

@@ -18,6 +18,7 @@ from .errors import Consequence, UserError
 from .gather import Gather
 from .holdings import Holdings
 from .layer import Parameters, rate_at
+from .link import Link
 from .metrics import METHODS, Measurements
 from .mpi import mover
 from .rules import goodness, judge, ranked
@@ -91,9 +92,12 @@ class Worker:
                 now = time.perf_counter()
                 self.spent[kind] += now - before
                 before = now
-        except stop.Stopped:
-            for link in self.buffers.links.values():
-                link.cancel()
+        except stop.Stopped as stopped:
+            ends: list[Gather | Link] = [self.gather, *self.buffers.links.values()]
+            for end in ends:
+                sends, receives = end.pending
+                stopped.sends += sends
+                stopped.receives += receives
             raise
         self.gather.close()
 
