@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import resource
 from collections import defaultdict
@@ -19,7 +20,7 @@ from .holdings import Holdings
 from .layer import Activations, widths
 from .limits import Limit
 from .problem import Problem
-from .schedule import Schedule, Steps
+from .schedule import Schedule, Work, schedule_of
 from .schedule import steps as s
 from .tables import Config
 from .worker import Worker
@@ -97,7 +98,7 @@ def price(config: Config, problem: Problem, schedule: Schedule, rank: int, base:
         for link in worker.buffers.links
         if link.cargo == "weights" and link.target == rank
     )
-    kept, remembered = _peaks(holdings, schedule.steps(rank))
+    kept, remembered = _peaks(config, holdings, schedule.work, rank)
     largest = max((4.0 * parameters.inputs * parameters.units for parameters in trained), default=0.0)
     data, reading = _data(config, problem, schedule, rank)
     return Price(
@@ -148,39 +149,49 @@ def _bytes(roots: Iterable[Any]) -> float:
     return total
 
 
-#: Chapters that are looked at, since one keeps as much as another, and steps.
-_CHAPTERS, _STEPS = 5, 3_000_000
+#: Batches and chapters that are looked at, since a chapter keeps as much as another, and a lesson as much as another.
+_BATCHES, _CHAPTERS = 40, 5
 
 
-def _peaks(holdings: Holdings, steps: Steps) -> tuple[float, float]:
-    """Return the most bytes of lessons that are kept at once, and of states that are remembered."""
-    config = holdings.config
+def _peaks(config: Config, holdings: Holdings, work: Work, rank: int) -> tuple[float, float]:
+    """Return the most bytes of lessons that `rank` keeps at once, and of states that it remembers.
+
+    Its steps are counted in a run of as many chapters, but with few batches and an epoch in each.
+    """
+    few = max(_BATCHES, work.ahead + 1)
+    lessons = max(work.batches) / min(max(work.batches), few)
+    lessons *= work.epochs_per_chapter if work.redraw == "batch" else 1
+    small = dataclasses.replace(
+        work,
+        epochs=work.chapters,
+        batches=tuple(min(count, few) for count in work.batches),
+        candidate_batches=tuple(min(count, few) for count in work.candidate_batches),
+        held_out_batches={stream: (min(count, few), every) for stream, (count, every) in work.held_out_batches.items()},
+    )
     kept: dict[int, set[tuple[int, s.Batch]]] = defaultdict(set)
     most: dict[int, int] = defaultdict(int)
-    remembered: set[tuple[int, int]] = set()
-    states = most_states = 0.0
-    chapters = 0
-    for count, step in enumerate(steps):
+    remembered: dict[tuple[int, int], int] = {}
+    states = chapters = 0
+    for step in schedule_of(config.schedule.name, small).steps(rank):
         if isinstance(step, s.Keep):
             units = config.network.layers[step.layer]
             kept[units].add((step.layer, step.batch))
             most[units] = max(most[units], len(kept[units]))
         elif isinstance(step, s.Drop):
             kept[config.network.layers[step.layer]].discard((step.layer, step.batch))
-        elif isinstance(step, s.Remember | s.Forget):
-            sign = 1 if isinstance(step, s.Remember) else -1
-            key = (step.stage, step.chapter)
-            if (key in remembered) == (sign < 0):
-                remembered ^= {key}
-                states += sign * sum(parameters.flat.nbytes for parameters in holdings.states(step.stage).values())
-            most_states = max(most_states, states)
+        elif isinstance(step, s.Remember):
+            stage = holdings.states(step.stage)
+            remembered[step.stage, step.chapter] = sum(parameters.flat.nbytes for parameters in stage.values())
+            states = max(states, sum(remembered.values()))
+        elif isinstance(step, s.Forget):
+            del remembered[step.stage, step.chapter]
         elif isinstance(step, s.Report):
             chapters += 1
-        if chapters == _CHAPTERS or count > _STEPS:
-            break
+            if chapters == _CHAPTERS:
+                break
     width = holdings.problem.classes if config.local else 1
     sizes = {units: Activations(units, holdings.rows, width).flat.nbytes for units in most}
-    return float(sum(most[units] * size for units, size in sizes.items())), most_states
+    return lessons * sum(most[units] * size for units, size in sizes.items()), float(states)
 
 
 def _data(config: Config, problem: Problem, schedule: Schedule, rank: int) -> tuple[float, float]:

@@ -48,7 +48,6 @@ def training_worker(
     pixels. The worker's configuration has what `config` leaves to the data. With `look` the samples are measured.
     """
     test: DataSet | None
-    _warn_of_crowding(comm, config)
     if config.shards.by == "file":
         problem, samples, test = shards.read_files(comm, config, figures)
         if look:
@@ -81,7 +80,11 @@ def _priced(comm: Any, config: Config, problem: Problem, schedule: Schedule) -> 
 
 
 def _warn_of_crowding(comm: Any, config: Config) -> None:
-    if trouble := crowded(allgather(comm, Place.here(host())), config.schedule.threads):
+    threads, most = config.schedule.threads, kernels.available_threads(config.schedule.threads)
+    trouble = crowded(allgather(comm, Place.here(host())), threads)
+    if most < threads and not trouble:
+        trouble = f"schedule.threads = {threads}: NUMBA_NUM_THREADS={most} lets a rank have no more than {most}"
+    if trouble:
         warn(trouble)
 
 
@@ -171,6 +174,7 @@ def check(config: Config, problem: Problem) -> None:
 
 def prepare_kernels(comm: Any, config: Config) -> None:
     """Compile the kernels, or load them: one rank of each host first, so that the others find them on disk."""
+    _warn_of_crowding(comm, config)
     kernels.use_threads(config.schedule.threads)
     with one_per_host_first(comm), _without(_BLAS), stop.raising(False):
         for _ in kernels.compile_each(threads=config.schedule.threads):

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from ..kernels import peak
+from ..kernels import cache_problem, peak
 from ..rundir import environment
+from ..session import warn_of_cache
 from .steps import FfmpiStep, NumpyStep, Step
 
 LAYERS = ((784, 2000), (2000, 2000), (1000, 1000), (3072, 2000))  # inputs, units
@@ -35,6 +36,7 @@ def kernels(repeats: int, shapes: tuple[str, ...], threads: int, as_json: bool, 
     if plot is not None:
         from . import roofline  # says that matplotlib is missing before minutes of measuring, not after
     results = measure(chosen, repeats, threads)
+    warn_of_cache(cache_problem())
     if as_json:
         print(json.dumps(results))
     else:

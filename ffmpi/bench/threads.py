@@ -10,6 +10,8 @@ import time
 import numpy as np
 
 from ..errors import UserError
+from ..kernels import cache_problem
+from ..session import warn_of_cache
 from .kernels import numbers, parse_shape
 from .steps import FfmpiStep, Step
 
@@ -27,6 +29,7 @@ def threads(count: int, shape: str, repeats: int, as_json: bool) -> None:
         _burst(step, rows)
     times = [{number: _burst(step, rows) for number, step in steps.items()} for _ in range(repeats)]
     one, many = (1e3 * statistics.median(each[number] for each in times) for number in (1, count))
+    warn_of_cache(cache_problem())
     ratio = statistics.median(each[1] / each[count] for each in times)
     if as_json:
         print(json.dumps({"shape": shape, "threads": count, "one_ms": one, "many_ms": many, "ratio": ratio}))

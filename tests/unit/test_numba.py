@@ -94,6 +94,7 @@ def test_a_problem_of_any_rank_is_one_warning(
 ) -> None:
     monkeypatch.setattr(session, "one_per_host_first", lambda comm: nullcontext())
     monkeypatch.setattr(session, "allgather", lambda comm, own: [own, "/cache: No space left", "/cache: damaged"])
+    monkeypatch.setattr(session, "_warn_of_crowding", lambda comm, settled: None)
     session.prepare_kernels(None, Config())
     warning = capsys.readouterr().err
     assert warning.startswith("ffmpi: warning: kernels had to be compiled") and warning.count("\n") == 1
