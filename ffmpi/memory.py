@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import math
 import resource
 from collections import defaultdict
@@ -80,6 +81,13 @@ def price(config: Config, problem: Problem, schedule: Schedule, rank: int, base:
 
     Its objects are made, without samples, and their sizes added up: the system gives memory only when it is used.
     """
+    try:
+        return _price(config, problem, schedule, rank, base)
+    finally:
+        gc.collect()  # these objects refer to each other, and what they hold would be there beside the run's own
+
+
+def _price(config: Config, problem: Problem, schedule: Schedule, rank: int, base: float) -> Price:
     ranks = SimpleNamespace(rank=rank, size=schedule.work.ranks)
     try:
         holdings = Holdings(config, problem, schedule, rank, {}, None)

@@ -51,7 +51,7 @@ def test_a_batch_of_all_samples(ffmpi: Run, tmp_path: Path) -> None:
         (2, ["network.layers=[200,200,200]", "schedule.name=single-layer", "train.epochs=4"]),
         (2, ["network.layers=[200,200,200]", "schedule.name=single-layer", "schedule.exchange=weights"]),
         (2, ["network.layers=[200,200,200]", "schedule.name=federated", "shards.count=2", "train.epochs=2"]),
-        (1, ["network.layers=[6000,6000]", "schedule.threads=2", "optimizer.name=adam"]),
+        (1, ["network.layers=[3000,3000]", "train.batch=2000", "schedule.threads=2", "optimizer.name=adam"]),
     ],
 )
 def test_other_runs(ffmpi: Run, tmp_path: Path, ranks: int, settings: list[str]) -> None:
