@@ -47,6 +47,7 @@ def run(main: Callable[[Any], None]) -> None:
         with stop.raising():
             main(comm)
     except SystemExit:
+        stop.ignore()
         raise
     except BaseException as error:
         if not stop.noted():
@@ -58,6 +59,8 @@ def run(main: Callable[[Any], None]) -> None:
 def _leave(comm: Any, control: Control, stopped: Stopped | None) -> None:
     """Wait for the other ranks at the end; where one has had a signal, all end with its status."""
     agreed = control.end(stopped.number if stopped else 0, PATIENCE)
+    if agreed is not None:
+        stop.ignore()
     if agreed == 0:
         return
     number, advice = agreed or stop.noted(), stopped.advice if stopped else ""

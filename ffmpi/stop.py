@@ -161,6 +161,13 @@ def describe(number: int) -> str:
     return "interrupted by Ctrl-C" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
 
 
+def ignore() -> None:
+    """From now on ignore signals: all is done, and to the interpreter's end they would have their default effect."""
+    for number in STATUS:
+        if signal.getsignal(number) is _handle:
+            signal.signal(number, signal.SIG_IGN)
+
+
 def leave(status: int, seconds: float = 5.0) -> None:
     """End this process with `status`; MPI's own end, which may wait for messages that never come, has `seconds`."""
     timer = threading.Timer(seconds, os._exit, (status,))

@@ -134,6 +134,25 @@ def test_a_signal_while_mpi_waits_for_other_ranks_to_start(start: Start, tmp_pat
     assert (done.returncode, done.stderr) == (75, "ffmpi: stopped by SIGTERM before MPI had started\n")
 
 
+@pytest.mark.parametrize("status", [0, 2])
+def test_a_signal_after_the_end_changes_nothing(status: int, run: Run, tmp_path: Path) -> None:
+    """A finished run must not look like one that failed: the system ignores signals, Python's handlers go first."""
+    (tmp_path / "job.py").write_text(
+        textwrap.dedent(
+            f"""
+            import atexit, sys
+            from ffmpi import mpi
+            atexit.register(lambda: print(*[line for line in open("/proc/self/status") if line.startswith("SigIgn")]))
+            mpi.run(lambda comm: sys.exit({status}) if {status} else None)
+            """
+        )
+    )
+    done = run(0, "job.py")
+    ignored = int(done.stdout.split()[1], 16)
+    assert all(ignored >> (number - 1) & 1 for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT))
+    assert (done.returncode, done.stderr) == (status, "")
+
+
 @pytest.mark.skipif(not OTHER_PYTHON, reason="no other MPI: set FFMPI_TEST_OTHER_PYTHON")
 def test_another_mpis_launcher_hands_the_status_on(start: Start, tmp_path: Path) -> None:
     job = start(3, "-m", "ffmpi", "train", DIGITS, *LONG, python=OTHER_PYTHON)
