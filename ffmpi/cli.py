@@ -163,6 +163,8 @@ def predict(checkpoint: str, images: str, method: str | None, name: str | None, 
 @once
 def info(path: str | None, as_json: bool) -> None:
     """Describe the checkpoint or run directory PATH or, without it, this machine; MPI is not started."""
+    if path is None:
+        check_numba()  # this machine's tile is one of the kernels'
     from . import info as command
 
     command.info(path, as_json)
