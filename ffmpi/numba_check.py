@@ -22,7 +22,7 @@ def check() -> None:
             raise UserError(f"Numba cannot start ({_line(error)}); {_named()}") from None
     for warning in caught:
         if str(warning.message).startswith("Environment variable"):  # the value is ignored, and why fills a page
-            raise UserError(f"{_line(warning.message)} {_named()}")
+            raise UserError(f"{_line(warning.message)}; {_named()}")
     if numba.config.DISABLE_JIT:
         raise UserError("NUMBA_DISABLE_JIT is set: expected it unset, since ffmpi's kernels have to be compiled")
     _check_processor()
