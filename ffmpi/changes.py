@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .config import change, flat
+from .config import change, differences
 from .errors import UserError
 from .tables import Config
 
@@ -36,20 +36,20 @@ def with_configuration(before: Config, given: Config, run: str, source: str) -> 
     `given` came from the file `source` and the command line; what it leaves to the data, ``auto``, is as it was.
     Raises UserError that names the first settings that may not change but do.
     """
-    old, new = flat(msgspec.to_builtins(before)), flat(msgspec.to_builtins(given))
-    different = [key for key in new if old.get(key) != new[key] and new[key] != "auto" and key not in _IDLE]
+    apart = differences(before, given)
+    different = {key: new for key, (_, new) in apart.items() if new != "auto" and key not in _IDLE}
     fixed = [key for key in different if key not in CHANGEABLE]
     if fixed:
-        named = ", ".join(f"{key} = {old.get(key)!r}, now {new[key]!r}" for key in fixed[:_NAMED])
+        named = ", ".join("{} = {!r}, now {!r}".format(key, *apart[key]) for key in fixed[:_NAMED])
         more = f" and {len(fixed) - _NAMED} more" if len(fixed) > _NAMED else ""
         raise UserError(
             f"{source}: not the configuration that the run in {run} was started with ({named}{more}); a run that "
             f"goes on may change only {', '.join(CHANGEABLE)}; expected another --run for another run"
         )
     after = before
-    for key in different:
+    for key, value in different.items():
         table, name = key.split(".")
-        changed = msgspec.structs.replace(getattr(after, table), **{name: new[key]})
+        changed = msgspec.structs.replace(getattr(after, table), **{name: value})
         after = msgspec.structs.replace(after, **{table: changed})
     _check_schedule(before, after, f"{source}: ")
     return after
