@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -159,5 +160,36 @@ def train_once(_trained: Path, ffmpi: Run) -> Callable[..., Path]:
         if not (_trained / name).exists():
             ffmpi(ranks, "train", DIGITS, "--run", _trained / name, *options)
         return _trained / name
+
+    return train
+
+
+#: Trains on digits for each run directory and its settings, one after another.
+SEVERAL = """
+import json, sys
+from ffmpi import mpi, train
+
+def main(comm):
+    for run, settings in json.loads(sys.argv[2]).items():
+        train.train(comm, sys.argv[1], run, settings, True)
+
+mpi.run(main)
+"""
+
+
+@pytest.fixture
+def train_all(_trained: Path, run: Run) -> Callable[..., Callable[[str], Path]]:
+    """Return ``train_all(ranks, runs)``, which trains on digits with each of the settings in `runs`, by name.
+
+    All in one job, since most of a short run is the interpreter's start, and once a module. Returns where a run is.
+    """
+
+    def train(ranks: int, runs: dict[str, list[str]], **env: str) -> Callable[[str], Path]:
+        group = _trained / "-".join([str(ranks), *env.values()]).replace("/", "_")
+        missing = {str(group / name): settings for name, settings in runs.items() if not (group / name).exists()}
+        if missing:
+            done = run(ranks, "-c", SEVERAL, DIGITS, json.dumps(missing), seconds=300, **env)
+            assert done.returncode == 0, done.stderr
+        return lambda name: group / name
 
     return train

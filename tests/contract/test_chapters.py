@@ -43,34 +43,41 @@ ONLY = {"fixed": "all-layers", "headless": "single-layer", "dff": "single-layer"
 MOST = [(4, "all-layers", ""), (4, "single-layer", "activations"), (4, "single-layer", "weights")]
 
 
+ALL = [
+    (case, *place)
+    for case in CASES
+    for place in (MOST if case == "by goodness" else PLACES)
+    if ONLY.get(case, place[1]) == place[1]
+]
+
+
+def settings_of(case: str, name: str, *more: str) -> list[str]:
+    """Return the settings of a case under schedule `name`; no layer is like another."""
+    return ["network.layers=[64,50,32]", *CASES[case], f"schedule.name={name}", *more]
+
+
 def options(case: str, name: str, *more: str) -> list[str]:
-    """Return the command line of a case under schedule `name`; no layer is like another."""
-    return sets("network.layers=[64,50,32]", *CASES[case], f"schedule.name={name}", *more)
+    """Return the command line of a case under schedule `name`."""
+    return sets(*settings_of(case, name, *more))
 
 
 @pytest.fixture
-def reference(train_once):
+def reference(train_all):
     """Return the sequential run of a case, made once."""
-    return lambda case: train_once(case, 0, *options(case, "sequential"))
+    return train_all(0, {case: settings_of(case, "sequential") for case in CASES})
 
 
-@pytest.mark.parametrize(
-    ("case", "ranks", "name", "exchange"),
-    [
-        (case, *place)
-        for case in CASES
-        for place in (MOST if case == "by goodness" else PLACES)
-        if ONLY.get(case, place[1]) == place[1]
-    ],
-)
+@pytest.mark.parametrize(("case", "ranks", "name", "exchange"), ALL)
 def test_every_schedule_gives_the_sequential_bits(
-    case: str, ranks: int, name: str, exchange: str, reference, ffmpi: Run, tmp_path: Path
+    case: str, ranks: int, name: str, exchange: str, reference, train_all
 ) -> None:
-    more = [f"schedule.exchange={exchange}"] if exchange else []
-    if ranks == 4:
-        more += ["schedule.depth=1"]
-    ffmpi(ranks, "train", DIGITS, "--run", tmp_path / "run", *options(case, name, *more))
-    assert_same_bits(reference(case), tmp_path / "run")
+    runs = {}
+    for one, count, schedule, how in ALL:
+        more = [f"schedule.exchange={how}"] if how else []
+        if count == ranks:
+            more += ["schedule.depth=1"] if count == 4 else []
+            runs[f"{one}, {schedule} {how}"] = settings_of(one, schedule, *more)
+    assert_same_bits(reference(case), train_all(ranks, runs)(f"{case}, {name} {exchange}"))
 
 
 def test_one_shard_is_all_layers(reference, ffmpi: Run, tmp_path: Path) -> None:

@@ -49,30 +49,30 @@ def options(name: str, *more: str) -> list[str]:
 
 
 @pytest.fixture
-def reference(train_once):
+def reference(train_all):
     """Return the one-rank run of a configuration, made once."""
-    return lambda name: train_once(name, 1, *options(name))
+    return train_all(1, CONFIGURATIONS)
 
 
-@pytest.mark.parametrize(
-    ("name", "ranks", "more"),
-    [
-        ("hinton", 3, ["schedule.depth=1"]),
-        ("hinton", 4, []),
-        ("hinton", 2, ["schedule.threads=2", "schedule.depth=7"]),
-        ("hinton", 0, ["schedule.threads=2"]),
-        ("uneven", 4, ["schedule.depth=2"]),
-        ("gentle", 3, []),
-        ("hard", 3, []),
-        ("headless", 3, []),
-        ("local", 3, []),
-    ],
-)
+PLACES = [
+    ("hinton", 3, ["schedule.depth=1"]),
+    ("hinton", 4, []),
+    ("hinton", 2, ["schedule.threads=2", "schedule.depth=7"]),
+    ("hinton", 0, ["schedule.threads=2"]),
+    ("uneven", 4, ["schedule.depth=2"]),
+    ("gentle", 3, []),
+    ("hard", 3, []),
+    ("headless", 3, []),
+    ("local", 3, []),
+]
+
+
+@pytest.mark.parametrize(("name", "ranks", "more"), PLACES)
 def test_same_bits_on_any_ranks_threads_and_buffers(
-    name: str, ranks: int, more: list[str], reference, ffmpi: Run, tmp_path: Path
+    name: str, ranks: int, more: list[str], reference, train_all
 ) -> None:
-    ffmpi(ranks, "train", DIGITS, "--run", tmp_path / "run", *options(name, *more))
-    assert_same_bits(reference(name), tmp_path / "run")
+    runs = {one: [*CONFIGURATIONS[one], *others] for one, count, others in PLACES if count == ranks}
+    assert_same_bits(reference(name), train_all(ranks, runs)(name))
 
 
 @pytest.mark.skipif(not OTHER_PYTHON, reason="only one MPI vendor: set FFMPI_TEST_OTHER_PYTHON for another environment")
@@ -83,22 +83,17 @@ def test_same_bits_with_another_mpi(reference, ffmpi: Run, tmp_path: Path) -> No
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="names x86 processors")
 @pytest.mark.parametrize(
-    ("name", "processor", "features"),
-    [
-        ("hinton", "haswell", "+avx,+avx2,+fma"),
-        ("uneven", "haswell", "+avx,+avx2,+fma"),
-        ("uneven", "x86-64", "+sse2"),
-        ("local", "haswell", "+avx,+avx2,+fma"),
-    ],
+    ("processor", "features", "names"),
+    [("haswell", "+avx,+avx2,+fma", ["hinton", "uneven", "local"]), ("x86-64", "+sse2", ["uneven"])],
 )
 def test_same_bits_with_narrower_vectors(
-    name: str, processor: str, features: str, reference, ffmpi: Run, tmp_path: Path
+    processor: str, features: str, names: list[str], reference, train_all, tmp_path: Path
 ) -> None:
     """A cluster of unlike machines: the other run uses whatever vectors this one has."""
-    cache = str(tmp_path.parent / processor)  # compiled once for all cases
-    target = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": cache}
-    ffmpi(2, "train", DIGITS, "--run", tmp_path / "run", *options(name), **target)
-    assert_same_bits(reference(name), tmp_path / "run")
+    target = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
+    other = train_all(2, {name: CONFIGURATIONS[name] for name in names}, **target)
+    for name in names:
+        assert_same_bits(reference(name), other(name))
 
 
 # In the others losses are so great that what a rounding changes grows a hundred times with each layer.
