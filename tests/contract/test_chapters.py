@@ -149,9 +149,9 @@ def test_plain_numpy_agrees(case: str, reference) -> None:
     ("case", "before", "after"),
     [
         ("by softmax", (2, "all-layers"), 3),
-        ("every batch", (1, "sequential"), 3),
+        pytest.param("every batch", (1, "sequential"), 3, marks=pytest.mark.slow),
         ("by goodness", (3, "single-layer"), 2),
-        ("local softmax", (2, "single-layer"), 3),
+        pytest.param("local softmax", (2, "single-layer"), 3, marks=pytest.mark.slow),
         ("random", (2, "federated"), 1),
     ],
 )

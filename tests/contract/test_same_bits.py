@@ -84,7 +84,10 @@ def test_same_bits_with_another_mpi(reference, ffmpi: Run, tmp_path: Path) -> No
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="names x86 processors")
 @pytest.mark.parametrize(
     ("processor", "features", "names"),
-    [("haswell", "+avx,+avx2,+fma", ["hinton", "uneven", "local"]), ("x86-64", "+sse2", ["uneven"])],
+    [
+        ("haswell", "+avx,+avx2,+fma", ["hinton", "uneven", "local"]),
+        pytest.param("x86-64", "+sse2", ["uneven"], marks=pytest.mark.slow),
+    ],
 )
 def test_same_bits_with_narrower_vectors(
     processor: str, features: str, names: list[str], reference, train_all, tmp_path: Path
@@ -103,7 +106,8 @@ def test_plain_numpy_agrees(name: str, reference) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "before", "after"), [("hinton", 2, 3), ("gentle", 3, 1), ("hinton", 1, 2), ("hard", 2, 3)]
+    ("name", "before", "after"),
+    [("hinton", 2, 3), ("gentle", 3, 1), pytest.param("hinton", 1, 2, marks=pytest.mark.slow), ("hard", 2, 3)],
 )
 def test_same_bits_after_kill_and_resume(
     name: str, before: int, after: int, reference, run: Run, tmp_path: Path
