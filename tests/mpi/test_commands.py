@@ -177,6 +177,33 @@ def test_info_starts_no_mpi(finished: Path, run: Run) -> None:
     assert digits["samples"] == {"train": 1437, "test": 360}
 
 
+def test_what_may_be_wrong_with_samples_is_told(ffmpi: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 3
+    images = (rng.random((120, 5, 4)) * 0.3).astype(np.float32)
+    images[np.arange(120), labels] += 0.7
+    with h5py.File(tmp_path / "own.h5", "w") as file:
+        for split, part in (("train", slice(0, 90)), ("test", slice(90, 120))):
+            file[f"{split}/images"], file[f"{split}/labels"] = images[part], labels[part]
+        file["test/images"][0] = images[3]
+        file.attrs["classes"] = 4
+    (tmp_path / "own.toml").write_text(
+        f"""
+        data = {{ name = "hdf5", path = "{tmp_path / "own.h5"}", label = "append" }}
+        network = {{ layers = [20, 20] }}
+        train = {{ epochs = 20, batch = 10 }}
+        """
+    )
+    done = ffmpi(0, "train", "own.toml", "--run", "run")
+    about = json.loads((tmp_path / "run" / "environment.json").read_text())["data"]
+    assert about["splits"]["train"]["per_class"] == [30, 30, 30, 0] and about["shared"] == 1
+    assert done.stderr.splitlines() == [f"ffmpi: warning: {text}" for text in about["warnings"]]
+    assert len(about["warnings"]) == 2 and "own.h5: class 3 has no training samples" in done.stderr
+    assert "training samples of each class: 0 30, 1 30, 2 30, 3 0" in done.stdout
+    accuracy = json.loads(ffmpi(0, "evaluate", "run", "--json").stdout)["accuracy"]
+    assert min(accuracy.values()) > 90
+
+
 def test_one_class_is_refused(run: Run, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "own.h5", "w") as file:
         for split in ("train", "test"):
