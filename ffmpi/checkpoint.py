@@ -118,7 +118,9 @@ class Writer:
         done = self._file[name].shape[0] - self._left[name] if array.ndim else 0
         assert isinstance(part, tuple) or (part.start, part.stop) == (done, done + rows), "parts come in order"
         self._left[name] -= rows
-        self._checksums[name] = zlib.crc32(np.asarray(array, dtype_of(name)).tobytes(), self._checksums.get(name, 0))
+        self._checksums[name] = zlib.crc32(
+            np.ascontiguousarray(array, dtype_of(name)).reshape(-1).data, self._checksums.get(name, 0)
+        )
         self._guard(lambda: self._file[name].__setitem__(part, array))
 
     def _write_header(self) -> None:

@@ -27,7 +27,7 @@ def check() -> None:
         raise UserError("NUMBA_DISABLE_JIT is set: expected it unset, since ffmpi's kernels have to be compiled")
     _check_processor()
     try:
-        numba.set_num_threads(1)  # starts the threading layer
+        numba.get_num_threads()  # starts the threading layer
     except Exception as error:
         raise UserError(f"Numba cannot start ({_line(error)}); {_named()}") from None
 

@@ -43,8 +43,14 @@ def report(chapter, measurements):
 for name in ("backward", "compose", "copy_rows", "forward", "forward_labelled", "judge", "row_scale",
              "row_scale_labelled", "softmax", "update"):
     setattr(kernels, name, clocked(getattr(kernels, name)))
-worker.on_report = report
-worker.on_save = lambda chapter: checkpoint.Writer(pathlib.Path("checkpoint.h5"), settled, worker.problem, chapter + 1)
+def save(chapter):
+    global before
+    writer = checkpoint.Writer(pathlib.Path("checkpoint.h5"), settled, worker.problem, chapter + 1, before)
+    before = writer.id
+    return writer
+
+before = ""
+worker.on_report, worker.on_save = report, save
 worker.execute(worker.schedule.steps(0))
 """
 

@@ -138,6 +138,12 @@ def test_variables_of_numba_that_work(name: str, value: object, monkeypatch: pyt
     numba_check.check()
 
 
+def test_looking_takes_no_threads_away() -> None:
+    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+    numba_check.check()
+    assert numba.get_num_threads() == numba.config.NUMBA_NUM_THREADS
+
+
 @pytest.mark.parametrize(
     ("variable", "expected"),
     [
