@@ -96,17 +96,18 @@ def test_a_run_goes_through_the_queue_twice_to_the_same_bits(
 
 def test_a_suspended_job_goes_on(cluster: Cluster, submit: Submit, tmp_path: Path) -> None:
     """Suspended for longer than schedule.timeout, which must be longer than one node is suspended before the other."""
-    job = submit("nodes-mpiexec.sh", [], DIGITS, "run", *SMALL, *sets(f"train.epochs={EPOCHS}", "schedule.timeout=5"))
+    epochs = 10 * EPOCHS  # a quick machine must not be done before it is suspended
+    job = submit("nodes-mpiexec.sh", [], DIGITS, "run", *SMALL, *sets(f"train.epochs={epochs}", "schedule.timeout=5"))
     cluster.until(lambda: (tmp_path / "run" / "checkpoint.h5").exists(), 90)
     cluster.run("scontrol", "suspend", job)
     time.sleep(3)
     before = len(lines(tmp_path / "run"))
     time.sleep(6)
-    assert len(lines(tmp_path / "run")) == before < EPOCHS
+    assert len(lines(tmp_path / "run")) == before < epochs
     cluster.run("scontrol", "resume", job)
-    cluster.until(lambda: done(cluster, job), 60)
+    cluster.until(lambda: done(cluster, job), 200)
     assert cluster.state(job) == "COMPLETED", log(tmp_path, job)
-    assert len(lines(tmp_path / "run")) == EPOCHS
+    assert len(lines(tmp_path / "run")) == epochs
 
 
 def test_a_killed_rank_ends_its_job(cluster: Cluster, submit: Submit, tmp_path: Path) -> None:
