@@ -128,7 +128,7 @@ def predicted(ffmpi: Run, ranks: int, run: Path, method: str) -> float:
     return float(100 * np.mean([one["class"] for one in said] == held_out.classes))
 
 
-@pytest.mark.parametrize(("method", "ranks"), [("softmax", 3), ("goodness", 2)])
+@pytest.mark.parametrize(("method", "ranks"), [("softmax", 3), ("goodness", 2), ("goodness", 0)])
 def test_predict_agrees_with_evaluate(method: str, ranks: int, finished: Path, ffmpi: Run) -> None:
     assert predicted(ffmpi, ranks, finished, method) == pytest.approx(records(finished)[-1]["accuracy"][method])
 
