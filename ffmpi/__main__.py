@@ -10,10 +10,10 @@ import click
 
 from .cli import WITH_MPI, app
 from .errors import UserError
-from .launch import launched, launched_rank
-from .mpi import no_memory
 from .output import complaint, is_about_output, open_missing
-from .stop import INTERRUPTED
+from .runtime.launch import launched, launched_rank
+from .runtime.mpi import no_memory
+from .runtime.stop import INTERRUPTED
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def _refuse(fault: str) -> str:
     others wait for these: then this does not return, and the lowest of them says so.
     """
     if launched() and sys.argv[1:2] and sys.argv[1] in WITH_MPI:
-        from . import agreement, mpi
+        from .runtime import agreement, mpi
 
         with suppress(UserError):  # of MPI's start, on all ranks
             mpi.run(lambda comm: agreement.refuse(comm, sys.argv[1:], fault))

@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
-from . import __version__, stop
+from . import __version__
 from .errors import UserError
-from .launch import launched_rank
+from .runtime import stop
+from .runtime.launch import launched_rank
 
 
 def once(command: Callable[..., None]) -> Callable[..., None]:
@@ -46,7 +47,7 @@ checkpoint = click.argument("checkpoint", type=PLACE)
 
 def check_numba() -> None:
     """See `numba_check.check`; for the commands that compute, which import the kernels."""
-    from .numba_check import check
+    from .runtime.numba_check import check
 
     check()
 
@@ -57,7 +58,7 @@ WITH_MPI = ("train", "resume", "evaluate", "predict")
 
 def on_all_ranks(command: Callable[[Any], None]) -> None:
     """Start MPI and run a command on all ranks, if they are alike."""
-    from . import agreement, mpi
+    from .runtime import agreement, mpi
 
     def main(comm: Any) -> None:
         agreement.check(comm, sys.argv[1:])
@@ -97,7 +98,7 @@ def train(config: str, run: str | None, resume: bool, settings: tuple[str, ...],
         raise UserError("--resume: without --run every run is a new one; expected --run DIR beside it")
     stop.install()
     check_numba()
-    from . import train as command
+    from .commands import train as command
 
     on_all_ranks(lambda comm: command.train(comm, config, run, list(settings), as_json, resume))
 
@@ -115,7 +116,7 @@ def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
     """
     stop.install()
     check_numba()
-    from . import train as command
+    from .commands import train as command
 
     on_all_ranks(lambda comm: command.resume(comm, run, list(settings), as_json))
 
@@ -133,7 +134,7 @@ def evaluate(checkpoint: str, settings: tuple[str, ...], confusion: bool, as_jso
     """
     stop.install()
     check_numba()
-    from . import evaluate as command
+    from .commands import evaluate as command
 
     on_all_ranks(lambda comm: command.evaluate(comm, checkpoint, list(settings), as_json, confusion))
 
@@ -152,7 +153,7 @@ def predict(checkpoint: str, images: str, method: str | None, name: str | None, 
     """Classify IMAGES (HDF5 with 'images', a PNG file or a folder of them): class and scores of each."""
     stop.install()
     check_numba()
-    from . import evaluate as command
+    from .commands import evaluate as command
 
     on_all_ranks(lambda comm: command.predict(comm, checkpoint, images, method, name, as_json))
 
@@ -165,7 +166,7 @@ def info(path: str | None, as_json: bool) -> None:
     """Describe the checkpoint or run directory PATH or, without it, this machine; MPI is not started."""
     if path is None:
         check_numba()  # this machine's tile is one of the kernels'
-    from . import info as command
+    from .commands import info as command
 
     command.info(path, as_json)
 
@@ -177,7 +178,7 @@ def info(path: str | None, as_json: bool) -> None:
 @once
 def table(runs: tuple[str, ...], as_markdown: bool, as_json: bool) -> None:
     """Put the finished runs in the directories RUNS beside the results of the paper's tables."""
-    from . import table as command
+    from .commands import table as command
 
     command.table(list(runs), as_json, as_markdown)
 
@@ -195,7 +196,7 @@ def data(
     name: str | None, path: str | None, download: bool, url: str | None, images: str, labels: str, as_json: bool
 ) -> None:
     """List the known data sets, check the one called NAME in PATH, or download it there."""
-    from . import info as command
+    from .commands import info as command
 
     command.data_sets(name, path, download, url, as_json, images, labels)
 
@@ -216,7 +217,7 @@ def bench() -> None:
 def kernels(repeats: int, shapes: tuple[str, ...], threads: int, plot: str | None, as_json: bool) -> None:
     """Time a layer's step against NumPy, PyTorch if it is there, and the peak of a core, in turn."""
     check_numba()
-    from .bench import kernels as command
+    from .commands.bench import kernels as command
 
     command.kernels(repeats, shapes, threads, as_json, plot)
 
@@ -229,6 +230,6 @@ def kernels(repeats: int, shapes: tuple[str, ...], threads: int, plot: str | Non
 def threads(count: int, shape: str, repeats: int, as_json: bool) -> None:
     """Time a layer's step on several threads against one."""
     check_numba()
-    from .bench import threads as command
+    from .commands.bench import threads as command
 
     command.threads(count, shape, repeats, as_json)

@@ -62,7 +62,7 @@ def note(text: str) -> None:
 
 
 def _say_once(text: str) -> None:
-    from .launch import launched_rank  # imports this file
+    from .runtime.launch import launched_rank  # imports this file
 
     if launched_rank() > 0 or text in _warned:
         return

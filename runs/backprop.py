@@ -21,7 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ffmpi import config
-from ffmpi.shards import load
+from ffmpi.data.split import load
 
 THREADS = 2
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ffmpi import config
 from ffmpi.errors import UserError
-from ffmpi.limits import Place
+from ffmpi.runtime.limits import Place
 
 #: As many chapters, or as there are ranks if these are more, are left out at the beginning: the same on any number.
 LEFT_OUT = 4

@@ -167,7 +167,8 @@ def train_once(_trained: Path, ffmpi: Run) -> Callable[..., Path]:
 #: Trains on digits for each run directory and its settings, one after another.
 SEVERAL = """
 import json, sys
-from ffmpi import mpi, train
+from ffmpi.runtime import mpi
+from ffmpi.commands import train
 
 def main(comm):
     for run, settings in json.loads(sys.argv[2]).items():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from ffmpi.checkpoint import header_checksum
+from ffmpi.run.checkpoint import header_checksum
 
 if TYPE_CHECKING:
     from .conftest import Job
@@ -24,7 +24,7 @@ DIGITS = ROOT / "runs" / "digits.toml"
 KILLED = """
 import os, pathlib, signal, sys
 from ffmpi.__main__ import main
-from ffmpi.worker import Worker
+from ffmpi.runtime.worker import Worker
 
 rank, run = int(sys.argv.pop(1)), pathlib.Path(sys.argv[sys.argv.index("--run") + 1])
 

@@ -8,8 +8,8 @@ from ..errors import UserError
 from .all_layers import AllLayers
 from .pipeline import Pipeline
 from .single_layer import SingleLayer
+from .spec import Work
 from .steps import LinkId, Steps
-from .work import Work
 
 __all__ = ["Pipeline", "Schedule", "Steps", "Work", "schedule_of"]
 

@@ -12,9 +12,9 @@ from functools import cached_property
 
 from ..errors import UserError
 from . import chapter as c
+from .spec import Work
 from .steps import Choice, LinkId, Post, Receive, Record, Report, Reserve, Save, Send, State, Steps
-from .traffic import Traffic
-from .work import Work
+from .streams import Traffic
 
 #: Choices that may be on their way from one rank to another.
 _CHOICES = 2

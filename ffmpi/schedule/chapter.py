@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .spec import Work
 from .steps import (
     FOR_HEAD,
     Batch,
@@ -24,7 +25,6 @@ from .steps import (
     Take,
     Update,
 )
-from .work import Work
 
 #: Steps that bring a lesson to a layer, or take away what it makes of it.
 Move = Callable[[int, Batch], Steps]

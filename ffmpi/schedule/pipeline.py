@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from . import chapter as c
 from .placement import Placement
+from .spec import Work
 from .steps import (
     FOR_HEAD,
     Batch,
@@ -26,8 +27,7 @@ from .steps import (
     Steps,
     Update,
 )
-from .traffic import Traffic
-from .work import Work
+from .streams import Traffic
 
 
 class Pipeline(Placement):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from ..errors import UserError
+from .spec import Work
 from .steps import LinkId
-from .work import Work
 
 
 def balance(costs: Sequence[float], parts: int) -> list[range]:

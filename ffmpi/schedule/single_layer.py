@@ -19,6 +19,7 @@ from functools import cached_property
 from . import chapter as c
 from .pipeline import conclusion, sweep
 from .placement import Placement
+from .spec import Work
 from .steps import (
     Batch,
     Choice,
@@ -37,8 +38,7 @@ from .steps import (
     Steps,
     Take,
 )
-from .traffic import Traffic
-from .work import Work
+from .streams import Traffic
 
 
 class SingleLayer(Placement):

@@ -10,11 +10,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from ffmpi import draws
+from ffmpi.config.schema import Config, Optimizer
 from ffmpi.data import DataSet
 from ffmpi.kernels import reference
-from ffmpi.layer import rate_at
-from ffmpi.tables import Config, Optimizer
+from ffmpi.network import random
+from ffmpi.network.layer import rate_at
 
 
 class Matrix:
@@ -60,11 +60,11 @@ class Plain:
         sizes = [train.images.shape[1] + self.append * self.classes, *units]
         self.layers = []
         for k, (inputs, outputs) in enumerate(pairwise(sizes)):
-            key, bound = (config.seed, draws.Purpose.WEIGHTS, k), inputs**-0.5
+            key, bound = (config.seed, random.Purpose.WEIGHTS, k), inputs**-0.5
             if config.network.init == "uniform":
-                drawn = draws.uniform(*key, (inputs + 1, outputs), bound)
+                drawn = random.uniform(*key, (inputs + 1, outputs), bound)
             else:
-                drawn = np.vstack([draws.normal(*key, (inputs, outputs), bound), np.zeros(outputs)])
+                drawn = np.vstack([random.normal(*key, (inputs, outputs), bound), np.zeros(outputs)])
             self.layers.append(Matrix(drawn[:-1], drawn[-1], config.optimizer))
         self.head = self._blocks(config.head_layers)
         self.classifiers = [self._blocks((k,)) for k in range(self.count if config.local else 0)]
@@ -77,7 +77,7 @@ class Plain:
         for k in layers:
             drawn = np.zeros((units[k] + 1, self.classes))
             if head.init == "uniform":
-                drawn = draws.uniform(self.config.seed, draws.Purpose.HEAD, k, drawn.shape, bound)
+                drawn = random.uniform(self.config.seed, random.Purpose.HEAD, k, drawn.shape, bound)
             blocks[k] = Matrix(drawn[:-1], drawn[-1], head.optimizer, has_bias=head.bias and k == layers[0])
         return blocks
 
@@ -180,10 +180,10 @@ class Plain:
     def draw(self, chapter: int, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the samples and the negatives of each batch as drawn in `epoch` of `chapter`."""
         c, n = self.config, len(self.train)
-        order = draws.order(c.seed, epoch, n) if c.train.shuffle else np.arange(n)
+        order = random.order(c.seed, epoch, n) if c.train.shuffle else np.arange(n)
         first = chapter * c.train.epochs // c.chapters
         key = 0 if c.negatives.kind == "fixed" else epoch if c.negatives.redraw == "batch" else first
-        negatives = self.choices.get(chapter, draws.wrong_classes(c.seed, key, self.train, self.classes))
+        negatives = self.choices.get(chapter, random.wrong_classes(c.seed, key, self.train, self.classes))
         for start in range(0, n, c.train.batch):
             samples = order[start : start + c.train.batch]
             yield samples, negatives[samples]
@@ -206,7 +206,7 @@ class Plain:
         if self.config.negatives.scores == "softmax":
             powers = np.exp(scores - scores.max(axis=1, keepdims=True))
             shares = np.cumsum(powers / powers.sum(axis=1, keepdims=True), axis=1)
-            word = draws.words(self.config.seed, draws.Purpose.CHOICE, key, len(self.train))[samples]
+            word = random.words(self.config.seed, random.Purpose.CHOICE, key, len(self.train))[samples]
             scores = shares > (word / 2.0**64)[:, None]  # the first of these is the class
         return scores.argmax(axis=1)
 

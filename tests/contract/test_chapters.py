@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ffmpi import config, data
-from ffmpi.shards import divide
+from ffmpi.data.split import divide
 from tests.conftest import Run
 from tests.contract.agreement import assert_agrees_with_plain_numpy, assert_survives_kill
 from tests.helpers import DIGITS, assert_same_bits, records, sets

@@ -86,7 +86,7 @@ def test_evaluate_prints_each_class(finished: Path, ffmpi: Run) -> None:
 
 SWAPPED = """
 import shutil, sys
-from ffmpi import evaluate
+from ffmpi.commands import evaluate
 from ffmpi.__main__ import main
 other, prepare = sys.argv.pop(), evaluate.prepare_kernels
 def swap(*args):
@@ -159,7 +159,7 @@ def test_predict_a_png(finished: Path, ffmpi: Run, tmp_path: Path) -> None:
 
 def test_info_starts_no_mpi(finished: Path, run: Run) -> None:
     program = (
-        "import sys; from ffmpi.info import info, data_sets\n"
+        "import sys; from ffmpi.commands.info import info, data_sets\n"
         "info(None, True); info(sys.argv[1], True); data_sets(None, None, False, None, True)\n"
         "data_sets('digits', None, False, None, True)\n"
         "from mpi4py import MPI; assert not MPI.Is_initialized()"
@@ -223,7 +223,8 @@ def test_one_class_is_refused(run: Run, tmp_path: Path) -> None:
 COMPILED = """
 import importlib, pkgutil, sys
 from numba.core.dispatcher import Dispatcher
-from ffmpi import config, kernels, mpi, session
+from ffmpi import config, kernels
+from ffmpi.runtime import mpi, setup
 
 modules = [importlib.import_module(f"ffmpi.kernels.{found.name}") for found in pkgutil.iter_modules(kernels.__path__)]
 
@@ -231,7 +232,7 @@ def compiled():
     named = [item for module in modules for item in vars(module).items()]
     return {name: len(value.signatures) for name, value in named if isinstance(value, Dispatcher)}
 
-worker = session.training_worker(mpi.start(), config.read(sys.argv[1], ["train.epochs=2", *sys.argv[2:]]))
+worker = setup.training_worker(mpi.start(), config.read(sys.argv[1], ["train.epochs=2", *sys.argv[2:]]))
 worker.on_save, before = lambda chapter: None, compiled()
 assert len(before) > 20
 worker.execute(worker.schedule.steps(0))

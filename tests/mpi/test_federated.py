@@ -17,7 +17,8 @@ WATCH = """
 import json, pickle, sys
 import numpy as np
 from mpi4py import MPI
-from ffmpi import cli, launch, mpi
+from ffmpi import cli
+from ffmpi.runtime import launch, mpi
 
 WORDS = "send", "bcast", "gather", "scatter", "reduce", "alltoall", "scan"
 

@@ -25,7 +25,7 @@ def test_batches_arrive_in_order_and_whole(run: Run, tmp_path: Path) -> None:
         """
         import numpy as np
         from mpi4py import MPI
-        from ffmpi.link import Link
+        from ffmpi.runtime.link import Link
         comm, depth, count = MPI.COMM_WORLD, 3, 50
         buffers = [[np.zeros(100_000, np.float32), np.zeros(3, np.uint8)] for _ in range(depth)]
         link = Link(comm, 1 - comm.rank, 7, buffers, 30)
@@ -62,7 +62,7 @@ def test_messages_travel_between_kernels(run: Run, tmp_path: Path) -> None:
         tmp_path,
         """
         import json, time
-        from ffmpi.mpi import mover, start
+        from ffmpi.runtime.mpi import mover, start
         import numpy as np
         comm = start()
         move, arrived = mover(comm), []
@@ -94,7 +94,7 @@ def test_waiting_leaves_the_core_to_others(run: Run, tmp_path: Path) -> None:
         """
         import time
         import numpy as np
-        from ffmpi.mpi import start, wait
+        from ffmpi.runtime.mpi import start, wait
         comm = start()
         data = np.zeros(1)
         comm.Barrier()
@@ -119,7 +119,7 @@ def test_one_rank_of_a_host_compiles(run: Run, tmp_path: Path) -> None:
         """
         import numpy as np
         from ffmpi.kernels import judge
-        from ffmpi.mpi import one_per_host_first, start
+        from ffmpi.runtime.mpi import one_per_host_first, start
         comm, one = start(), np.ones(1, np.float32)
         with one_per_host_first(comm):
             judge(one, one[0], 1, 1.0, 1.0, 0.0, one)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ffmpi.checkpoint import reading
+from ffmpi.run.checkpoint import reading
 from tests.conftest import Run
 from tests.helpers import DIGITS, ROOT, assert_same_bits, sets
 

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.mpi
 #: One job for many commands, since starting takes time. Of each: name, the ranks' folders, arguments, those of rank 1.
 JOB = """
 import contextlib, io, json, os, sys
-from ffmpi import agreement, kernels, mpi
+from ffmpi.runtime import agreement, mpi
+from ffmpi import kernels
 from ffmpi.cli import app
 
 comm = mpi.start()

@@ -18,11 +18,13 @@ MNIST = os.environ.get("FFMPI_MNIST", "")
 #: Trains with a clock around every kernel; prints each epoch's share of time outside them, saving included.
 CLOCK = """
 import pathlib, sys, time
-from ffmpi import checkpoint, config, kernels, mpi, session
+from ffmpi.run import checkpoint
+from ffmpi import config, kernels
+from ffmpi.runtime import mpi, setup
 
 comm = mpi.start()
 settled = config.read(sys.argv[1], ["train.epochs=4", *sys.argv[2:]])
-worker = session.training_worker(comm, settled)
+worker = setup.training_worker(comm, settled)
 inside, began = 0.0, time.perf_counter()
 
 def clocked(kernel):

@@ -72,7 +72,7 @@ def test_a_launcher_of_another_mpi_is_recognised(variable: str, run: Run) -> Non
 @pytest.mark.parametrize("variable", ["PMIX_NAMESPACE", "PMI_FD"])
 def test_a_launcher_with_which_mpi_would_abort_is_recognised(variable: str, run: Run) -> None:
     """MPICH ends in MPI_Init with either, Open MPI with the first one."""
-    mpi = run(0, "-c", "from ffmpi.info import _mpi_library; print(_mpi_library())").stdout
+    mpi = run(0, "-c", "from ffmpi.commands.info import _mpi_library; print(_mpi_library())").stdout
     if "Open MPI" in mpi and variable == "PMI_FD":
         pytest.skip("harmless with Open MPI")
     sentence(run(0, "-m", "ffmpi", "train", DIGITS, **{variable: "99"}), f"{variable}=99: ", "mpiexec")
@@ -141,7 +141,7 @@ def test_an_exception_on_one_rank_ends_all(run: Run, tmp_path: Path) -> None:
             """
             import sys
             from ffmpi.__main__ import main
-            from ffmpi.worker import Worker
+            from ffmpi.runtime.worker import Worker
             update = Worker._update
             def broken(self, step):
                 if self.comm.rank == 1 and step.epoch == 1 and step.batch.index == 5:
@@ -185,15 +185,15 @@ def test_a_rank_that_stops_before_training_ends_all(run: Run, tmp_path: Path) ->
         textwrap.dedent(
             """
             import os, signal
-            from ffmpi import launch, mpi, session
+            from ffmpi.runtime import launch, mpi, setup
             from ffmpi.__main__ import main
             mpi.PATIENCE = 2.0
-            check = session.check
+            check = setup.check
             def stop(*args):
                 if launch.launched_rank() == 1:
                     os.kill(os.getpid(), signal.SIGSTOP)
                 check(*args)
-            session.check = stop
+            setup.check = stop
             main()
             """
         )
@@ -259,7 +259,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(run: Run, ffmpi: Run, tmp_pat
             import resource, signal
             from ffmpi.__main__ import main
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            from ffmpi import checkpoint
+            from ffmpi.run import checkpoint
             commit = checkpoint.Writer.commit
             def limited(self):
                 commit(self)

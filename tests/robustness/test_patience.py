@@ -23,7 +23,7 @@ def test_neither_a_long_chapter_nor_a_suspended_job_is_fatal(start: Start, tmp_p
             """
             import pathlib, time
             from ffmpi.__main__ import main
-            from ffmpi.worker import Worker
+            from ffmpi.runtime.worker import Worker
             update = Worker._update
             def slow(self, step):
                 if self.comm.rank == 0 and step.epoch == 1:
@@ -58,7 +58,7 @@ def test_ranks_that_wait_for_one_another_find_out(run: Run, tmp_path: Path) -> N
         textwrap.dedent(
             """
             import numpy as np
-            from ffmpi import mpi
+            from ffmpi.runtime import mpi
             def main(comm):
                 peer = (comm.rank + 1) % comm.size
                 mpi.wait(comm.Irecv(np.empty(1), peer), 1.0, f"rank {peer}", peer)
@@ -79,7 +79,7 @@ def test_what_mpi_says_of_a_killed_rank_is_a_sentence(kind: str, bug: bool, run:
             f"""
             import numpy as np
             from mpi4py import MPI
-            from ffmpi import mpi
+            from ffmpi.runtime import mpi
             def main(comm):
                 if comm.rank == 1:
                     raise MPI.Exception(MPI.{kind})

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ffmpi import config
-from ffmpi.checkpoint import reading
+from ffmpi.run.checkpoint import reading
 from tests.conftest import Run
 from tests.helpers import records, sets
 

@@ -58,7 +58,8 @@ def test_a_signal_in_any_phase_of_one_rank_ends_all(phase: str, run: Run, tmp_pa
         textwrap.dedent(
             f"""
             import os, signal
-            from ffmpi import kernels, launch, session, worker
+            from ffmpi import kernels
+            from ffmpi.runtime import launch, setup, worker
             from ffmpi.__main__ import main
             real = {phase}
             def signalled(*args, **options):
@@ -87,7 +88,7 @@ def test_a_second_interrupt_ends_at_once(start: Start, tmp_path: Path) -> None:
         textwrap.dedent(
             """
             import ctypes, pathlib
-            from ffmpi import worker
+            from ffmpi.runtime import worker
             from ffmpi.__main__ import main
             def endless(self, step):
                 pathlib.Path("in").touch()
@@ -115,7 +116,7 @@ def test_a_signal_while_mpi_waits_for_other_ranks_to_start(start: Start, tmp_pat
         textwrap.dedent(
             """
             import ctypes, pathlib
-            from ffmpi import mpi, stop
+            from ffmpi.runtime import mpi, stop
             from ffmpi.__main__ import main
             stop.GRACE = 0.3
             def hang():
@@ -141,7 +142,7 @@ def test_a_signal_after_the_end_changes_nothing(status: int, run: Run, tmp_path:
         textwrap.dedent(
             f"""
             import atexit, sys
-            from ffmpi import mpi
+            from ffmpi.runtime import mpi
             atexit.register(lambda: print(*[line for line in open("/proc/self/status") if line.startswith("SigIgn")]))
             mpi.run(lambda comm: sys.exit({status}) if {status} else None)
             """

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from ffmpi.bench import kernels as command
-from ffmpi.bench.steps import FfmpiStep, NumpyStep
-from ffmpi.bench.threads import threads
 from ffmpi.cli import app
+from ffmpi.commands.bench import kernels as command
+from ffmpi.commands.bench.steps import FfmpiStep, NumpyStep
+from ffmpi.commands.bench.threads import threads
 from ffmpi.errors import UserError
 from ffmpi.kernels import peak
-from ffmpi.rules import judge
+from ffmpi.rules.goodness import judge
 
 ROWS, INPUTS, UNITS = 21, 40, 50
 ACTIVE = {"all rows": np.arange(ROWS), "some rows": np.arange(0, ROWS, 4)}
@@ -49,7 +49,7 @@ def test_every_library_makes_the_same_step(active: np.ndarray) -> None:
 @pytest.mark.parametrize("active", ACTIVE.values(), ids=ACTIVE)
 def test_torch_by_hand_makes_the_same_step(active: np.ndarray) -> None:
     pytest.importorskip("torch")
-    from ffmpi.bench.torch_steps import HandStep
+    from ffmpi.commands.bench.torch_steps import HandStep
 
     a, w, c = make()
     ours = after_three(FfmpiStep(a, w, c, rate=0.01), active)
@@ -60,8 +60,8 @@ def test_torch_by_hand_makes_the_same_step(active: np.ndarray) -> None:
 @pytest.mark.parametrize("active", ACTIVE.values(), ids=ACTIVE)
 def test_autograd_makes_the_step_of_the_goodness_rule(active: np.ndarray, fused: bool) -> None:
     pytest.importorskip("torch")
-    from ffmpi.bench.torch_steps import THRESHOLD, AutogradStep
-    from ffmpi.tables import Rule
+    from ffmpi.commands.bench.torch_steps import THRESHOLD, AutogradStep
+    from ffmpi.config.schema import Rule
 
     a, w, _ = make()
     theirs = AutogradStep(a, w, fused=fused, rate=0.01)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from ffmpi import config
-from ffmpi.changes import with_configuration
 from ffmpi.cli import app
+from ffmpi.config.changes import with_configuration
 from ffmpi.errors import UserError
-from ffmpi.rundir import reserve
+from ffmpi.run.directory import reserve
 
 BEFORE = config.parse("preset = 'hinton'", "test", ["train.epochs=3", "schedule.name=sequential"])
 

@@ -20,13 +20,13 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from ffmpi import config
-from ffmpi.checkpoint import FORMAT, Header, Writer, identity, reading
+from ffmpi.commands.info import info
+from ffmpi.data.info import Problem
 from ffmpi.data.pixels import PixelFormat
+from ffmpi.data.scaling import Figures
 from ffmpi.errors import UserError
-from ffmpi.figures import Figures
-from ffmpi.info import info
-from ffmpi.layer import Parameters
-from ffmpi.problem import Problem
+from ffmpi.network.layer import Parameters
+from ffmpi.run.checkpoint import FORMAT, Header, Writer, identity, reading
 from tests.helpers import seal
 
 INPUTS, UNITS = 5, 3
@@ -489,10 +489,10 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from ffmpi.checkpoint import Writer
+from ffmpi.run.checkpoint import Writer
 from ffmpi.errors import UserError
-from ffmpi.problem import Problem
-from ffmpi.tables import Config
+from ffmpi.data.info import Problem
+from ffmpi.config.schema import Config
 
 units = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000 * units // 2, resource.RLIM_INFINITY))

@@ -8,9 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ffmpi import config, sense
+from ffmpi import config
+from ffmpi.config import validate
+from ffmpi.config.schema import PRESETS, Config, Data, Optimizer, Rule
 from ffmpi.errors import UserError
-from ffmpi.tables import PRESETS, Config, Data, Optimizer, Rule
 
 
 def parse(text: str = "", *settings: str) -> Config:
@@ -166,7 +167,7 @@ FLOATS = [
 
 
 def test_all_floats_are_listed() -> None:
-    assert set(FLOATS) == {name for name, _ in sense._numbers(Config(), "")}
+    assert set(FLOATS) == {name for name, _ in validate._numbers(Config(), "")}
 
 
 @pytest.mark.parametrize("setting", ["optimizer.eps=1e-46", "network.eps=1e-40", "optimizer.rate=4e38"])

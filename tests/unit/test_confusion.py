@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ffmpi.confusion import class_accuracies, class_table, confusion_matrix, confusion_table
+from ffmpi.commands.confusion import class_accuracies, class_table, confusion_matrix, confusion_table
 
 TRUE, SAID = np.array([0, 0, 0, 2, 2, 3], np.uint8), np.array([0, 0, 2, 2, 1, 3], np.uint8)
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from ffmpi import data
-from ffmpi import download as download_module
-from ffmpi.download import SOURCES, Remote, Source, download
+from ffmpi.data import download as download_module
+from ffmpi.data.download import SOURCES, Remote, Source, download
 from ffmpi.errors import UserError
 
 CONTENT = bytes(range(256)) * 1000

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ffmpi import errors, launch
+from ffmpi import errors
+from ffmpi.runtime import launch
 
 
 def test_a_warning_is_one_line_on_one_rank(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

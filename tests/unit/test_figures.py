@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ffmpi import config
-from ffmpi.figures import Figures, combined, figures_of, moments, scaling
-from ffmpi.problem import Problem, resolved
-from ffmpi.tables import Config
+from ffmpi.config.schema import Config
+from ffmpi.data.info import Problem, resolved
+from ffmpi.data.scaling import Figures, combined, figures_of, moments, scaling
 
 
 def own(*settings: str) -> Config:
@@ -42,7 +42,7 @@ def test_moments_of_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch
     np.testing.assert_allclose(whole.squares, images.var(axis=0, dtype=float) * len(images), rtol=1e-12)
     np.testing.assert_allclose(parts.mean, whole.mean, rtol=1e-12)
     np.testing.assert_allclose(parts.squares, whole.squares, rtol=1e-12)
-    monkeypatch.setattr("ffmpi.figures._CHUNK", 20)  # pixels, three at a time
+    monkeypatch.setattr("ffmpi.data.scaling._CHUNK", 20)  # pixels, three at a time
     np.testing.assert_allclose(moments(images).squares, whole.squares, rtol=1e-12)
 
 

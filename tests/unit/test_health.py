@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ffmpi import config
-from ffmpi.health import Finding, findings
-from ffmpi.problem import Problem
+from ffmpi.data.info import Problem
+from ffmpi.run.health import Finding, findings
 
 PROBLEM = Problem((8, 8), tuple("0123456789"), 1437, 360)
 #: (loss, goodness of positives, of negatives, percent of the pairs told apart), as measured on 3 x 256 units.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ffmpi.limits import Place, available_memory, core_share, crowded, memory_limits
+from ffmpi.runtime.limits import Place, available_memory, core_share, crowded, memory_limits
 
 MEMINFO = "MemTotal:       16000000 kB\nMemFree:  100 kB\nMemAvailable:    4000000 kB\nHugePages_Total:       0\n"
 

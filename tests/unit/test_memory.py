@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from ffmpi import config, errors, memory
+from ffmpi import config, errors
+from ffmpi.data.info import Problem, resolved, work_of
 from ffmpi.errors import UserError
-from ffmpi.limits import Limit
-from ffmpi.memory import MB, Need, Price
-from ffmpi.problem import Problem, resolved, work_of
+from ffmpi.runtime import memory
+from ffmpi.runtime.limits import Limit
+from ffmpi.runtime.memory import MB, Need, Price
 from ffmpi.schedule import schedule_of
 
 MNIST = Problem((28, 28), tuple("0123456789"), 60_000, 10_000)

@@ -15,10 +15,10 @@ from typing import Any
 import numba
 import pytest
 
-from ffmpi import numba_check, session
+from ffmpi.config.schema import Config
 from ffmpi.errors import UserError
 from ffmpi.kernels import cache_problem, compiled
-from ffmpi.tables import Config
+from ffmpi.runtime import numba_check, setup
 
 SOURCE = """
 from ffmpi.kernels.compiled import compiled
@@ -92,10 +92,10 @@ def test_a_full_disk_or_no_directory_at_all(
 def test_a_problem_of_any_rank_is_one_warning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(session, "one_per_host_first", lambda comm: nullcontext())
-    monkeypatch.setattr(session, "allgather", lambda comm, own: [own, "/cache: No space left", "/cache: damaged"])
-    monkeypatch.setattr(session, "_warn_of_crowding", lambda comm, settled: None)
-    session.prepare_kernels(None, Config())
+    monkeypatch.setattr(setup, "one_per_host_first", lambda comm: nullcontext())
+    monkeypatch.setattr(setup, "allgather", lambda comm, own: [own, "/cache: No space left", "/cache: damaged"])
+    monkeypatch.setattr(setup, "_warn_of_crowding", lambda comm, settled: None)
+    setup.prepare_kernels(None, Config())
     warning = capsys.readouterr().err
     assert warning.startswith("ffmpi: warning: kernels had to be compiled") and warning.count("\n") == 1
     assert "(/cache: No space left)" in warning and "NUMBA_CACHE_DIR" in warning

@@ -13,11 +13,12 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from ffmpi import cli, config, errors, progress
+from ffmpi import cli, config, errors
+from ffmpi.commands.table import table
+from ffmpi.data.info import Problem, resolved, work_of
 from ffmpi.errors import ranges, why_missing
-from ffmpi.problem import Problem, resolved, work_of
+from ffmpi.run import progress
 from ffmpi.schedule import schedule_of
-from ffmpi.table import table
 from tests.helpers import ROOT
 from tests.unit.test_table import make
 
@@ -37,7 +38,7 @@ def numbers(*directories: Path, width: int, capsys: pytest.CaptureFixture[str]) 
     """Return all numbers that `table` prints for a terminal or, with a width of 0, into a pipe, and its text."""
     with pytest.MonkeyPatch.context() as context:
         console = (lambda **options: Console(**options, force_terminal=True, width=width)) if width else Console
-        context.setattr("ffmpi.table.Console", console)
+        context.setattr("ffmpi.commands.table.Console", console)
         table([str(directory) for directory in directories], as_json=False, as_markdown=False)
     text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     assert not width or max(map(len, text.splitlines())) <= width
@@ -154,7 +155,7 @@ def test_files_that_may_not_be_read(tmp_path: Path) -> None:
         locked.chmod(0)
         # Root may read everything; nobody may not even import, so that comes first.
         program = (
-            "import os, sys\nfrom ffmpi import info, table\nfrom ffmpi.__main__ import main\n"
+            "import os, sys\nfrom ffmpi.commands import info, table\nfrom ffmpi.__main__ import main\n"
             f"if os.geteuid() == 0:\n    os.setuid(65534)\nsys.argv[1:] = ['info', '{locked}/checkpoint.h5']\nmain()"
         )
         command = [sys.executable, "-c", program]

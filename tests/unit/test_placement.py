@@ -14,7 +14,7 @@ from ffmpi.schedule import Work, schedule_of
 from ffmpi.schedule.all_layers import AllLayers
 from ffmpi.schedule.placement import Placement, balance
 from ffmpi.schedule.single_layer import SingleLayer
-from ffmpi.schedule.work import Adaptive
+from ffmpi.schedule.spec import Adaptive
 
 
 def test_balance_is_the_best_there_is() -> None:

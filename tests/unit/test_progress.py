@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ffmpi import config, errors, progress
-from ffmpi.figures import Figures
-from ffmpi.health import Finding
-from ffmpi.problem import Problem, resolved, work_of
+from ffmpi import config, errors
+from ffmpi.data.info import Problem, resolved, work_of
+from ffmpi.data.scaling import Figures
+from ffmpi.run import progress
+from ffmpi.run.health import Finding
 from ffmpi.schedule import schedule_of
 from ffmpi.schedule.steps import Batch, Update
 

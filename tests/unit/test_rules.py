@@ -10,14 +10,14 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from ffmpi import config, kernels
-from ffmpi.classify import Classifier
+from ffmpi.config.schema import Config, Rule
+from ffmpi.data.split import divide
 from ffmpi.errors import UserError
-from ffmpi.inputs import Labels
-from ffmpi.layer import Activations, rate_at
-from ffmpi.metrics import HEAD, LAYER, METHODS, RANK, Clock, Measurements
-from ffmpi.rules import SMALLEST, goodness, judge, ranked
-from ffmpi.shards import divide
-from ffmpi.tables import Config, Rule
+from ffmpi.network.classifier import Classifier
+from ffmpi.network.inputs import Labels
+from ffmpi.network.layer import Activations, rate_at
+from ffmpi.rules.goodness import SMALLEST, goodness, judge, ranked
+from ffmpi.run.metrics import HEAD, LAYER, METHODS, RANK, Clock, Measurements
 
 POSITIVES, NEGATIVES, INPUTS, UNITS = 3, 4, 5, 6
 ROWS = POSITIVES + NEGATIVES

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from ffmpi import config, errors
-from ffmpi.checkpoint import Writer
+from ffmpi.data.info import Problem
 from ffmpi.errors import UserError
-from ffmpi.problem import Problem
-from ffmpi.rundir import RunDirectory
+from ffmpi.run.checkpoint import Writer
+from ffmpi.run.directory import RunDirectory
 
 SETTINGS = config.parse("", "test", [])
 

@@ -11,7 +11,7 @@ from simulate import Fault, Outcome, Programs, programs_of, simulate, version_af
 
 from ffmpi.schedule import Schedule, Work, schedule_of
 from ffmpi.schedule import steps as s
-from ffmpi.schedule.work import Adaptive
+from ffmpi.schedule.spec import Adaptive
 
 NAMES = ["pipeline", "sequential", "single-layer", "single-layer by weights", "all-layers", "federated"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ffmpi import config, errors
+from ffmpi.config.schema import Config
 from ffmpi.errors import UserError
-from ffmpi.tables import Config
 
 RECIPES = sorted((Path(__file__).parents[2] / "runs").rglob("*.toml"))
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from ffmpi import info
+from ffmpi.commands import info
 from ffmpi.data import DataSet, remarks
 from ffmpi.data import statistics as s
 from ffmpi.errors import UserError

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import click
 import pytest
 
-from ffmpi import __main__, stop
-from ffmpi.control import Waiting
+from ffmpi import __main__
+from ffmpi.runtime import stop
+from ffmpi.runtime.control import Waiting
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from ffmpi import config, paper
+from ffmpi import config
+from ffmpi.commands import paper
+from ffmpi.commands.table import rows_of, table
 from ffmpi.errors import UserError
-from ffmpi.table import rows_of, table
 
 RECIPES = sorted((Path(__file__).parents[2] / "runs" / "paper").glob("*.toml"))
 PAPER = ["preset=paper", "schedule.name=all-layers"]

@@ -10,10 +10,10 @@ from simulate import Programs, programs_of, work_of
 
 from ffmpi import config
 from ffmpi.data import KNOWN
-from ffmpi.problem import Problem, costs_of
+from ffmpi.data.info import Problem, costs_of
 from ffmpi.schedule import Work, schedule_of
 from ffmpi.schedule import steps as s
-from ffmpi.schedule.work import Adaptive
+from ffmpi.schedule.spec import Adaptive
 
 FORWARD = 0.75  # of a layer's arithmetic; then its activities are on their way, while it learns
 BATCHES = 60  # so many that the filling and draining of the pipeline hardly counts

@@ -1,0 +1,201 @@
+"""The commands `evaluate` and `predict`: a checkpoint's network, used on any number of ranks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import config, data
+from ..config.schema import Config
+from ..data import DataSet, split
+from ..data.info import Problem, resolved, work_of
+from ..data.pixels import converted, fitted
+from ..data.split import load
+from ..errors import UserError
+from ..run import checkpoint
+from ..run.checkpoint import Header
+from ..run.directory import checkpoint_path
+from ..run.metrics import METHODS, Measurements
+from ..runtime.model import Holdings
+from ..runtime.mpi import together, wait
+from ..runtime.setup import on_rank_0, prepare_kernels, restore
+from ..runtime.worker import Worker
+from ..schedule import Pipeline, Steps, Work
+from ..schedule.pipeline import conclusion, sweep
+from ..schedule.steps import Batch, Record, Report, Stream
+from .confusion import class_accuracies, class_table, confusion_matrix, confusion_table
+
+
+def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_confusion: bool = False) -> None:
+    """Print the held-out accuracy by every method of the run, of each class, and the confusion matrix if asked to."""
+    file: Path = on_rank_0(comm, lambda: checkpoint_path(path))
+    header, settled = _read_header(comm, file, settings, places=True)
+    held_out: DataSet | None = None
+
+    def read() -> Problem:
+        nonlocal held_out
+        held_out = load(settled, "test", images=True, path=settled.shards.held_out)
+        return Problem(
+            header.shape, held_out.names, header.train, len(held_out.classes), figures=header.figures
+        )  # fmt: skip
+
+    problem: Problem = on_rank_0(comm, read)
+    source = settled.shards.held_out or settled.data.path or settled.data.name
+    with together(comm):
+        if problem.names != header.names:
+            raise UserError(
+                f"{source}: has the classes {', '.join(problem.names)}; expected {', '.join(header.names)} as in {file}"
+            )
+        pipeline = Pipeline(_reading(settled, problem, comm.size))
+        if comm.rank > 0 and comm.rank in pipeline.owners[pipeline.work.layers - 1 :]:
+            held_out = load(settled, "test", images=False, path=settled.shards.held_out)
+    split.compare(comm, {f"{source} (test)": split.contents(held_out)} if held_out else {})
+    with together(comm):
+        held_out = fitted(held_out, header.pixel_format, header.shape, source) if held_out else None
+    worker = _worker(comm, file, header, settled, problem, pipeline, held_out)
+    batches = pipeline.work.held_out(settled.chapters - 1)
+    accuracy: dict[str, float | None] = {}
+
+    def report(chapter: int, measurements: Measurements) -> None:
+        accuracy.update({method: measurements.accuracy(method) for method in METHODS})
+
+    worker.on_report = report
+    worker.execute(_steps(pipeline, comm.rank, batches))
+    # One rank has scored each image, the others hold zeros.
+    predicted = np.zeros_like(worker.predicted)
+    wait(comm.Ireduce(worker.predicted, predicted), settled.schedule.timeout, "the predictions")
+    if comm.rank > 0:
+        return
+    assert held_out is not None
+    measured = {method: value for method, value in accuracy.items() if value is not None}
+    matrices = {
+        method: confusion_matrix(held_out.classes, predicted[METHODS.index(method)], problem.classes)
+        for method in measured
+    }
+    if as_json:
+        found = {
+            "checkpoint": str(file),
+            "samples": problem.test,
+            "accuracy": measured,
+            "classes": problem.names,
+            "class_accuracy": {method: class_accuracies(matrix) for method, matrix in matrices.items()},
+            "confusion": {method: matrix.tolist() for method, matrix in matrices.items()},
+        }
+        print(json.dumps(found))
+        return
+    percents = ", ".join(f"{value:.2f} % by {method}" for method, value in measured.items())
+    print(f"{file}: {percents} of {problem.test} held-out samples")
+    for line in class_table(problem.names, matrices):
+        print(line)
+    for method, matrix in matrices.items() if with_confusion else ():
+        print(f"\n{method}:")
+        for line in confusion_table(problem.names, matrix):
+            print(line)
+
+
+def predict(
+    comm: Any, path: str, images_path: str, method: str | None, name: str | None, as_json: bool
+) -> None:  # fmt: skip
+    """Print the class and the scores of each image."""
+    file: Path = on_rank_0(comm, lambda: checkpoint_path(path))
+    header, settled = _read_header(comm, file, [])
+    method = method or settled.methods[0]
+    with together(comm):
+        if method not in settled.methods:
+            raise UserError(f"--method {method}: not in {file}; expected {' or '.join(settled.methods)}")
+    images, names = np.empty((0, 0), np.uint8), list[str]()
+    sources = [name] if name else list(dict.fromkeys([settled.data.images, "images"]))
+
+    def read() -> Problem:
+        nonlocal images, names
+        images, names = data.read_images(images_path, header.shape, sources)
+        images = converted(images, header.pixel_format, images_path)
+        return Problem(header.shape, header.names, header.train, len(images), figures=header.figures)
+
+    problem: Problem = on_rank_0(comm, read)
+    with together(comm):
+        pipeline = Pipeline(_reading(settled, problem, comm.size))
+    unlabelled = DataSet(images, np.empty(0, np.uint8), header.shape, header.names) if comm.rank == 0 else None
+    worker = _worker(comm, file, header, settled, problem, pipeline, unlabelled)
+    worker.wanted = method
+    stream: Stream = STREAMS[method]
+    batches = [batch for batch in pipeline.work.held_out(settled.chapters - 1) if batch.stream == stream]
+    worker.execute(_steps(pipeline, comm.rank, batches))
+    # One rank has scored each image, the others hold zeros.
+    scores = np.zeros_like(worker.scores)
+    wait(comm.Ireduce(worker.scores, scores), settled.schedule.timeout, "the scores")
+    if comm.rank == 0:
+        _print_predictions(header, names, scores, as_json)
+
+
+def _print_predictions(header: Header, names: Sequence[str], scores: np.ndarray, as_json: bool) -> None:
+    for name, row in zip(names, scores, strict=True):
+        best = int(row.argmax())
+        if as_json:
+            print(json.dumps({"image": name, "class": best, "name": header.names[best], "scores": row.tolist()}))
+        else:
+            print(f"{name}\t{header.names[best]}\t" + " ".join(f"{score:.5g}" for score in row))
+
+
+#: What may be set to evaluate a network: all else is as it was when the network learnt.
+EVALUATION = (
+    "data.name", "data.path", "data.images", "data.labels", "classify.methods", "classify.goodness_layers",
+    "train.batch", "schedule.depth", "schedule.threads", "schedule.timeout", "shards.held_out",
+)  # fmt: skip
+
+
+def _read_header(
+    comm: Any, file: Path, settings: list[str], places: bool = False
+) -> tuple[Header, Config]:  # fmt: skip
+    """Return what the checkpoint says, changed by `settings`; with `places` the data must be where it says."""
+
+    def read() -> tuple[Header, Config]:
+        with checkpoint.reading(file) as reader:
+            header = reader.header
+        for setting in settings:
+            for key in config.keys_of(setting):
+                if key not in EVALUATION:
+                    raise UserError(f"--set {setting}: {key} is the network's; expected one of {', '.join(EVALUATION)}")
+        settled = config.change(header.config, str(file), settings)
+        if places:
+            config.check_places(settled, str(file))
+        return header, settled
+
+    header, settled = on_rank_0(comm, read)
+    return header, settled
+
+
+def _reading(settled: Config, problem: Problem, ranks: int) -> Work:
+    """Return the work of reading out a network: nothing is learnt, so no negatives are chosen."""
+    return dataclasses.replace(work_of(settled, problem, ranks), adaptive=None)
+
+
+#: Which held-out stream each method reads.
+STREAMS: dict[str, Stream] = {
+    "softmax": "softmax",
+    "goodness": "goodness",
+    "last-layer": "local",
+    "all-layers": "local",
+}
+
+
+def _worker(
+    comm: Any, file: Path, header: Header, settled: Config, problem: Problem, pipeline: Pipeline,
+    held_out: DataSet | None,
+) -> Worker:  # fmt: skip
+    prepare_kernels(comm, settled)
+    worker = Worker(comm, Holdings(resolved(settled, problem), problem, pipeline, comm.rank, {}, held_out), pipeline)
+    restore(comm, file, header, worker.holdings)
+    return worker
+
+
+def _steps(pipeline: Pipeline, rank: int, batches: Sequence[Batch]) -> Steps:
+    yield from sweep(pipeline, rank, batches, conclusion(pipeline.work, pipeline.work.chapters - 1, None))
+    yield Report(0)
+    if rank == 0:
+        yield Record(0, tuple(range(pipeline.work.ranks)))

@@ -1,0 +1,155 @@
+"""The commands `info` and `data`: descriptions that need no MPI."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from .. import data as data_sets_module
+from ..data.download import download as fetch
+from ..data.remarks import check, describe
+from ..errors import UserError, warn
+from ..run import checkpoint
+from ..run.directory import RunDirectory, checkpoint_path, environment
+from ..runtime.launch import library_name
+
+
+def info(path: str | None, as_json: bool) -> None:
+    """Describe a checkpoint, a run directory, or this machine."""
+    description = _machine() if path is None else _checkpoint(path)
+    if as_json:
+        print(json.dumps(description))
+        return
+    console = Console(highlight=False)
+    for name, value in description.items():
+        if name == "config":
+            console.print("config:", markup=False)
+            console.print(_indent(value), markup=False)
+        elif name == "warnings":
+            for warning in value:
+                console.print(f"warning: {warning}", markup=False, soft_wrap=True)
+        else:
+            title = name.replace("held_out", "held-out").replace("_", " ")
+            console.print(f"{title}: {_text(name, value)}", markup=False, soft_wrap=True)
+
+
+def _text(name: str, value: Any) -> str:
+    """Return a part of a description for reading."""
+    if name == "held_out_accuracy":
+        return ", ".join(f"{accuracy:.2f} % by {method}" for method, accuracy in value.items())
+    if name == "images":
+        return " x ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {one}" for key, one in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _indent(value: Any) -> str:
+    import tomli_w
+
+    return "".join(f"    {line}\n" for line in tomli_w.dumps(value).splitlines()).rstrip()
+
+
+def _machine() -> dict[str, Any]:
+    from llvmlite import binding
+
+    from ..kernels import tile
+
+    here = environment()
+    return {
+        "ffmpi": here["ffmpi"],
+        "python": here["python"],
+        "packages": here["packages"],
+        "mpi": _mpi_library(),
+        "host": here["host"],
+        "processor": here["processor"],
+        "cores": here["cores"],
+        "target": binding.get_host_cpu_name(),
+        "forward_tile": {"rows": tile.FORWARD_ROWS, "units": tile.PANELS * 16},
+        "data_sets": list(data_sets_module.KNOWN),
+    }
+
+
+def _mpi_library() -> str:
+    """Return the name of the MPI library, which is loaded but not started."""
+    import mpi4py
+
+    mpi4py.rc.initialize = False
+    try:
+        return library_name()
+    except (ImportError, RuntimeError):
+        return "none; load your cluster's MPI module, or pip install 'ffmpi[mpi]'"
+
+
+def _checkpoint(path: str) -> dict[str, Any]:
+    file = checkpoint_path(path)
+    with checkpoint.reading(file) as reader:
+        header = reader.header
+        reader.check()
+    run = RunDirectory(file.parent)
+    settled = header.config
+    description: dict[str, Any] = {
+        "checkpoint": str(file),
+        "written_by": f"ffmpi {header.version}",
+        "epochs_done": header.chapter * settled.train.epochs // settled.chapters,
+        "epochs": settled.train.epochs,
+        "images": list(header.shape),
+        "classes": list(header.names),
+    }
+    if header.pixel_format:
+        description["pixels"] = dataclasses.asdict(header.pixel_format)
+    records = run.records() if os.path.isdir(path) else []
+    if records:
+        last = records[-1]
+        description["held_out_accuracy"] = last["accuracy"]
+        description["seconds"] = round(sum(record["seconds"] for record in records), 1)
+        description["ranks"] = len(last["ranks"])
+        description["warnings"] = last.get("warnings", [])
+    description["config"] = msgspec.to_builtins(settled)
+    return description
+
+
+def data_sets(
+    name: str | None, path: str | None, download: bool, url: str | None, as_json: bool,
+    images: str = "images", labels: str = "labels",
+) -> None:  # fmt: skip
+    """List the data sets, or check one of them, after downloading it if asked to."""
+    if name is None:
+        _list(as_json)
+        return
+    if download:
+        if path is None:
+            raise UserError("--download: expected a directory after the name, as in 'ffmpi data mnist data/mnist'")
+        for file in fetch(name, path, url):
+            if not as_json:
+                print(f"{file}: there, checksum good")
+    elif url is not None:
+        raise UserError("--url: only used together with --download")
+    summary = data_sets_module.check(name, path, data_sets_module.Fields(images, labels))
+    found, where = summary.statistics, path or name
+    told = check(found, where)
+    for text in told:
+        warn(text)
+    if as_json:
+        brief = {key: getattr(summary, key) for key in ("name", "dtype", "samples", "per_class", "files", "verified")}
+        print(json.dumps(brief | msgspec.to_builtins(found) | {"warnings": told}))
+        return
+    verified = {True: "the published files", False: "not the published files", None: "no published checksum"}
+    print(f"{name}: {len(found.names)} classes, {verified[summary.verified]}")
+    for line in describe(found):
+        print(line)
+
+
+def _list(as_json: bool) -> None:
+    known = data_sets_module.KNOWN
+    if as_json:
+        print(json.dumps(msgspec.to_builtins(known)))
+        return
+    for name, entry in known.items():
+        counts = f"{entry.train} training and {entry.test} held-out samples, " if entry.train else ""
+        print(f"{name}: {entry.description}; {counts}path: {entry.path or 'none needed'}")

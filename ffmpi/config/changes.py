@@ -1,0 +1,64 @@
+"""What may change when a run continues, and what may not."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..errors import UserError
+from .read import change, differences
+from .schema import Config
+
+#: What may change when a run goes on: the weights do not depend on it.
+CHANGEABLE = (
+    "schedule.name", "schedule.exchange", "schedule.depth", "schedule.threads", "schedule.timeout", "checkpoint.every",
+    "data.path", "data.images", "data.labels", "shards.held_out",
+)  # fmt: skip
+
+#: What a preset sets stands in the configuration; its name alone changes nothing.
+_IDLE = ("preset",)
+
+_NAMED = 3  # differences, at most
+
+
+def with_settings(before: Config, run: str, settings: list[str]) -> Config:
+    """Return the configuration `before` of the run in the directory `run` with `settings` from the command line."""
+    for setting in settings:
+        if setting.partition("=")[0].strip() not in CHANGEABLE:
+            raise UserError(f"--set {setting}: a run that goes on may change only {', '.join(CHANGEABLE)}")
+    after = change(before, run, settings)
+    _check_schedule(before, after, "--set ")
+    return after
+
+
+def with_configuration(before: Config, given: Config, run: str, source: str) -> Config:
+    """Return the configuration `before` of the run in the directory `run`, with what `given` may change of it.
+
+    `given` came from the file `source` and the command line; what it leaves to the data, ``auto``, is as it was.
+    Raises UserError that names the first settings that may not change but do.
+    """
+    apart = differences(before, given)
+    different = {key: new for key, (_, new) in apart.items() if new != "auto" and key not in _IDLE}
+    fixed = [key for key in different if key not in CHANGEABLE]
+    if fixed:
+        named = ", ".join("{} = {!r}, now {!r}".format(key, *apart[key]) for key in fixed[:_NAMED])
+        more = f" and {len(fixed) - _NAMED} more" if len(fixed) > _NAMED else ""
+        raise UserError(
+            f"{source}: not the configuration that the run in {run} was started with ({named}{more}); a run that "
+            f"goes on may change only {', '.join(CHANGEABLE)}; expected another --run for another run"
+        )
+    after = before
+    for key, value in different.items():
+        table, name = key.split(".")
+        changed = msgspec.structs.replace(getattr(after, table), **{name: value})
+        after = msgspec.structs.replace(after, **{table: changed})
+    _check_schedule(before, after, f"{source}: ")
+    return after
+
+
+def _check_schedule(before: Config, after: Config, source: str) -> None:
+    names = before.schedule.name, after.schedule.name
+    if names[0] != names[1] and {*names} & {"pipeline", "federated"}:
+        raise UserError(
+            f"{source}schedule.name={names[1]}: {names[0]!r} is another algorithm; a run that goes on may change "
+            "between sequential, single-layer and all-layers"
+        )

@@ -1,0 +1,293 @@
+"""Reading a run's configuration from TOML; an error names the key and what is allowed.
+
+Values come from four places, the later ones winning: the defaults in schema.py, the preset, the file, ``--set`` on the
+command line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import tomli_w
+from msgspec import Meta, Struct
+
+from ..errors import UserError, nearest, warn
+from . import unused, validate
+from .schema import OPTIMIZERS, PRESETS, SHARD, Config
+
+
+def read(path: str, settings: list[str] | None = None, *, tell: bool = False) -> Config:
+    """Return the configuration in the TOML file `path`, changed by `settings` such as ``train.epochs=3``.
+
+    With `tell` settings without effect are named in a warning. Raises UserError for a file that cannot be read, an
+    unknown key, a wrong type or an impossible value.
+    """
+    config, given = _read(_text(path), path, settings or [])
+    if tell:
+        # What stands in a file as it would be without it, as all does that a run has left, need not be told.
+        usual = flat(msgspec.to_builtins(_base(given)))
+        named = {key for setting in settings or [] for key in keys_of(setting)}
+        _tell(config, {k: v for k, v in flat(given).items() if k in named or v != usual.get(k)})
+    return config
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")  # a byte-order mark is none of the text
+    except UnicodeDecodeError as error:
+        reason = f"no UTF-8 text at byte {error.start}; save it as UTF-8"
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+    raise UserError(f"{path}: cannot be read as a configuration ({reason}); expected a TOML file")
+
+
+def _tell(config: Config, given: dict[str, Any]) -> None:
+    for sentence in unused.without_effect(config, given):
+        warn(sentence)
+
+
+def parse(text: str, source: str, settings: list[str]) -> Config:
+    """Return the configuration in `text`, which came from `source`; see `read`."""
+    return _read(text, source, settings)[0]
+
+
+def _read(text: str, source: str, settings: list[str]) -> tuple[Config, dict[str, Any]]:
+    """Return the configuration, and what of it `text` and `settings` gave."""
+    try:
+        given = tomllib.loads(text)
+    except ValueError as error:  # also of a number of more digits than Python reads
+        raise UserError(f"{source}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise UserError(f"{source}: not valid TOML: nested too deeply") from None
+    _check_names(Config, given, source, "")
+    for setting in settings:
+        given = _merge(given, _parse_setting(setting))
+    preset = given.get("preset", "")
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise UserError(_describe(_origin(source, settings, ["preset"]), "preset", preset))
+    values = _merge(_base(given), given)
+    try:
+        config = msgspec.convert(values, Config)
+    except msgspec.ValidationError as error:
+        raise UserError(_describe_validation(source, settings, values, error)) from None
+    try:
+        validate.check(config, source)
+    except UserError as error:
+        reason = str(error).removeprefix(f"{source}: ")
+        keys = _KEY.findall(reason)
+        raise UserError(f"{_origin(source, settings, keys, _guilty(text, source, settings))}: {reason}") from None
+    return _standardised(_expanded(config), given), given
+
+
+#: A key as it stands in a sentence about the configuration.
+_KEY = re.compile(r"\b[a-z]+(?:\.[a-z_0-9]+)+\b")
+
+
+def _origin(source: str, settings: list[str], keys: list[str], others: Sequence[str] = ()) -> str:
+    """Say where the values of `keys`, the first of which is wrong, came from; the last setting of a key counts.
+
+    If none of them was set, one of the settings `others` is to blame.
+    """
+    last = {key: setting for setting in settings for key in keys_of(setting)}
+    named = list(dict.fromkeys(f"--set {last[key]}" for key in keys if key in last))
+    if not named:
+        named = [f"--set {setting}" for setting in others]
+    return ", ".join(named if keys and keys[0] in last else [source, *named])
+
+
+def _guilty(text: str, source: str, settings: list[str]) -> list[str]:
+    """Return the settings if what is wrong is not wrong without them."""
+    try:
+        if settings:
+            _read(text, source, [])
+    except UserError:
+        return []
+    return settings
+
+
+def _base(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the complete values that `given` ones change: the defaults, the preset, an optimiser's own defaults."""
+    # Merging into the complete defaults keeps what a nested table of the file leaves out.
+    base = _merge(msgspec.to_builtins(Config()), PRESETS[given.get("preset", "")])
+    for key, defaults in OPTIMIZERS.items():
+        name = flat(given).get(f"{key}.name")
+        if isinstance(name, str) and name in defaults and name != flat(base)[f"{key}.name"]:
+            change: dict[str, Any] = dict(defaults[name])
+            for part in reversed(key.split(".")):
+                change = {part: change}
+            base = _merge(base, change)
+    return base
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested tables as one, {"train.epochs": 3}."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
+def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
+    """Return the values in which two configurations differ, by key such as ``train.epochs``."""
+    ours, theirs = (flat(msgspec.to_builtins(config)) for config in (one, other))
+    return {key: (ours[key], theirs[key]) for key in ours if ours[key] != theirs[key]}
+
+
+def located(config: Config) -> Config:
+    """Return `config` with absolute paths, as a run keeps it: another working directory finds its data, too."""
+    data, shards = config.data, config.shards
+    if data.path:
+        data = msgspec.structs.replace(data, path=os.path.abspath(data.path))
+    if shards.held_out:
+        shards = msgspec.structs.replace(shards, held_out=os.path.abspath(shards.held_out))
+    return msgspec.structs.replace(config, data=data, shards=shards)
+
+
+def check_places(config: Config, source: str) -> None:
+    """Refuse a data.path or shards.held_out that leads nowhere; `config` came from `source`, where it led somewhere."""
+    for key, path in (("data.path", config.data.path), ("shards.held_out", config.shards.held_out)):
+        if path and SHARD not in path and not os.path.lexists(path):
+            raise UserError(
+                f"{source}: its {key} is {path}, which is not there (looked from {os.getcwd()}); expected the place of "
+                f"the data now, with --set {key}=PATH"
+            )
+
+
+def _expanded(config: Config) -> Config:
+    """Return `config` with ``~`` in its paths replaced: no shell does that after ``data.path=``."""
+    data = msgspec.structs.replace(config.data, path=os.path.expanduser(config.data.path))
+    shards = msgspec.structs.replace(config.shards, held_out=os.path.expanduser(config.shards.held_out))
+    return msgspec.structs.replace(config, data=data, shards=shards)
+
+
+def _standardised(config: Config, given: dict[str, Any]) -> Config:
+    """Resolve whether pixels are measured: those of own data are, unless mean or standard deviation are `given`."""
+    data = config.data
+    if data.standardise != "auto":
+        return config
+    measured = data.name == "hdf5" and not {"mean", "std"} & given.get("data", {}).keys()
+    data = msgspec.structs.replace(data, standardise="set" if measured else "fixed")
+    return msgspec.structs.replace(config, data=data)
+
+
+def change(config: Config, source: str, settings: list[str]) -> Config:
+    """Return `config`, which came from `source`, with `settings` in it; see `read`. Those without effect are named."""
+    changed = parse(dump(config), source, settings)
+    _tell(changed, {key: value for setting in settings for key, value in flat(_parse_setting(setting)).items()})
+    return changed
+
+
+def dump(config: Config) -> str:
+    """Return `config` as TOML text that `parse` reads back to an equal configuration."""
+    return tomli_w.dumps(msgspec.to_builtins(config))
+
+
+def _merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with the values of `other` in it, table by table; neither is changed."""
+    merged = dict(base)
+    for key, value in other.items():
+        table = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merge(base[key], value) if table else value
+    return merged
+
+
+def keys_of(setting: str) -> list[str]:
+    """Return the keys that ``--set setting`` changes, mostly one; UserError if it is none."""
+    return list(flat(_parse_setting(setting)))
+
+
+def _parse_setting(setting: str) -> dict[str, Any]:
+    """Return ``a.b=1`` as {"a": {"b": 1}}; a value that is not TOML is taken as a string."""
+    key, equals, text = setting.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise UserError(f"--set {setting}: expected table.key=value, for example train.epochs=10")
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        parsed = {}
+    bare = text.strip()
+    if not parsed and (bare.startswith(("'", '"')) or bare.endswith(("'", '"'))):
+        raise UserError(f"--set {setting}: a quote that does not fit; expected one at each end of the value, or none")
+    value = parsed["value"] if len(parsed) == 1 else text
+    nested: dict[str, Any] = {parts[-1]: value}
+    for part in reversed(parts[:-1]):
+        nested = {part: nested}
+    _check_names(Config, nested, f"--set {setting}", "")
+    return nested
+
+
+def _table_fields(table: type[Struct]) -> dict[str, Any]:
+    return typing.get_type_hints(table, include_extras=True)
+
+
+def _check_names(table: type[Struct], values: dict[str, Any], source: str, prefix: str) -> None:
+    fields = _table_fields(table)
+    for key, value in values.items():
+        if key not in fields:
+            where = f"table [{prefix[:-1]}]" if prefix else "the configuration"
+            raise UserError(
+                f"{source}: unknown key {prefix + key!r}{nearest(key, fields)}; {where} has {', '.join(fields)}"
+            )
+        kind = fields[key]
+        if isinstance(kind, type) and issubclass(kind, Struct):
+            if not isinstance(value, dict):
+                raise UserError(f"{source}: {prefix}{key} = {value!r}: expected a table [{prefix}{key}]")
+            _check_names(kind, value, source, f"{prefix}{key}.")
+
+
+def _expected(kind: Any) -> str:
+    """Say in words what a field's type allows."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        meta: Meta = arguments[1]
+        signs = (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than"))
+        limits = [f"{words} {getattr(meta, name)}" for name, words in signs if getattr(meta, name) is not None]
+        if meta.min_length is not None:
+            each = _expected(typing.get_args(arguments[0])[0])
+            return f"a list of {meta.min_length} to {meta.max_length} entries, each {each}"
+        return " ".join([_expected(arguments[0]), " and ".join(limits)])
+    if origin is list:
+        return f"a list, each entry {_expected(arguments[0])}"
+    if origin is types.UnionType or origin is typing.Union:
+        return " or ".join(_expected(argument) for argument in arguments)
+    if origin is Literal and len(arguments) == 1:
+        return repr(arguments[0])
+    if origin is Literal:
+        return "one of " + ", ".join(repr(argument) for argument in arguments)
+    return {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}.get(kind, str(kind))
+
+
+def _describe(source: str, path: str, value: Any) -> str:
+    kind: Any = Config
+    for part in path.split("."):
+        kind = _table_fields(kind)[part]
+    inner = typing.get_args(kind)[0] if typing.get_origin(kind) in (Annotated,) else kind
+    inner = typing.get_args(inner)[0] if typing.get_origin(inner) is list else inner
+    allowed = typing.get_args(inner) if typing.get_origin(inner) is Literal else ()
+    wrong = next((v for v in value if v not in allowed), value) if isinstance(value, list) else value
+    hint = nearest(wrong, [name for name in allowed if name]) if isinstance(wrong, str) else ""
+    try:
+        shown = repr(value)
+    except ValueError:  # hexadecimal, so it could be read
+        shown = "a number of thousands of digits"
+    return f"{source}: {path} = {shown}: expected {_expected(kind)}{hint}"
+
+
+def _describe_validation(
+    source: str, settings: list[str], values: dict[str, Any], error: msgspec.ValidationError
+) -> str:
+    _, _, path = str(error).partition(" - at `$.")
+    path = path.rstrip("`").partition("[")[0]
+    value: Any = values
+    for part in path.split("."):
+        value = value[part]
+    return _describe(_origin(source, settings, [path]), path, value)

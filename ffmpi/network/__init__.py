@@ -1,0 +1,1 @@
+"""The network on one rank: layers, their inputs, the classifiers; no MPI here."""

@@ -1,0 +1,139 @@
+"""Batches of inputs: which samples, with which labels, composed into the first layer's activations."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import kernels
+from ..config.schema import Config
+from ..data import DataSet
+from ..data.scaling import Figures, scaling
+from . import random
+from .layer import Inputs
+
+
+class Labels:
+    """The order of the samples, their classes and their negatives, as they are now.
+
+    Attributes
+    ----------
+    classes, order, negatives : (samples,) int64
+    choices : the adaptive negatives by chapter, (samples,) uint8
+    """
+
+    def __init__(self, config: Config, classes: np.ndarray, number: int) -> None:
+        """Keep `classes` (samples,) uint8, values below `number`."""
+        self.config, self.number = config, number
+        self.classes = classes.astype(np.int64)
+        self.order = np.arange(len(classes))
+        self.negatives = self.classes
+        self.choices: dict[int, np.ndarray] = {}
+        self._now = (-1, -1)
+        self._words: tuple[int, np.ndarray] = (-1, np.empty(0, np.uint64))
+
+    def renew(self, epoch: int, chapter: int) -> None:
+        """Take the order of `epoch` and the negatives of `chapter`."""
+        if self._now == (epoch, chapter):
+            return
+        self._now = (epoch, chapter)
+        seed, negatives = self.config.seed, self.config.negatives
+        if self.config.train.shuffle:
+            self.order = random.order(seed, epoch, len(self.classes))
+        if chapter in self.choices:
+            self.negatives = self.choices[chapter].astype(np.int64)
+            return
+        first = chapter * self.config.train.epochs // self.config.chapters
+        drawn = 0 if negatives.kind == "fixed" else epoch if negatives.redraw == "batch" else first
+        self.negatives = random.wrong_classes(seed, drawn, self.classes, self.number)
+
+    def batch(self, index: int) -> np.ndarray:
+        """Return the samples of batch `index`, int64."""
+        size = self.config.train.batch
+        return self.order[index * size : (index + 1) * size]
+
+    def wrong(self, samples: np.ndarray) -> np.ndarray:
+        """Return every wrong class of `samples`, (samples, classes - 1) int64, ascending."""
+        others = np.arange(self.number - 1)
+        return others + (others >= self.classes[samples][:, None])
+
+    def choose(self, chapter: int, samples: np.ndarray, scores: np.ndarray) -> None:
+        """Choose negatives for `chapter` by the logits of all classes or the goodness of `wrong` ones, float32."""
+        chosen = self.choices.setdefault(chapter, np.zeros(len(self.classes), np.uint8))
+        chosen[samples] = self._chosen(chapter, samples, scores)
+
+    def choose_now(self, samples: np.ndarray, scores: np.ndarray) -> None:
+        """Choose negatives for the running epoch by scores, see `choose`."""
+        self.negatives[samples] = self._chosen(self._now[0], samples, scores)
+
+    def _chosen(self, key: int, samples: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Return for each sample the wrong class of the greatest score, or one drawn by their softmax."""
+        each = np.arange(len(samples))
+        if self.config.negatives.scores == "goodness":
+            hardest: np.ndarray = self.wrong(samples)[each, scores.argmax(axis=1)]
+            return hardest
+        scores = scores.astype(np.float64)
+        scores[each, self.classes[samples]] = -np.inf
+        if self._words[0] != key:
+            self._words = key, random.words(self.config.seed, random.Purpose.CHOICE, key, len(self.classes))
+        powers = np.ascontiguousarray(scores - scores.max(axis=1, keepdims=True))
+        kernels.exponentials(powers.reshape(-1))
+        upto = powers.cumsum(axis=1)
+        share = (self._words[1][samples] >> np.uint64(11)).astype(np.float64) * 2.0**-53 * upto[:, -1]
+        # The first class beyond the share; a share rounded up to the whole must not lead beyond the last one.
+        chosen: np.ndarray = (upto <= np.minimum(share, np.nextafter(upto[:, -1], 0))[:, None]).sum(axis=1)
+        return chosen
+
+    def give_choice(self, chapter: int, index: int | None, out: np.ndarray) -> None:
+        """Write the choice for `chapter`, or the running epoch's for batch `index`, into `out`, uint8."""
+        chosen = self.choices[chapter] if index is None else self.negatives[self.batch(index)]
+        out[: len(chosen)] = chosen
+
+    def take_choice(self, chapter: int, index: int | None, found: np.ndarray) -> None:
+        """Take over what `give_choice` wrote on another rank."""
+        if index is None:
+            self.choices[chapter] = found.copy()
+        else:
+            samples = self.batch(index)
+            self.negatives[samples] = found[: len(samples)]
+
+    def forget(self, chapter: int) -> None:
+        """Let go of the choices for the chapters up to `chapter`."""
+        for past in [past for past in self.choices if past <= chapter]:
+            del self.choices[past]
+
+
+class Composer:
+    """Writes images and the labels to show with them into the first layer's input."""
+
+    def __init__(self, config: Config, data: DataSet, figures: Figures | None) -> None:
+        """Take the images of `data` (n, pixels), uint8 or float32, to be scaled by `figures` if they are measured."""
+        assert data.images is not None
+        self.images = data.images
+        self.slope, self.offset = scaling(config, figures, data.images)
+        # With the local-softmax rule inputs have no label, so nothing is laid over the pixels.
+        self.blank = 0 if config.data.label == "append" or config.local else len(data.names)
+
+    def plain(self, samples: np.ndarray, out: Inputs) -> None:
+        """Write the images `samples`."""
+        kernels.compose(self.images, samples, self.blank, self.slope, self.offset, out.h, out.total)
+
+    def show(self, samples: np.ndarray, labels: np.ndarray, source: np.ndarray, out: Inputs) -> None:
+        """Write the images `samples`; row i of the batch shows image ``source[i]`` of them with label ``labels[i]``."""
+        self.plain(samples, out)
+        out.source, out.labels = source, labels
+
+    def pairs(self, samples: np.ndarray, labels: Labels, neutral: np.ndarray, out: Inputs) -> None:
+        """Write the positives and the negatives of `samples`, and the neutral inputs of samples `neutral`."""
+        # The neutral rows mostly show the same images, which are then there already.
+        same = len(neutral) == 0 or neutral is samples
+        self.plain(samples if same else np.concatenate([samples, neutral]), out)
+        first = 0 if same else len(samples)
+        out.source, out.labels = kernels.pairs(labels.classes, labels.negatives, samples, len(neutral), first)
+
+    def neutral(self, samples: np.ndarray, out: Inputs) -> None:
+        """Write the neutral inputs of `samples`."""
+        self.show(samples, np.full(len(samples), kernels.NEUTRAL), np.arange(len(samples)), out)
+
+    def candidates(self, samples: np.ndarray, labels: np.ndarray, out: Inputs) -> None:
+        """Write for each of `samples` a row with each of its `labels` (samples, any number)."""
+        self.show(samples, labels.ravel(), np.repeat(np.arange(len(samples)), labels.shape[1]), out)

@@ -1,0 +1,1 @@
+"""What a run leaves and tells: its directory, checkpoints, measurements, progress."""

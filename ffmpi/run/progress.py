@@ -1,0 +1,237 @@
+"""What rank 0 tells while a run goes on: a live line on a terminal, plain lines elsewhere, a table at the end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+from ..config.schema import Config
+from ..data.info import Problem
+from ..errors import ranges, warn
+from ..output import silence
+from ..runtime.launch import launched
+from ..runtime.memory import MB, Price
+from ..schedule import Schedule
+from ..schedule.steps import Update
+from .directory import RunDirectory
+from .health import Finding
+
+_EVERY = 0.2  # seconds between two changes of the live line
+_SILENT = 300.0  # seconds without a line after which one says what is being done
+_NAMED = 10  # layers of which each is told of
+_MOST_WARNED = 8  # things at once
+
+
+class Progress:
+    """The output of `train` and `resume`; with `as_json` only JSON lines."""
+
+    def __init__(
+        self, config: Config, problem: Problem, schedule: Schedule, hosts: list[str], as_json: bool,
+        prices: Sequence[Price] = (),
+    ) -> None:  # fmt: skip
+        self.config, self.problem, self.schedule, self.hosts, self.as_json = config, problem, schedule, hosts, as_json
+        self.prices = prices  # of memory, by rank
+        # Open MPI gives its ranks a terminal even where its own output is a file; other launchers give them a pipe.
+        self.console = Console(highlight=False, markup=False, emoji=False, force_terminal=False if launched() else None)
+        self.status: Status | None = None
+        self._began = self._shown = time.monotonic()
+        self._first = 0
+        self._last: dict[str, Any] | None = None
+        self._ranks: dict[int, dict[str, float]] = {}  # each rank's last chapter
+        self._seconds = 0.0
+        self._warned: set[tuple[str, str]] = set()
+
+    def start(self, directory: Path, first_chapter: int, about: Sequence[str] = ()) -> None:
+        """Say what is about to happen, the lines `about` the samples, and which rank does what."""
+        self._began = time.monotonic()
+        self._first = first_chapter * self.schedule.work.epochs_per_chapter
+        if self.as_json:
+            return
+        data, work = self.config.data, self.schedule.work
+        runs = [(units, len(list(equal))) for units, equal in groupby(self.config.network.layers)]
+        parts = [[f"{count} x {units}"] if count > _NAMED else [str(units)] * count for units, count in runs]
+        sizes = " - ".join(text for part in parts for text in part)
+        self._say(
+            f"{data.name}: {self.problem.train} training and {self.problem.test} held-out samples, "
+            f"{self.problem.pixels} pixels, {self.problem.classes} classes; layers {sizes}"
+        )
+        for line in about:
+            self._say(line)
+        self._say(f"inputs: {inputs_text(self.config, self.problem)}")
+        for rank in range(work.ranks):
+            needs = f"; memory up to {self.prices[rank].total / MB:.0f} MB" if self.prices else ""
+            self._say(f"rank {rank} on {self.hosts[rank]}: {self.duties(rank)}{needs}")
+        if work.ranks > 1:
+            bound = self.schedule.bound
+            lag, why = self.config.negatives.lag, ""
+            if bound == work.lag < work.ranks:
+                why = f", since negatives.lag = {lag}"
+            elif 0 < work.ahead < work.ranks:
+                why = f", but ranks wait for negatives, since negatives.lag = {lag} is less than their number"
+            self._say(f"the schedule allows: about {bound:.2f} times as fast as one rank{why}")
+        where = f"starting: {work.epochs} epochs"
+        if self._first:
+            where = f"continuing after epoch {self._first}: epochs {self._first + 1} to {work.epochs}"
+        if self._first == work.epochs:
+            return
+        self._say(f"{where}, schedule {self.config.schedule.name}, into {directory}")
+        if self.console.is_terminal:
+            self.status = self.console.status("starting")
+            self.status.start()
+
+    def _say(self, line: str) -> None:
+        self._write(lambda: self.console.print(line, soft_wrap=True))
+
+    def _write(self, action: Callable[[], None]) -> None:
+        """Print, or else go on without: a run is worth more than what it says."""
+        try:
+            action()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            silence()
+            warn(f"the output cannot be written ({error.strerror}); the run goes on, its numbers are in metrics.jsonl")
+
+    def duties(self, rank: int) -> str:
+        """Say which layers, counted from 1, and what else `rank` has."""
+        stages = self.schedule.trained(rank)
+        layers = [stage + 1 for stage in stages if stage < self.schedule.work.layers]
+        parts = [f"layer{'s' if len(layers) > 1 else ''} {ranges(layers)}"] if layers else []
+        if len(layers) < len(stages):
+            parts.append("softmax head")
+        shards = self.config.shards.count
+        if shards > 1:
+            mine = [shard + 1 for shard in self.schedule.shards(rank)]
+            parts.append(f"shard{'s' if len(mine) > 1 else ''} {ranges(mine)} of {shards}")
+        return " + ".join(parts)
+
+    def update(self, step: Update) -> None:
+        """Say which layer learns from what: in the live line, or if nothing has been said for long."""
+        now = time.monotonic()
+        if self.as_json or now - self._shown < (_EVERY if self.status else _SILENT):
+            return
+        self._shown = now
+        epochs, batch = self.config.train.epochs, step.batch.index + 1
+        say = self.status.update if self.status else self._say
+        say(f"epoch {step.epoch + 1}/{epochs}, layer {step.layer + 1}, batch {batch}")
+
+    def _left(self, epochs_done: float) -> float:
+        elapsed = time.monotonic() - self._began
+        return elapsed / max(epochs_done, 1e-9) * (self.config.train.epochs - self._first - epochs_done)
+
+    def chapter(self, record: dict[str, Any], found: Sequence[Finding] = ()) -> None:
+        """Print one line about a finished chapter, and warn of what has been `found` wrong for the first time."""
+        self._print(record)
+        new = [finding for finding in found if (finding.kind, finding.who) not in self._warned]
+        self._warned.update((finding.kind, finding.who) for finding in new)
+        for text in _few([str(finding) for finding in new]):
+            warn(f"epoch {record['epoch']}, {text}")
+
+    def _print(self, record: dict[str, Any]) -> None:
+        for rank, numbers in enumerate(record["ranks"]):
+            if numbers["seconds"]:
+                self._ranks[rank] = numbers
+        self._last = record
+        self._seconds += record["seconds"]
+        if self.as_json:
+            self._write(lambda: print(json.dumps(record), flush=True))
+            return
+        self._shown = time.monotonic()
+        epoch = record["epoch"]
+        parts = [f"epoch {epoch}/{self.config.train.epochs}"]
+        layers = record["layers"]
+        if len(layers) > _NAMED:
+            losses = [layer["loss"] for layer in layers]
+            parts.append(f"loss {min(losses):.3f} to {max(losses):.3f} in layers 1 to {len(layers)}")
+        else:
+            parts.append("loss " + " ".join(f"{layer['loss']:.3f}" for layer in layers))
+            if not self.config.local:
+                goodness = (f"{layer['positive_goodness']:.4g}/{layer['negative_goodness']:.4g}" for layer in layers)
+                parts.append("goodness +/- " + " ".join(goodness))
+        parts += [f"{method} {accuracy:.2f} %" for method, accuracy in record["accuracy"].items()]
+        parts.append(f"{record['samples_per_second']:.0f} samples/s")
+        ranks = [rank for rank in record["ranks"] if rank["seconds"]]  # those that had a part in the chapter
+        parts.append("GFLOP/s " + " ".join(f"{rank['gflops']:.0f}" for rank in ranks))
+        parts.append("waiting " + " ".join(f"{100 * rank['waiting_share']:.0f} %" for rank in ranks))
+        if epoch < self.config.train.epochs:
+            parts.append(f"{_duration(self._left(epoch - self._first))} left")
+        self._say(", ".join(parts))
+
+    def stop(self) -> None:
+        """Take the live line away: the terminal's cursor comes back, however the run ends."""
+        if self.status is not None:
+            self.status.stop()
+
+    def finish(self, directory: RunDirectory) -> None:
+        """Print the result, and what each rank did and needed."""
+        if self.as_json:
+            return
+        if self._last is None:
+            self._say(f"nothing left to do: all {self.config.train.epochs} epochs are done")
+            return
+        table = Table(title="last chapter, by rank", title_justify="left", box=None, pad_edge=False)
+        for name in ("rank", "host", "owns", "computing", "waiting", "GFLOP/s", "peak memory", "at most"):
+            words = name in ("host", "owns")  # may be broken, numbers may not
+            table.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
+        for rank, numbers in sorted(self._ranks.items()):
+            table.add_row(
+                str(rank),
+                self.hosts[rank],
+                self.duties(rank),
+                f"{numbers['computing']:.2f} s",
+                f"{numbers['waiting']:.2f} s",
+                f"{numbers['gflops']:.0f}",
+                f"{numbers['peak_bytes'] / MB:.0f} MB",
+                f"{numbers['priced_bytes'] / MB:.0f} MB",
+            )
+        if not self.console.is_terminal:
+            self.console.width = 120
+        self._write(lambda: self.console.print(table))
+        accuracy = ", ".join(f"{value:.2f} % by {method}" for method, value in self._last["accuracy"].items())
+        self._say(f"held-out accuracy {accuracy}; {self._seconds:.1f} s of training; {directory.checkpoint}")
+        for text in _few(self._last.get("warnings", [])):
+            self._say(f"warning: {text}")
+
+
+def inputs_text(config: Config, problem: Problem) -> str:
+    """Say how pixels become inputs, and where the label stands."""
+    mean, std, whose = f"{config.data.mean:g}", f"{config.data.std:g}", ""
+    if problem.figures is not None:
+        mean, std = (_range(array) for array in (problem.figures.mean, problem.figures.std))
+        whose = ", measured on the training samples"
+        whose += " for each pixel" if config.data.standardise == "pixel" else ""
+    text = f"pixels less {mean}, divided by {std}{whose}"
+    if config.local:
+        return f"{text}; no label"
+    value = f"of value {config.data.label_value:g}"
+    if config.data.label == "append":
+        return f"{text}; the label, {value}, stands beside them in {problem.classes} more"
+    share = 100 * problem.classes / problem.pixels
+    return f"{text}; the label, {value}, covers the first {problem.classes} of {problem.pixels} ({share:.1f} %)"
+
+
+def _range(array: np.ndarray) -> str:
+    """Return the one number, or the least and the greatest."""
+    least, greatest = float(array.min()), float(array.max())
+    return f"{least:.4g}" if least == greatest else f"{least:.4g} to {greatest:.4g}"
+
+
+def _few(texts: list[str]) -> list[str]:
+    """Return the first of many warnings, and how many more there are."""
+    more = len(texts) - _MOST_WARNED
+    return texts if more <= 1 else [*texts[:_MOST_WARNED], f"{more} more warnings are in metrics.jsonl"]
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

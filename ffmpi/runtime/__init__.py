@@ -1,0 +1,1 @@
+"""One rank at work: messages, buffers, and the steps of a schedule executed."""

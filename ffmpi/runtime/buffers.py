@@ -1,0 +1,149 @@
+"""Where activations lie on a rank: in a layer's own memory, in a link's buffers, or kept for the rest of a chapter."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+
+from ..network.layer import Activations
+from ..schedule import Schedule
+from ..schedule import steps as s
+from .batches import Batches
+from .link import Link
+from .model import Holdings
+
+
+class Buffers:
+    """What moves between layers and between ranks, and the links it moves on.
+
+    Attributes
+    ----------
+    held : what each layer (-1: the input) has put out last, or what has come in its place
+    collected : the same of the neutral rows that the head reads
+    """
+
+    def __init__(self, comm: Any, holdings: Holdings, schedule: Schedule, batches: Batches) -> None:
+        """Make the memory, and connect the links that begin or end on this rank of `comm`."""
+        self.comm, self.holdings, self.schedule, self.batches = comm, holdings, schedule, batches
+        self.config = holdings.config
+        self._own = {layer: holdings.activations(layer) for layer in holdings.layers}
+        self.held: dict[int, Activations] = dict(self._own)
+        if holdings.inputs:
+            self.held[-1] = holdings.inputs
+        self._own_neutral: dict[int, Activations] = {}
+        if holdings.head:
+            batch = self.config.train.batch
+            here = [layer for layer in self.config.head_layers if layer in holdings.layers]
+            self._own_neutral = {layer: holdings.activations(layer, batch) for layer in here}
+        self.collected = dict(self._own_neutral)
+        self._reserved: dict[int, Activations] = {}
+        self._kept: dict[tuple[int, s.Batch], Activations] = {}
+        self._spare: dict[int, list[Activations]] = defaultdict(list)
+        self._contents: dict[tuple[s.LinkId, int], Any] = {}
+        self.links: dict[s.LinkId, Link] = {}
+        for tag, link in enumerate(schedule.links):
+            if comm.rank in (link.source, link.target):
+                self.links[link] = self._connect(link, tag)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is kept and of the links' buffers, but for weights that are sent from where they are."""
+        spare = [buffer for buffers in self._spare.values() for buffer in buffers]
+        own = [link for link in self.links if link.cargo != "state" and not self._sends_weights(link)]
+        return sum(buffer.flat.nbytes for buffer in [*self._kept.values(), *spare]) + sum(
+            self.links[link].nbytes for link in own
+        )
+
+    def _sends_weights(self, link: s.LinkId) -> bool:
+        return link.cargo == "weights" and link.source == self.comm.rank
+
+    def _connect(self, link: s.LinkId, tag: int) -> Link:
+        """Make the buffers of this rank's end: memory of their own, or the stage's weights themselves."""
+        sends, stage, batch = link.source == self.comm.rank, link.stage, self.config.train.batch
+        parts: list[list[np.ndarray]] = []
+        for slot in range(link.depth if sends else link.room):
+            content: Any = None
+            if link.cargo == "state":
+                part = [parameters.flat for parameters in self.holdings.states(stage).values()]
+            elif link.cargo == "weights":
+                content = self.holdings.states(stage) if sends else self.holdings.copies(stage)
+                part = [parameters.plain for parameters in content.values()]
+            elif link.cargo == "negatives":
+                content = np.zeros(batch if self.schedule.work.ahead else self.holdings.problem.train, np.uint8)
+                part = [content]
+            else:
+                content = self.holdings.activations(stage, batch if link.cargo == "neutral" else None)
+                part = [content.flat]
+            self._contents[link, slot] = content
+            parts.append(part)
+        peer = link.target if sends else link.source
+        return Link(self.comm, peer, tag, parts, self.config.schedule.timeout)
+
+    # -- Between ranks ------------------------------------------------------------------------------------------------
+    def post(self, step: s.Post) -> None:
+        """See `steps.Post`."""
+        self.links[step.link].post(step.slot)
+
+    def receive(self, step: s.Receive) -> None:
+        """See `steps.Receive`."""
+        self.links[step.link].wait(step.slot)
+        self.use(step)
+
+    def use(self, step: s.Receive | s.Again) -> None:
+        """See `steps.Again`."""
+        link, content = step.link, self._contents[step.link, step.slot]
+        if link.cargo == "neutral":
+            self.collected[link.stage] = content
+        elif link.cargo in ("activations", "lessons"):
+            self.held[link.stage] = content
+        elif link.cargo == "weights":
+            self.holdings.use(link.stage, content)
+        elif link.cargo == "negatives":
+            assert isinstance(step.item, s.Choice)
+            self.batches.labels.take_choice(step.item.chapter, step.item.batch, content)
+
+    def reserve(self, step: s.Reserve) -> None:
+        """See `steps.Reserve`."""
+        link, content = step.link, self._contents[step.link, step.slot]
+        self.links[link].wait(step.slot)
+        if link.cargo == "neutral":
+            self.collected[link.stage] = content
+        elif link.cargo in ("activations", "lessons"):
+            self._reserved[link.stage] = content
+
+    def send(self, step: s.Send) -> None:
+        """See `steps.Send`."""
+        if step.link.cargo == "negatives":
+            assert isinstance(step.item, s.Choice)
+            content = self._contents[step.link, step.slot]
+            self.batches.labels.give_choice(step.item.chapter, step.item.batch, content)
+        self.links[step.link].send(step.slot)
+
+    # -- On this rank -------------------------------------------------------------------------------------------------
+    def output(self, layer: int) -> Activations:
+        """Return where `layer` puts out next: what was reserved, for once, or its own memory."""
+        self.held[layer] = self._reserved.pop(layer) if layer in self._reserved else self._own[layer]
+        return self.held[layer]
+
+    def neutral_output(self, layer: int) -> Activations:
+        """Return where the neutral rows of `layer` go: to the head's own memory, or to what was reserved."""
+        if layer in self._own_neutral:
+            self.collected[layer] = self._own_neutral[layer]
+        return self.collected[layer]
+
+    def keep(self, step: s.Keep) -> None:
+        """See `steps.Keep`."""
+        kept = self._kept[step.layer, step.batch] = self.held[step.layer]
+        spare = self._spare[kept.units]
+        self._own[step.layer] = spare.pop() if spare else self.holdings.activations(step.layer)
+
+    def take(self, step: s.Take) -> None:
+        """See `steps.Take`."""
+        self.held[step.layer] = self._kept[step.layer, step.batch]
+
+    def drop(self, step: s.Drop) -> None:
+        """See `steps.Drop`."""
+        buffer = self._kept.pop((step.layer, step.batch))
+        self._spare[buffer.units].append(buffer)

@@ -1,0 +1,279 @@
+"""What a rank will need of memory, said before it starts: priced from the shapes of what it will hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import math
+import resource
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..config.schema import Config
+from ..data.info import Problem
+from ..errors import UserError, ranges, warn
+from ..network.layer import Activations, widths
+from ..schedule import Schedule, Work, schedule_of
+from ..schedule import steps as s
+from .limits import Limit
+from .model import Holdings
+from .worker import Worker
+
+MB = 2.0**20
+#: Interpreter, libraries, MPI and kernels, the latter from the cache or compiled, for one thread or for more: a little
+#: more than was measured with MPICH (201, 263 and 306 MB).
+_LOADED, _COMPILED, _COMPILED_PARALLEL = 225 * MB, 290 * MB, 335 * MB
+#: Bytes of labels for a sample: of training as class, place in the order and negative, with what drawing these takes.
+_TRAINING_LABELS, _HELD_OUT_LABELS = 73, 9
+
+
+@dataclass(frozen=True)
+class Price:
+    """Bytes that a rank needs at most.
+
+    Attributes
+    ----------
+    weights : weights and moments, also copies of layers that others train, and states kept for a later save
+    activations : of a batch, in and out of each layer, and what computing them takes beside
+    lessons : a chapter's activations, kept for the epochs of the next layer
+    links : buffers of what comes from or goes to other ranks
+    data : images and labels
+    base : interpreter, libraries, kernels
+    starting : what reading, drawing or restoring takes beside `data` and `weights`, before there are activations
+    """
+
+    weights: float
+    activations: float
+    lessons: float
+    links: float
+    data: float
+    base: float
+    starting: float
+
+    @property
+    def total(self) -> float:
+        """The most at any time: memory for the start is given back before the first batch."""
+        return self.base + self.data + self.weights + max(self.starting, self.activations + self.lessons + self.links)
+
+    @property
+    def largest(self) -> str:
+        """What takes most, and how to take less."""
+        cures = {
+            "weights": "weights and moments; expected smaller network.layers, or more hosts",
+            "activations": "a batch's activations; expected a smaller train.batch",
+            "lessons": "a chapter's activations; expected schedule.name = 'pipeline', or more hosts",
+            "links": "links between ranks; expected a smaller schedule.depth or train.batch",
+            "data": "the samples; expected fewer of them, or fewer ranks on a host",
+            "base": "the program itself; expected fewer ranks on a host",
+        }
+        return cures[max(cures, key=lambda name: float(getattr(self, name)))]
+
+
+def price(config: Config, problem: Problem, schedule: Schedule, rank: int, base: float) -> Price:
+    """Return what `rank` needs; UserError where not even the address space has room for it.
+
+    Its objects are made, without samples, and their sizes added up: the system gives memory only when it is used.
+    """
+    try:
+        return _price(config, problem, schedule, rank, base)
+    finally:
+        gc.collect()  # these objects refer to each other, and what they hold would be there beside the run's own
+
+
+def _price(config: Config, problem: Problem, schedule: Schedule, rank: int, base: float) -> Price:
+    ranks = SimpleNamespace(rank=rank, size=schedule.work.ranks)
+    try:
+        holdings = Holdings(config, problem, schedule, rank, {}, None)
+        worker = Worker(ranks, holdings, schedule)
+    except MemoryError:
+        least = sum(_least(config, problem, schedule, rank))
+        raise UserError(
+            f"not enough memory: the layers of rank {rank} alone need more than {_size(least)}; expected a smaller "
+            "network or smaller batches"
+        ) from None
+    trained = list(holdings.all_states.values())
+    weights = _bytes([*trained, *(layer.parameters for layer in holdings.layers.values())])
+    links = float(worker.buffers.nbytes)
+    copies = sum(
+        worker.buffers.links[link].nbytes
+        for link in worker.buffers.links
+        if link.cargo == "weights" and link.target == rank
+    )
+    kept, remembered = _peaks(config, holdings, schedule.work, rank)
+    largest = max((4.0 * parameters.inputs * parameters.units for parameters in trained), default=0.0)
+    data, reading = _data(config, problem, schedule, rank)
+    return Price(
+        weights=weights + copies + remembered,
+        activations=_bytes([worker]) - weights - links,
+        lessons=kept,
+        links=links - copies,
+        data=data,
+        base=base,
+        starting=max(reading, 2.5 * largest),
+    )
+
+
+def base_of(threads: int) -> float:
+    """Return what any rank needs, now that its kernels have been loaded or compiled."""
+    if not kernels.compiled_here():
+        return _LOADED
+    return _COMPILED_PARALLEL if threads > 1 else _COMPILED
+
+
+def _least(config: Config, problem: Problem, schedule: Schedule, rank: int) -> Iterable[float]:
+    """Yield the bytes of the weights and moments of each layer that `rank` trains."""
+    sets = 3 if config.optimizer.name == "adam" else 2
+    for layer, (inputs, units) in enumerate(pairwise(widths(config, problem.pixels, problem.classes))):
+        if layer in schedule.trained(rank):
+            yield 4.0 * sets * inputs * units
+
+
+def _bytes(roots: Iterable[Any]) -> float:
+    """Return the bytes of all arrays that ffmpi's objects among `roots` hold, each memory once."""
+    seen: set[int] = set()
+    total, stack = 0.0, list(roots)
+    while stack:
+        item = stack.pop()
+        while isinstance(item, np.ndarray) and isinstance(item.base, np.ndarray):
+            item = item.base
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, np.ndarray):
+            total += item.nbytes
+        elif isinstance(item, dict):
+            stack += item.values()
+        elif isinstance(item, list | tuple):
+            stack += item
+        elif type(item).__module__.startswith("ffmpi.") and hasattr(item, "__dict__"):
+            stack += vars(item).values()
+    return total
+
+
+#: Batches and chapters that are looked at, since a chapter keeps as much as another, and a lesson as much as another.
+_BATCHES, _CHAPTERS = 40, 5
+
+
+def _peaks(config: Config, holdings: Holdings, work: Work, rank: int) -> tuple[float, float]:
+    """Return the most bytes of lessons that `rank` keeps at once, and of states that it remembers.
+
+    Its steps are counted in a run of as many chapters, but with few batches and an epoch in each.
+    """
+    few = max(_BATCHES, work.ahead + 1)
+    lessons = max(work.batches) / min(max(work.batches), few)
+    lessons *= work.epochs_per_chapter if work.redraw == "batch" else 1
+    small = dataclasses.replace(
+        work,
+        epochs=work.chapters,
+        batches=tuple(min(count, few) for count in work.batches),
+        candidate_batches=tuple(min(count, few) for count in work.candidate_batches),
+        held_out_batches={stream: (min(count, few), every) for stream, (count, every) in work.held_out_batches.items()},
+    )
+    kept: dict[int, set[tuple[int, s.Batch]]] = defaultdict(set)
+    most: dict[int, int] = defaultdict(int)
+    remembered: dict[tuple[int, int], int] = {}
+    states = chapters = 0
+    for step in schedule_of(config.schedule.name, small).steps(rank):
+        if isinstance(step, s.Keep):
+            units = config.network.layers[step.layer]
+            kept[units].add((step.layer, step.batch))
+            most[units] = max(most[units], len(kept[units]))
+        elif isinstance(step, s.Drop):
+            kept[config.network.layers[step.layer]].discard((step.layer, step.batch))
+        elif isinstance(step, s.Remember):
+            stage = holdings.states(step.stage)
+            remembered[step.stage, step.chapter] = sum(parameters.flat.nbytes for parameters in stage.values())
+            states = max(states, sum(remembered.values()))
+        elif isinstance(step, s.Forget):
+            del remembered[step.stage, step.chapter]
+        elif isinstance(step, s.Report):
+            chapters += 1
+            if chapters == _CHAPTERS:
+                break
+    width = holdings.problem.classes if config.local else 1
+    sizes = {units: Activations(units, holdings.rows, width).flat.nbytes for units in most}
+    return lessons * sum(most[units] * size for units, size in sizes.items()), float(states)
+
+
+def _data(config: Config, problem: Problem, schedule: Schedule, rank: int) -> tuple[float, float]:
+    """Return the bytes of this rank's samples, and what reading them takes beside."""
+    last = schedule.work.layers - 1
+    images = 0 in schedule.computed(rank)
+    if not (images or config.local or {last, last + 1} & set(schedule.trained(rank))):
+        labelled, pixels = 0, 0
+    else:
+        labelled, pixels = 1, problem.pixels * problem.pixel_bytes * images
+    own = sum(problem.shards[shard] for shard in schedule.shards(rank))
+    negatives = config.negatives
+    choices = min(negatives.lag, config.chapters) + 1 if negatives.kind == "adaptive" else 0
+    data = labelled * (own * (pixels + _TRAINING_LABELS + choices) + problem.test * (pixels + _HELD_OUT_LABELS))
+    whole = problem.train + problem.test
+    if config.shards.by == "file":
+        reading = max(problem.shards) * pixels
+    elif rank == 0:  # reads all and tells the others
+        pixels = problem.pixels * problem.pixel_bytes
+        reading = max(0, 2 * whole * (pixels + 1) - data)
+    else:
+        reading = 2 * whole * (pixels + 1) * labelled - data
+    return float(data), float(max(reading, 0))
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one rank needs, has already, and may have."""
+
+    host: str
+    price: Price
+    resident: float
+    limits: tuple[Limit, ...]
+    available: int | None
+
+
+def resident() -> float:
+    """Return the most memory in bytes that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def check(needs: list[Need]) -> None:
+    """Refuse what cannot fit; warn where it fits only if others give memory back. `needs` are by rank."""
+    groups: dict[str, tuple[Limit, list[int]]] = {}
+    for rank, need in enumerate(needs):
+        for limit in need.limits:
+            groups.setdefault(limit.key, (limit, []))[1].append(rank)
+    for limit, ranks in groups.values():
+        total = math.fsum(needs[rank].price.total for rank in ranks)
+        if total > limit.bytes:
+            greatest = max((needs[rank].price for rank in ranks), key=lambda price: price.total)
+            raise UserError(
+                f"not enough memory: {_who(ranks)} {_size(total)}, more than the {_size(limit.bytes)} of {limit.what}; "
+                f"most is for {greatest.largest}"
+            )
+    for host in dict.fromkeys(need.host for need in needs):
+        here = [rank for rank, need in enumerate(needs) if need.host == host]
+        free = [available for rank in here if (available := needs[rank].available) is not None]
+        more = math.fsum(max(0.0, needs[rank].price.total - needs[rank].resident) for rank in here)
+        if free and more > min(free):
+            warn(
+                f"memory of {host}: {_who(here)} up to {_size(more)} more, but only {_size(min(free))} is free now; "
+                "the system may end the run"
+            )
+
+
+def _who(ranks: list[int]) -> str:
+    if len(ranks) == 1:
+        return f"rank {ranks[0]} needs"
+    return f"ranks {ranges(ranks)} together need"
+
+
+def _size(count: float) -> str:
+    for unit, power in (("TB", 2), ("GB", 1)):
+        if count >= 10_000 * MB * 1024 ** (power - 1):
+            return f"{count / MB / 1024**power:.1f} {unit}"
+    return f"{count / MB:.0f} MB"
