@@ -71,7 +71,7 @@ def _machine() -> dict[str, Any]:
         "cores": here["cores"],
         "target": binding.get_host_cpu_name(),
         "forward_tile": {"rows": tile.FORWARD_ROWS, "units": tile.PANELS * 16},
-        "data_sets": list(data_sets_module.KNOWN),
+        "data_sets": list(data_sets_module.FORMATS),
     }
 
 
@@ -146,7 +146,7 @@ def data_sets(
 
 
 def _list(as_json: bool) -> None:
-    known = data_sets_module.KNOWN
+    known = dict(data_sets_module.FORMATS)
     if as_json:
         print(json.dumps(msgspec.to_builtins(known)))
         return

@@ -19,6 +19,7 @@ import msgspec
 import tomli_w
 from msgspec import Meta, Struct
 
+from ..data import FORMATS
 from ..errors import UserError, nearest, warn
 from . import unused, validate
 from .schema import OPTIMIZERS, PRESETS, SHARD, Config
@@ -173,7 +174,7 @@ def _standardised(config: Config, given: dict[str, Any]) -> Config:
     data = config.data
     if data.standardise != "auto":
         return config
-    measured = data.name == "hdf5" and not {"mean", "std"} & given.get("data", {}).keys()
+    measured = data.name in FORMATS and FORMATS[data.name].own and not {"mean", "std"} & given.get("data", {}).keys()
     data = msgspec.structs.replace(data, standardise="set" if measured else "fixed")
     return msgspec.structs.replace(config, data=data)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..data import FORMATS, Format
 from .schema import Config
 
 _ADAM, _SGD = ("beta1", "beta2", "eps"), ("momentum",)
@@ -54,6 +55,11 @@ def _measured(config: Config) -> str:
     return f"data.standardise = {how!r}" if how in ("set", "pixel") else ""
 
 
+def _unread(reads: Callable[[Format], bool]) -> Callable[[Config], str]:
+    """Return the reason of what a format only reads if ``reads(format)``."""
+    return lambda c: "" if c.data.name not in FORMATS or reads(FORMATS[c.data.name]) else f"data.name = {c.data.name!r}"
+
+
 #: Settings, each a key or the prefix of some, and what answers for a configuration why they are not read, or nothing.
 _ROWS: list[tuple[tuple[str, ...], Callable[[Config], str]]] = [
     (("negatives.kind", "rule.goodness", "rule.threshold", "data.label", "data.label_value", "head.step"), _local),
@@ -66,8 +72,9 @@ _ROWS: list[tuple[tuple[str, ...], Callable[[Config], str]]] = [
     (("shards.count",), _schedule("federated")),
     (("shards.by", "shards.sizes"), _one_shard),
     (("data.mean", "data.std"), _measured),
-    (("data.path",), lambda c: "data.name = 'digits'" if c.data.name == "digits" else ""),
-    (("data.images", "data.labels"), lambda c: "" if c.data.name == "hdf5" else f"data.name = {c.data.name!r}"),
+    (("data.path",), _unread(lambda known: bool(known.path))),
+    (("data.images",), _unread(lambda known: "images" in known.reads)),
+    (("data.labels",), _unread(lambda known: "labels" in known.reads)),
     *_kinds("optimizer.", lambda c: c.optimizer.name),
     *_kinds("head.optimizer.", lambda c: c.head.optimizer.name),
 ]

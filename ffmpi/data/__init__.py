@@ -8,22 +8,42 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..errors import UserError, nearest
 from .files import look_for, reading
+from .format import Format
 from .kinds import HDF5, PNG, expect
-from .known import KNOWN, SPLITS, USUAL, DataSet, Fields, File, Known
-from .pixels import fitted, measured_format
-from .statistics import Summary, statistics_of, tally
+from .known import SPLITS, USUAL, DataSet, Fields, File
+from .statistics import Summary
 
-__all__ = ["KNOWN", "DataSet", "Fields", "File", "Known", "Summary", "check", "load", "read_images"]
+__all__ = ["FORMATS", "DataSet", "Fields", "File", "Format", "Summary", "check", "load", "read_images"]
 
-READERS = {"digits": "digits", "mnist": "idx", "fashion-mnist": "idx", "cifar10": "cifar10", "hdf5": "hdf5"}
+#: The known kinds of data sets. To add one is to add its name here, and a file of that name (with _ for -) which has
+#: its `Format` as FORMAT.
+NAMES = ("digits", "mnist", "fashion-mnist", "cifar10", "hdf5")
+
+
+class _Formats(Mapping[str, Format]):
+    """The formats by their names; each is imported when it is asked for, since decompressors cost time and memory."""
+
+    def __getitem__(self, name: str) -> Format:
+        if name not in NAMES:
+            raise KeyError(name)
+        found: Format = importlib.import_module(f".{name.replace('-', '_')}", __name__).FORMAT
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(NAMES)
+
+    def __len__(self) -> int:
+        return len(NAMES)
+
+
+FORMATS = _Formats()
 
 
 def load(
@@ -31,54 +51,36 @@ def load(
 ) -> DataSet:  # fmt: skip
     """Load the split ``train`` or ``test`` of the data set `name`.
 
-    `path` says where its files are (`KNOWN`; ``digits`` takes none), `fields` the names in an HDF5 file. With
-    ``images=False`` only the classes are read: a rank that owns no first layer needs no pixels. Raises UserError for
-    whatever is wrong outside.
+    `path` says where its files are (`Format.path`; ``digits`` takes none), `fields` the names in a user's own file.
+    With ``images=False`` only the classes are read: a rank that owns no first layer needs no pixels. Raises UserError
+    for whatever is wrong outside.
     """
     known, where = _find(name, path)
     if split not in SPLITS:
         raise UserError(f"data set {name!r} has no split {split!r}, expected 'train' or 'test'")
     with reading(where, known.path or known.description):
-        more = (fields,) if name == "hdf5" else ()
-        data: DataSet = _reader(name).load(known, where, split, images, *more)
-        return data
+        return known.load(where, split, images, fields)
 
 
 def check(name: str, path: str | None, fields: Fields = USUAL) -> Summary:
     """Read all of the data set `name` and compare it with the published MD5s. Raises UserError as `load` does."""
     known, where = _find(name, path)
-    reader = _reader(name)
-    if name == "cifar10":
-        summary: Summary = reader.check(known, where)
-        return summary
-    splits = SPLITS if name != "hdf5" or reader.has_test(where, fields) else SPLITS[:1]
-    tallies, trained = {}, None
-    for split in splits:
-        part = load(name, path, split, fields=fields)
-        tallies[split] = tally(part)
-        assert part.images is not None
-        trained = trained or measured_format(part.images)
-        fitted(part, trained, part.shape, f"{where} ({split})")  # says how the test images are converted, or refuses
-    found = statistics_of(part.shape, part.names, tallies)
-    return Summary(name, found, {file.name: reader.is_published(where, file) for file in known.files})
+    with reading(where, known.path or known.description):
+        return known.check(where, fields)
 
 
-def _reader(name: str) -> Any:
-    # Imported when needed: HDF5, archives and their decompressors cost every rank time and memory.
-    return importlib.import_module(f".{READERS[name]}", __name__)
-
-
-def _find(name: str, path: str | None) -> tuple[Known, Path]:
-    if name not in KNOWN:
-        raise UserError(f"unknown data set {name!r}, expected one of {', '.join(KNOWN)}{nearest(name, KNOWN)}")
-    if path and not KNOWN[name].path:
+def _find(name: str, path: str | None) -> tuple[Format, Path]:
+    if name not in FORMATS:
+        raise UserError(f"unknown data set {name!r}, expected one of {', '.join(FORMATS)}{nearest(name, FORMATS)}")
+    known = FORMATS[name]
+    if path and not known.path:
         raise UserError(f"data set {name!r} takes no path, found {path!r}; expected none, or another data.name")
-    if KNOWN[name].path and not path:
-        raise UserError(f"data set {name!r} needs a path, expected {KNOWN[name].path}")
+    if known.path and not path:
+        raise UserError(f"data set {name!r} needs a path, expected {known.path}")
     where = Path(os.path.expanduser(path or ""))
-    if KNOWN[name].path:
-        look_for(where, KNOWN[name].path)
-    return KNOWN[name], where
+    if known.path:
+        look_for(where, known.path)
+    return known, where
 
 
 def read_images(

@@ -15,47 +15,51 @@ import numpy as np
 
 from ..errors import UserError
 from .files import DAMAGE, check_labels, fill, reading
+from .format import Format
 from .kinds import BZIP2, GZIP, TAR, XZ, describe, expect, kind_of, listing, read_head, shortened
-from .known import FOLDER, SPLITS, DataSet, Known
+from .known import SPLITS, DataSet, Fields, File
 from .statistics import Summary, Tally, statistics_of
 
+FOLDER = "cifar-10-batches-bin"
 _DAMAGE = (*DAMAGE, lzma.LZMAError, tarfile.TarError)
 
 
-def load(known: Known, path: Path, split: str, images: bool) -> DataSet:
-    """Read the batches of one split."""
-    members, samples = _members(known, split)
-    pixels = np.empty((samples, math.prod(known.shape)), np.uint8) if images else None
-    classes = np.empty(samples, np.uint8)
-    for member, first, block in _records(known, path, members):
-        at = members.index(member) * (samples // len(members)) + first
-        classes[at : at + len(block)] = block[:, 0]
-        if pixels is not None:
-            pixels[at : at + len(block)] = block[:, 1:]
-    return DataSet(pixels, classes, known.shape, known.names)
+class Cifar10(Format):
+    """CIFAR-10's 60,000 photographs in ten classes."""
 
+    def load(self, path: Path, split: str, images: bool, fields: Fields) -> DataSet:
+        """Read the batches of one split."""
+        members, samples = _members(self, split)
+        pixels = np.empty((samples, math.prod(self.shape)), np.uint8) if images else None
+        classes = np.empty(samples, np.uint8)
+        for member, first, block in _records(self, path, members):
+            at = members.index(member) * (samples // len(members)) + first
+            classes[at : at + len(block)] = block[:, 0]
+            if pixels is not None:
+                pixels[at : at + len(block)] = block[:, 1:]
+        return DataSet(pixels, classes, self.shape, self.names)
 
-def check(known: Known, path: Path) -> Summary:
-    """Summarise both splits in one pass, as decompression is what takes the time."""
-    digests = {file.name: hashlib.md5(usedforsecurity=False) for file in known.files}
-    tallies = {split: Tally(known.classes) for split in SPLITS}
-    for member, _, block in _records(known, path, tuple(digests)):
-        digests[member].update(block.data)
-        tallies[_split(member)].add(block[:, 1:], block[:, 0])
-    files: dict[str, bool | None] = {file.name: digests[file.name].hexdigest() == file.md5 for file in known.files}
-    return Summary("cifar10", statistics_of(known.shape, known.names, tallies), files)
+    def check(self, path: Path, fields: Fields) -> Summary:
+        """Summarise both splits in one pass, as decompression is what takes the time."""
+        digests = {file.name: hashlib.md5(usedforsecurity=False) for file in self.files}
+        tallies = {split: Tally(self.classes) for split in SPLITS}
+        for member, _, block in _records(self, path, tuple(digests)):
+            digests[member].update(block.data)
+            tallies[_split(member)].add(block[:, 1:], block[:, 0])
+        files: dict[str, bool | None] = {file.name: digests[file.name].hexdigest() == file.md5 for file in self.files}
+        return Summary(self.name, statistics_of(self.shape, self.names, tallies), files)
 
 
 def _split(member: str) -> str:
     return "test" if member.startswith("test") else "train"
 
 
-def _members(known: Known, split: str) -> tuple[tuple[str, ...], int]:
+def _members(known: Format, split: str) -> tuple[tuple[str, ...], int]:
     members = tuple(file.name for file in known.files if _split(file.name) == split)
     return members, known.train if split == "train" else known.test
 
 
-def _records(known: Known, path: Path, members: Sequence[str]) -> Iterator[tuple[str, int, np.ndarray]]:
+def _records(known: Format, path: Path, members: Sequence[str]) -> Iterator[tuple[str, int, np.ndarray]]:
     """Yield (member, first, block) in the files' order, block : (rows, 1 + inputs) uint8, the class before the pixels.
 
     All blocks share one buffer. An archive is read as a stream, only up to the last wanted member, never unpacked.
@@ -91,7 +95,7 @@ def _records(known: Known, path: Path, members: Sequence[str]) -> Iterator[tuple
 
 
 def _blocks(
-    known: Known, file: object, member: str, stream: BufferedIOBase, size: int
+    known: Format, file: object, member: str, stream: BufferedIOBase, size: int
 ) -> Iterator[tuple[str, int, np.ndarray]]:
     members, samples = _members(known, _split(member))
     rows, record = samples // len(members), 1 + math.prod(known.shape)
@@ -107,3 +111,16 @@ def _blocks(
             raise UserError(f"{file}: truncated after {first * record + done} bytes, expected {size}")
         check_labels(file, block[:, 0], known.classes, first)
         yield member, first, block
+
+
+FORMAT = Cifar10(
+    "cifar10", "CIFAR-10 photographs, 32x32 colour, as planes red, green, blue",
+    f"cifar-10-binary.tar.gz (or .tar.xz, .tar), or a directory with it or with {FOLDER}", (3, 32, 32),
+    ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"), 50000, 10000, (
+        File("data_batch_1.bin", md5="5dd7e06a14cb22eb9f671a540d1b7c25"),
+        File("data_batch_2.bin", md5="5ea93a67294ea407fff1d09f752e9692"),
+        File("data_batch_3.bin", md5="942cd6a4bcdd0dd3c604fbe906cb4421"),
+        File("data_batch_4.bin", md5="ae636b3ba5c66a11e91e8cb52e771fcb"),
+        File("data_batch_5.bin", md5="53f37980c15c3d472c316c40844f3f0d"),
+        File("test_batch.bin", md5="803d5f7f4d78ea53de84dbe85f74fb6d")),
+)  # fmt: skip

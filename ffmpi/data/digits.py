@@ -10,20 +10,27 @@ import numpy as np
 
 from ..errors import UserError
 from .files import DAMAGE, reading
-from .known import DataSet, Known
+from .format import Format
+from .known import DIGITS, DataSet, Fields
 
 
-def load(known: Known, path: Path, split: str, images: bool) -> DataSet:
-    """Read scikit-learn's 1797 digits, their values 0..16 scaled to 0..255 and rounded to the nearest.
+class Digits(Format):
+    """Scikit-learn's 1797 digits, their values 0..16 scaled to 0..255 and rounded to the nearest.
 
     The split is the order of the first 1797 words of NumPy's Philox stream with key 1797 (stable argsort): the first
     1437 samples are for training, the other 360 for tests. Raw Philox words are the same in every version of NumPy.
     """
-    samples = table()
-    order = np.argsort(np.random.Philox(key=1797).random_raw(len(samples)), kind="stable")
-    samples = samples[order[: known.train] if split == "train" else order[known.train :]]
-    pixels = ((samples[:, :-1] * 255 + 8) // 16).astype(np.uint8) if images else None
-    return DataSet(pixels, samples[:, -1].astype(np.uint8), known.shape, known.names)
+
+    def load(self, path: Path, split: str, images: bool, fields: Fields) -> DataSet:
+        """Read one split."""
+        samples = table()
+        order = np.argsort(np.random.Philox(key=1797).random_raw(len(samples)), kind="stable")
+        samples = samples[order[: self.train] if split == "train" else order[self.train :]]
+        pixels = ((samples[:, :-1] * 255 + 8) // 16).astype(np.uint8) if images else None
+        return DataSet(pixels, samples[:, -1].astype(np.uint8), self.shape, self.names)
+
+
+FORMAT = Digits("digits", "scikit-learn's handwritten digits, 8x8 grey", "", (8, 8), DIGITS, 1437, 360)
 
 
 def table() -> np.ndarray:

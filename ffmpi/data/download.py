@@ -20,7 +20,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 from ..errors import UserError, nearest
-from . import KNOWN
+from . import FORMATS
 
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 16  # a chunk of a hostile .gz may unpack to 1032 times this much, which is still little
@@ -46,11 +46,11 @@ class Source:
 SOURCES = {
     "mnist": Source(
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
-        tuple(Remote(f"{file.name}.gz", file.md5, unpacked=True) for file in KNOWN["mnist"].files),
+        tuple(Remote(f"{file.name}.gz", file.md5, unpacked=True) for file in FORMATS["mnist"].files),
     ),
     "fashion-mnist": Source(
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-        tuple(Remote(f"{file.name}.gz", file.packed_md5) for file in KNOWN["fashion-mnist"].files),
+        tuple(Remote(f"{file.name}.gz", file.packed_md5) for file in FORMATS["fashion-mnist"].files),
     ),
     "cifar10": Source(
         "https://www.cs.toronto.edu/~kriz/", (Remote("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),)

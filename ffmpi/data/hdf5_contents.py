@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -12,8 +10,7 @@ import h5py
 
 from ..errors import UserError
 from .files import DEFLATE
-from .kinds import shortened
-from .known import KNOWN, SPLITS, Fields
+from .labels import LONGEST_NAME, MOST_CLASSES
 
 _MOST, _DEEPEST = 200, 6  # data sets that are looked at for a sentence, and groups around one
 #: Registered compression filters that HDF5 does not bring along, all in the package hdf5plugin but those in brackets.
@@ -43,7 +40,7 @@ def dataset(file: h5py.File, name: str) -> h5py.Dataset:
         # The links are asked, not the group: `part in node` would follow a link into another file.
         links = node.id.links if isinstance(node, h5py.Group) else None
         if links is None or not part or not links.exists(part.encode()):
-            raise UserError(f"{file.filename}: has no data set {name!r}{_instead(file)}")
+            raise UserError(f"{file.filename}: has no data set {name!r}")
         if links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:
             raise UserError(f"{file.filename}: {part!r} of {name!r} is a link, expected the data in the file itself")
         node = node[part]
@@ -89,11 +86,6 @@ def kind_of(node: h5py.Dataset) -> str:
     return "records" if dtype.names else str(dtype)
 
 
-def describe(name: str, node: h5py.Dataset) -> str:
-    """Return the name, type and shape of a data set."""
-    return f"{name} ({kind_of(node)} {node.shape})"
-
-
 def contents(file: h5py.File) -> dict[str, h5py.Dataset]:
     """Return the first data sets of the file by name, in the order of their names."""
     found: dict[str, h5py.Dataset] = {}
@@ -115,77 +107,42 @@ def contents(file: h5py.File) -> dict[str, h5py.Dataset]:
     return found
 
 
-def _instead(file: h5py.File) -> str:
-    """Say what the file holds, and which settings would read it."""
-    if {"format", "ffmpi", "chapter"} <= set(file.attrs):
-        return f"; it is a checkpoint of ffmpi's, expected {KNOWN['hdf5'].path}"
-    held = contents(file)
-    if not held:
-        return f"; it holds no data set at all, expected {KNOWN['hdf5'].path}"
-    if fields := guess(held):
-        names = f"data.images = {fields.images!r} and data.labels = {fields.labels!r}"
-        cure = f"{names} would read it (in 'ffmpi data': --images, --labels)"
-    else:
-        names = "their names in data.images and data.labels, such as 'x_{split}' for x_train and x_test"
-        cure = f"expected {KNOWN['hdf5'].path}, or {names}"
-    return f"; it holds {shortened(describe(name, node) for name, node in held.items())}; {cure}"
+def read_class_names(file: h5py.File) -> tuple[str, ...]:
+    """Return the root's attributes ``class_names`` (strings) or ``classes`` (an integer); empty if it has neither.
 
-
-def names_of(file: h5py.File, fields: Fields) -> dict[str, tuple[str, str]]:
-    """Return for each split that is in the file the names of its images and of its labels.
-
-    Names that do not say where the split's is to stand are those in groups train and test or, if there is neither
-    group, at the root, whose samples are for training. Raises UserError if there is nothing of these names.
+    Strings of variable length, h5py's default, are refused: HDF5 keeps them in a heap, and a damaged heap makes it loop
+    for ever (HDFGroup/hdf5 issue 1707), which under MPI is a job that hangs.
     """
-    found = {
-        split: names
-        for split, names in ((split, fields.names(split)) for split in SPLITS)
-        if any(exists(file, name) for name in (names if fields.by_split else (split,)))
-    }
-    if not found and fields.by_split:
-        dataset(file, fields.names("train")[0])  # raises
-    return found or {"train": (fields.images, fields.labels)}
-
-
-#: Words for the training samples, and those for samples to test with that may stand in their place.
-_WORDS = {
-    "train": ("test", "val", "valid", "validation", "dev"),
-    "Train": ("Test", "Val", "Valid", "Validation"),
-    "TRAIN": ("TEST", "VAL"),
-    "training": ("test", "testing", "validation"),
-}
-
-
-def _pattern(name: str, held: dict[str, h5py.Dataset]) -> str:
-    """Return the name that covers the training data set `name` and its counterpart for tests; '' if there is none."""
-    for word, others in reversed(_WORDS.items()):
-        for match in re.finditer(word, name):
-            before, after = name[: match.start()], name[match.end() :]
-            for other in others:
-                if before + other + after in held:
-                    if (before, word, other) == ("", "train", "test") and after[:1] == "/":
-                        return after[1:]
-                    here = "{split}" if (word, other) == ("train", "test") else f"{{{word}|{other}}}"
-                    return before + here + after
-    return next((name + f"{{|{end}}}" for end in ("_test", "_val") if name + end in held), "")
-
-
-def _pairs(held: dict[str, h5py.Dataset]) -> Iterator[Fields]:
-    def shape(name: str) -> tuple[int, ...]:
-        return held[name].shape or ()
-
-    patterns = {name: pattern for name in held if (pattern := _pattern(name, held))}
-    for images, as_images in (patterns or {name: name for name in held}).items():
-        number = held[images].dtype.kind in "uif" and kind_of(held[images]) != "records"
-        if not number or math.prod(shape(images)[1:]) < 2:
-            continue
-        for labels, as_labels in (patterns or {name: name for name in held}).items():
-            one_each = math.prod(shape(labels)[1:]) == 1 and len(shape(labels)) in (1, 2)
-            if one_each and held[labels].dtype.kind in "iufb" and shape(labels)[:1] == shape(images)[:1]:
-                yield Fields(as_images, as_labels)
-
-
-def guess(held: dict[str, h5py.Dataset]) -> Fields | None:
-    """Return the names under which images and labels can be read, if the data sets leave no doubt."""
-    pairs = list(_pairs(held))
-    return pairs[0] if len(pairs) == 1 else None
+    found = {name: file.attrs.get_id(name) for name in ("class_names", "classes") if name in file.attrs}
+    if "class_names" in found:
+        attribute = found["class_names"]
+        example = "NumPy: np.array([name.encode() for name in names])"
+        wanted = f"2 to {MOST_CLASSES} strings of fixed length in UTF-8, at most {LONGEST_NAME} bytes each ({example})"
+        where = f"{file.filename}: attribute 'class_names'"
+        shape, kind = attribute.shape, attribute.dtype
+        if kind.kind != "S" or kind.itemsize > LONGEST_NAME or len(shape) != 1 or not 1 <= shape[0] <= MOST_CLASSES:
+            what = "strings of variable length" if h5py.check_string_dtype(kind) and kind.kind == "O" else str(kind)
+            raise UserError(f"{where} is {what} of shape {shape}, expected {wanted}")
+        names = []
+        for encoded in file.attrs["class_names"]:
+            try:
+                names.append(bytes(encoded).decode())
+            except UnicodeDecodeError:
+                perhaps = encoded.decode("latin-1")
+                latin = f", in Latin-1 {perhaps!r}" if perhaps.isprintable() else ""
+                raise UserError(
+                    f"{where} has {bytes(encoded)!r}{latin}, which is no UTF-8, expected {wanted}"
+                ) from None
+        if not all(map(str.isprintable, names)):
+            raise UserError(f"{where} has unprintable characters, expected {wanted}")
+        return tuple(names)
+    if "classes" in found:
+        attribute = found["classes"]
+        count = int(file.attrs["classes"]) if attribute.dtype.kind in "iu" and attribute.shape == () else 0
+        if not 2 <= count <= MOST_CLASSES:
+            what = f"{attribute.dtype} of shape {attribute.shape}" + (f" with value {count}" if count else "")
+            raise UserError(
+                f"{file.filename}: attribute 'classes' is {what}, expected an integer from 2 to {MOST_CLASSES}"
+            )
+        return tuple(str(i) for i in range(count))
+    return ()

@@ -7,6 +7,7 @@ import hashlib
 import math
 import re
 import struct
+from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
 from typing import cast
@@ -15,31 +16,57 @@ import numpy as np
 
 from ..errors import UserError
 from .files import CHUNK, DEFLATE, check_labels, fill, reading
+from .format import Format
 from .kinds import GZIP, HEAD, IDX, expect, listing, read_head
-from .known import IDX_PATH, KNOWN, DataSet, File, Known
+from .known import DataSet, Fields, File
 
+IDX_PATH = "a directory with the four IDX files (train-images-idx3-ubyte and so on, plain or .gz)"
 #: Where torchvision puts the files below the directory that it is given.
 _FOLDERS = ("", "raw", "MNIST/raw", "FashionMNIST/raw")
 _DTYPES = {8: "uint8", 9: "int8", 11: "int16", 12: "int32", 13: "float32", 14: "float64"}
 
 
-def load(known: Known, path: Path, split: str, images: bool) -> DataSet:
-    """Read the labels, and the images of one split if they are wanted, from the directory `path`."""
-    prefix = "train" if split == "train" else "t10k"
-    file = _find(path, f"{prefix}-labels-idx1-ubyte")
-    classes = _read(file, ())
-    for name, other in KNOWN.items():  # both sets have files of the same names and sizes
-        for public in other.files:
-            if other != known and public.name == f"{prefix}-labels-idx1-ubyte" and is_published(path, public):
-                raise UserError(f"{file}: is the published file of {name!r}, expected another, or data.name = {name!r}")
-    check_labels(file, classes, known.classes)
-    pixels = None
-    if images:
-        image_file = _find(path, f"{prefix}-images-idx3-ubyte")
-        pixels = _read(image_file, known.shape).reshape(-1, math.prod(known.shape))
-        if len(pixels) != len(classes):
-            raise UserError(f"{image_file}: has {len(pixels)} images, expected {len(classes)} as in {file.name}")
-    return DataSet(pixels, classes, known.shape, known.names)
+@dataclass(frozen=True)
+class Idx(Format):
+    """A published set in IDX files; `alike` are the formats whose files have the same names and sizes."""
+
+    alike: tuple[str, ...] = ()
+
+    def load(self, path: Path, split: str, images: bool, fields: Fields) -> DataSet:
+        """Read the labels, and the images of one split if they are wanted, from the directory `path`."""
+        from . import FORMATS
+
+        prefix = "train" if split == "train" else "t10k"
+        file = _find(path, f"{prefix}-labels-idx1-ubyte")
+        classes = _read(file, ())
+        for other in (FORMATS[name] for name in self.alike):
+            for public in other.files:
+                if public.name == f"{prefix}-labels-idx1-ubyte" and self.is_published(path, public):
+                    raise UserError(
+                        f"{file}: is the published file of {other.name!r}, expected another, or data.name = "
+                        f"{other.name!r}"
+                    )
+        check_labels(file, classes, self.classes)
+        pixels = None
+        if images:
+            image_file = _find(path, f"{prefix}-images-idx3-ubyte")
+            pixels = _read(image_file, self.shape).reshape(-1, math.prod(self.shape))
+            if len(pixels) != len(classes):
+                raise UserError(f"{image_file}: has {len(pixels)} images, expected {len(classes)} as in {file.name}")
+        return DataSet(pixels, classes, self.shape, self.names)
+
+    def is_published(self, path: Path, file: File) -> bool | None:
+        """Compare the MD5 of a file with the published one; None if there is none for a file of this kind."""
+        found = _find(path, file.name)
+        with reading(found, "a readable file"):
+            packed = read_head(found)[:2] == b"\x1f\x8b"
+            if not file.md5 and not (packed and file.packed_md5):
+                return None
+            with gzip.open(found) if file.md5 and packed else found.open("rb") as stream:
+                digest = hashlib.md5(usedforsecurity=False)
+                while chunk := stream.read(CHUNK):
+                    digest.update(chunk)
+        return digest.hexdigest() == (file.md5 or file.packed_md5)
 
 
 def _find(directory: Path, name: str) -> Path:
@@ -100,17 +127,3 @@ def _meaning(found: int, magic: int) -> str:
     if {found, magic} == {0x0801, 0x0803}:
         return f" as {'labels' if found == 0x0801 else 'images'} do: two files are swapped, or one is there twice"
     return f" ({_DTYPES[found >> 8 & 255]}, {found & 255} dimensions)"
-
-
-def is_published(directory: Path, public: File) -> bool | None:
-    """Compare the MD5 of a file with the published one; None if there is none for a file of this kind."""
-    file = _find(directory, public.name)
-    with reading(file, "a readable file"):
-        packed = read_head(file)[:2] == b"\x1f\x8b"
-        if not public.md5 and not (packed and public.packed_md5):
-            return None
-        with gzip.open(file) if public.md5 and packed else file.open("rb") as stream:
-            digest = hashlib.md5(usedforsecurity=False)
-            while chunk := stream.read(CHUNK):
-                digest.update(chunk)
-    return digest.hexdigest() == (public.md5 or public.packed_md5)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config.schema import Config
+from ..data import FORMATS
 from ..data.info import Problem
 
 #: Steps of the optimiser after which a layer is expected to have learnt something: on 29 batches an epoch sound layers
@@ -155,7 +156,7 @@ def _cure(
     goodness = now.get("squares", 1.0) if config.local else max(now["positive_goodness"], now["negative_goodness"])
     if below:
         return f"mend {below[0].who} first"
-    if config.data.name == "hdf5" and config.data.standardise == "fixed":
+    if FORMATS[config.data.name].own and config.data.standardise == "fixed":
         return "set data.standardise = 'set', which brings the pixels to a common scale"
     if goodness <= _ZERO * scale:
         return f"lower {rate}"

@@ -23,7 +23,7 @@ from samples import idx, labels, pixels, refused, write_mnist
 
 from ffmpi import data
 from ffmpi.data import digits, files, hdf5
-from ffmpi.data.known import FOLDER
+from ffmpi.data.cifar10 import FOLDER
 from ffmpi.errors import UserError
 
 # the calls ------------------------------------------------------------------------------------------------------------
@@ -40,10 +40,10 @@ def test_unknown_name_path_and_split(tmp_path: Path) -> None:
 
 
 def test_known_sets_agree_with_themselves() -> None:
-    assert set(data.KNOWN) == set(data.READERS)
-    for name, known in data.KNOWN.items():
-        assert known.description
-        assert known.classes == (0 if name == "hdf5" else 10) == len(known.names)
+    assert set(data.FORMATS) == set(data.NAMES) and "idx" not in data.FORMATS
+    for name, known in data.FORMATS.items():
+        assert known.name == name and known.description
+        assert known.classes == (0 if known.own else 10) == len(known.names)
 
 
 # digits ---------------------------------------------------------------------------------------------------------------
@@ -189,13 +189,13 @@ def test_idx_check(mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.per_class == {"train": (3,) * 10, "test": (2,) * 10}
     assert found.verified is False and set(found.files.values()) == {False}
     assert data.check("fashion-mnist", str(mnist)).files[IMAGES] is None  # plain: only its .gz has a published MD5
-    contents = {file.name: file.name for file in data.KNOWN["mnist"].files}
+    contents = {file.name: file.name for file in data.FORMATS["mnist"].files}
     for name in contents:
         plain = mnist / name
         content = plain.read_bytes() if plain.exists() else gzip.decompress((mnist / f"{name}.gz").read_bytes())
         contents[name] = hashlib.md5(content).hexdigest()
     files = tuple(data.File(name, md5) for name, md5 in contents.items())
-    monkeypatch.setitem(data.KNOWN, "mnist", replace(data.KNOWN["mnist"], files=files))
+    monkeypatch.setattr("ffmpi.data.mnist.FORMAT", replace(data.FORMATS["mnist"], files=files))
     assert data.check("mnist", str(mnist)).verified is True
 
 
@@ -207,7 +207,7 @@ MEMBERS = [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]
 @pytest.fixture
 def small_cifar(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """CIFAR-10 with 300 images per batch (more than one block) instead of 10000."""
-    monkeypatch.setitem(data.KNOWN, "cifar10", replace(data.KNOWN["cifar10"], train=1500, test=300))
+    monkeypatch.setattr("ffmpi.data.cifar10.FORMAT", replace(data.FORMATS["cifar10"], train=1500, test=300))
     records = np.column_stack([labels(1800), pixels(1800, 3072)])
     return {name: records[300 * i : 300 * i + 300].tobytes() for i, name in enumerate(MEMBERS)}
 
@@ -259,7 +259,7 @@ def test_cifar_check(tmp_path: Path, small_cifar: dict[str, bytes], monkeypatch:
     assert found.samples == {"train": 1500, "test": 300} and found.per_class["test"] == (30,) * 10
     assert found.verified is False
     files = tuple(data.File(name, hashlib.md5(content).hexdigest()) for name, content in small_cifar.items())
-    monkeypatch.setitem(data.KNOWN, "cifar10", replace(data.KNOWN["cifar10"], files=files))
+    monkeypatch.setattr("ffmpi.data.cifar10.FORMAT", replace(data.FORMATS["cifar10"], files=files))
     assert data.check("cifar10", path).verified is True
 
 
@@ -400,7 +400,7 @@ def test_hdf5_check(file: Path) -> None:
         (None, labels(30).astype(np.int64) - 1, ["train: sample 0 has label -1"]),
         (None, labels(30).astype(np.uint64) << 60, ["train: sample 1 has label 8070450532247928832", "0 to 255"]),
         (None, np.zeros(30, int), ["has 1 classes", "2 to 256"]),
-        (np.where(np.arange(120).reshape(30, 4) == 50, np.nan, 0), None, ["image 12 of '/train/images' has a NaN"]),
+        (np.where(np.arange(120).reshape(30, 4) == 50, np.nan, 0), None, ["image 12 of 'train/images' has a NaN"]),
         (np.where(np.arange(120).reshape(30, 4) == 50, 1e200, 0), None, ["image 12", "expected finite float32"]),
     ],
 )

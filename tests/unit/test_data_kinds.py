@@ -20,7 +20,7 @@ from numpy.testing import assert_array_equal
 from samples import LFS, bytes_of, idx, labels, picture, pixels, refused, write_mnist
 
 from ffmpi import data
-from ffmpi.data import KNOWN
+from ffmpi.data import FORMATS
 from ffmpi.data.kinds import HEAD, describe
 
 
@@ -151,9 +151,9 @@ def test_idx_as_others_publish_it(rename: Callable[[str], str], pack: Callable[[
 def test_idx_of_the_other_set(mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MNIST and Fashion-MNIST have files of the same names and sizes; the published checksums tell."""
     labels_md5 = hashlib.md5(idx(labels(30))).hexdigest()
-    files = tuple(replace(f, md5=labels_md5) if "train-labels" in f.name else f for f in KNOWN["mnist"].files)
-    monkeypatch.setitem(KNOWN, "mnist", replace(KNOWN["mnist"], files=files))
-    assert data.load("mnist", str(mnist), "train").names == KNOWN["mnist"].names
+    files = tuple(replace(f, md5=labels_md5) if "train-labels" in f.name else f for f in FORMATS["mnist"].files)
+    monkeypatch.setattr("ffmpi.data.mnist.FORMAT", replace(data.FORMATS["mnist"], files=files))
+    assert data.load("mnist", str(mnist), "train").names == FORMATS["mnist"].names
     refused(lambda: data.load("fashion-mnist", str(mnist), "train"), "is the published file of 'mnist', expected")
 
 

@@ -94,7 +94,7 @@ def refused(name: str, directory: Path, *fragments: object, base_url: str | None
 
 
 def test_sources_are_complete() -> None:
-    assert [remote.name for remote in SOURCES["mnist"].files] == [f"{f.name}.gz" for f in data.KNOWN["mnist"].files]
+    assert [remote.name for remote in SOURCES["mnist"].files] == [f"{f.name}.gz" for f in data.FORMATS["mnist"].files]
     for name in ("mnist", "fashion-mnist", "cifar10"):
         assert SOURCES[name].url.endswith("/")
         assert all(len(bytes.fromhex(remote.md5)) == 16 for remote in SOURCES[name].files)

@@ -9,7 +9,7 @@ import pytest
 from simulate import Programs, programs_of, work_of
 
 from ffmpi import config
-from ffmpi.data import KNOWN
+from ffmpi.data import FORMATS
 from ffmpi.data.info import Problem, costs_of
 from ffmpi.schedule import Work, schedule_of
 from ffmpi.schedule import steps as s
@@ -91,7 +91,7 @@ def test_the_least_lag_at_which_nobody_waits_is_the_number_of_ranks(ranks: int) 
 def test_the_recipe_after_hinton_has_the_least_lag_at_which_two_ranks_do_not_wait() -> None:
     """But for what they wait because three layers and the head do not divide evenly."""
     settled = config.read(str(RECIPE))
-    problem = Problem((28, 28), tuple("0123456789"), KNOWN["mnist"].train, KNOWN["mnist"].test)
+    problem = Problem((28, 28), tuple("0123456789"), FORMATS["mnist"].train, FORMATS["mnist"].test)
     costs = list(costs_of(settled, problem))
     without = waiting_of(adaptive(None, 2, costs))
     shares = {lag: waiting_of(adaptive(lag, 2, costs)) for lag in (1, 2)}

@@ -1,0 +1,65 @@
+"""What a format of data sets is: one file beside this one, found by its name in `ffmpi.data.FORMATS`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from .known import SPLITS, DataSet, Fields, File
+from .pixels import fitted, measured_format
+from .statistics import Summary, statistics_of, tally
+
+
+@dataclass(frozen=True)
+class Format:
+    """What is known of a data set before its files are seen, and how they are read.
+
+    path : what `data.path` has to be, '' where none is needed
+    shape, names, train, test : of an image, of the classes, samples; empty or 0: the files say
+    files : those that were published
+    """
+
+    name: str
+    description: str
+    path: str = ""
+    shape: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    train: int = 0
+    test: int = 0
+    files: tuple[File, ...] = ()
+
+    #: Whether it is for users' own images, of which nothing is known: then their pixels are measured.
+    own: ClassVar[bool] = False
+    #: The settings of `Fields` that it reads.
+    reads: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are; 0: the files say."""
+        return len(self.names)
+
+    def load(self, path: Path, split: str, images: bool, fields: Fields) -> DataSet:
+        """Read one split, with its images or without. Raises UserError for whatever is wrong with the files."""
+        raise NotImplementedError
+
+    def splits(self, path: Path, fields: Fields) -> tuple[str, ...]:
+        """Return which splits there are: training samples may stand alone, as those of a shard do."""
+        return SPLITS
+
+    def is_published(self, path: Path, file: File) -> bool | None:
+        """Compare the MD5 of one of `files` with the published one; None if there is none to compare with."""
+        return None
+
+    def check(self, path: Path, fields: Fields) -> Summary:
+        """Read all samples and measure them; say how test images are converted, or refuse them. Raises UserError."""
+        tallies, first = {}, None
+        for split in self.splits(path, fields):
+            part = self.load(path, split, True, fields)
+            tallies[split] = tally(part)
+            assert part.images is not None
+            first = first or (measured_format(part.images), part.shape, part.names)
+            fitted(part, *first[:2], f"{path if self.path else self.name} ({split})")
+        assert first is not None
+        found = statistics_of(*first[1:], tallies)
+        return Summary(self.name, found, {file.name: self.is_published(path, file) for file in self.files})
