@@ -1,106 +1,75 @@
-"""Numba kernels of ffmpi, one operation a file, each specified by `reference`; they import nothing from ffmpi."""
+"""Numba kernels of ffmpi, one operation a file, each specified by `reference`; they import nothing from ffmpi.
+
+A name is imported from its file when it is first used, so that Numba is loaded only where something is computed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from importlib import import_module
+from sys import modules
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-import numba
-import numpy as np
+# ruff: noqa: F401
+if TYPE_CHECKING:
+    from .backward import backward
+    from .compiled import DIGEST, cache_problem, compiled_here
+    from .compose import compose, pairs
+    from .constants import ADAM, LANES, NEUTRAL, SGD
+    from .forward import forward
+    from .judge import judge
+    from .labels import forward_labelled
+    from .panels import padded_rows, panels_of, to_panels, zeros
+    from .powers import exponentials
+    from .precompile import compile_all, compile_each
+    from .rows import copy_rows, from_panels
+    from .scale import row_scale, row_scale_labelled
+    from .softmax import softmax
+    from .sparse import Nonzeros
+    from .threads import available_threads, use_threads
+    from .update import ACCUMULATE, adam_constants, sgd_constants, step_along, update
 
-from .backward import backward
-from .compiled import DIGEST, cache_problem, compiled_here
-from .compose import NEUTRAL, compose, pairs
-from .forward import forward
-from .judge import judge
-from .labels import forward_labelled
-from .panels import copy_rows, from_panels, padded_rows, panels_of, to_panels, zeros
-from .powers import exponentials
-from .scale import row_scale, row_scale_labelled
-from .simd import LANES
-from .softmax import softmax
-from .sparse import Nonzeros
-from .update import ACCUMULATE, ADAM, SGD, adam_constants, sgd_constants, step_along, update
+#: What each file has for others.
+_FILES = {
+    "backward": ["backward"],
+    "compiled": ["DIGEST", "cache_problem", "compiled_here"],
+    "compose": ["compose", "pairs"],
+    "constants": ["ADAM", "LANES", "NEUTRAL", "SGD"],
+    "forward": ["forward"],
+    "judge": ["judge"],
+    "labels": ["forward_labelled"],
+    "panels": ["padded_rows", "panels_of", "to_panels", "zeros"],
+    "powers": ["exponentials"],
+    "precompile": ["compile_all", "compile_each"],
+    "rows": ["copy_rows", "from_panels"],
+    "scale": ["row_scale", "row_scale_labelled"],
+    "softmax": ["softmax"],
+    "sparse": ["Nonzeros"],
+    "threads": ["available_threads", "use_threads"],
+    "update": ["ACCUMULATE", "adam_constants", "sgd_constants", "step_along", "update"],
+}
+_FILE_OF = {name: file for file, names in _FILES.items() for name in names}
 
-__all__ = [
-    "ACCUMULATE",
-    "ADAM",
-    "DIGEST",
-    "LANES",
-    "NEUTRAL",
-    "SGD",
-    "Nonzeros",
-    "adam_constants",
-    "available_threads",
-    "backward",
-    "cache_problem",
-    "compile_all",
-    "compile_each",
-    "compiled_here",
-    "compose",
-    "copy_rows",
-    "exponentials",
-    "forward",
-    "forward_labelled",
-    "from_panels",
-    "judge",
-    "padded_rows",
-    "pairs",
-    "panels_of",
-    "row_scale",
-    "row_scale_labelled",
-    "sgd_constants",
-    "softmax",
-    "step_along",
-    "to_panels",
-    "update",
-    "use_threads",
-    "zeros",
-]
+__all__ = sorted(_FILE_OF)
 
 
-def available_threads(count: int) -> int:
-    """Return `count`, or as many threads as this process may have; the bits do not depend on it."""
-    return int(min(count, numba.config.NUMBA_NUM_THREADS))
+def __getattr__(name: str) -> Any:
+    if name not in _FILE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_FILE_OF[name]}", __name__), name)
+    return value
 
 
-def use_threads(count: int) -> None:
-    """Let parallel kernels use `count` threads, or as many as this process may."""
-    numba.set_num_threads(available_threads(count))
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_FILE_OF})
 
 
-def compile_all(*, threads: int = 1) -> None:
-    """Run every kernel once on next to nothing, so that it is compiled, or loaded from Numba's cache on disk."""
-    for _ in compile_each(threads=threads):
-        pass
+class _Package(ModuleType):
+    """Importing a file makes it an attribute of the package: it must not hide the function of the same name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (isinstance(value, ModuleType) and name in _FILE_OF):
+            super().__setattr__(name, value)
 
 
-def compile_each(*, threads: int = 1) -> Iterator[None]:
-    """Do what `compile_all` does, a second's work at a time."""
-    a, w, bias, row = zeros(1, 8, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(LANES)
-    h, product, first = zeros(1, 8, LANES), zeros(1, 8, LANES), np.zeros(1, np.int64)
-    squares, one = zeros(1, LANES), row[:1]
-    compose(np.zeros((1, 4), np.uint8), first, 2, np.ones(4, np.float32), np.zeros(4, np.float32), a, row)
-    pairs(first, first, first, 1, 0)
-    copy_rows(h, row, 0, 1, product, row)
-    row_scale(row, 1, np.float32(1), np.float32(1), row)
-    row_scale_labelled(row, first, first, 2, np.float32(1), np.float32(1), np.float32(1), row)
-    yield
-    for nonzeros in (None, Nonzeros(1, 1)):  # a batch of zeros takes the sparse way if there is one
-        forward(a, row, w, bias, h, row, squares, 1, nonzeros=nonzeros, threads=threads)
-    yield
-    forward_labelled(a, 1, first, first, 0, 2, np.float32(1), one, w, bias, product, h, row, squares, threads=threads)
-    yield
-    judge(one, np.float32(1), 1, 1.0, 1.0, 0.0, one)
-    softmax(h, first, 2, product)
-    exponentials(np.zeros(1))
-    yield
-    backward(product, 2, w, h, row, np.float32(1), np.float32(1), 1, product)
-    yield
-    from_panels(h, 1, 1)
-    adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)
-    moments = (zeros(1, LANES, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(1, LANES))
-    for nonzeros in (None, Nonzeros(1, 1)):
-        constants = sgd_constants(0.0, 0.0, 0.9)
-        update(SGD, a, one, one, h, w, bias, moments, constants, nonzeros=nonzeros, threads=threads)
-        yield
-    step_along(SGD, (moments[0], moments[2]), (w, bias, *moments), constants)
+modules[__name__].__class__ = _Package

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .compiled import compiled
+from .constants import NEUTRAL
 from .simd import LANES, horizontal_sum, load, mul
-
-NEUTRAL = -1
 
 
 @compiled

@@ -6,7 +6,7 @@ import numpy as np
 from numba import prange
 
 from .compiled import compiled
-from .compose import NEUTRAL
+from .constants import NEUTRAL
 from .forward import forward, sum_blocks
 from .simd import LANES, add, fma, horizontal_sum, load, mul, relu, splat, store
 from .sparse import Nonzeros

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .compiled import compiled
-from .compose import NEUTRAL
+from .constants import NEUTRAL
 
 
 @compiled(error_model="numpy")

@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-LANES = 16
+from .constants import LANES
 
 _FLOAT = ir.FloatType()
 _INT = ir.IntType(32)

@@ -6,12 +6,12 @@ import numpy as np
 from numba import prange
 
 from .compiled import compiled
+from .constants import ADAM
 from .powers import power
 from .simd import LANES, div, flush, fma, load, load_splat, mul, pointer, prefetch, splat, sqrt, store, sub
 from .sparse import Nonzeros, density
 from .tile import AHEAD, PANELS, SPARSE_PANELS, UPDATE_INPUTS, sparse_tile, update_tile, update_tile_of_many
 
-ADAM, SGD = 0, 1
 #: Unit panels in one go where zeros are skipped: their share of a batch of 128 rows just fits the first-level cache.
 _SPARSE_WIDTH = SPARSE_PANELS // 2
 _MOST_LISTED = 2**16  # rows whose places uint16 can hold

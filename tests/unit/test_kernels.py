@@ -541,3 +541,16 @@ def test_the_cache_notices_a_change_in_another_file(tmp_path: Path) -> None:
     with open(package / "simd.py", "a") as file:
         file.write("# changed")
     assert hits() == 0
+
+
+def test_a_name_is_imported_when_it_is_used_and_no_file_hides_it() -> None:
+    program = (
+        "import sys\nfrom ffmpi import kernels\n"
+        "assert kernels.zeros(kernels.panels_of(33), kernels.LANES).shape == (3, 16) and kernels.NEUTRAL == -1\n"
+        "assert set(kernels.__all__) <= set(dir(kernels)) and 'numba' not in sys.modules\n"
+        "import ffmpi.kernels.labels\n"  # imports the files forward and compose, too
+        "assert all(not isinstance(getattr(kernels, name), type(sys)) for name in kernels.__all__)\n"
+        "try:\n    kernels.nothing\nexcept AttributeError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "module 'ffmpi.kernels' has no attribute 'nothing'\n"), done.stderr

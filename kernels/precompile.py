@@ -1,0 +1,59 @@
+"""Every kernel run once on next to nothing: it is compiled then, or loaded from Numba's cache on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .backward import backward
+from .compose import compose, pairs
+from .constants import LANES, SGD
+from .forward import forward
+from .judge import judge
+from .labels import forward_labelled
+from .panels import zeros
+from .powers import exponentials
+from .rows import copy_rows, from_panels
+from .scale import row_scale, row_scale_labelled
+from .softmax import softmax
+from .sparse import Nonzeros
+from .update import adam_constants, sgd_constants, step_along, update
+
+
+def compile_all(*, threads: int = 1) -> None:
+    """Run every kernel once on next to nothing, so that it is compiled, or loaded from Numba's cache on disk."""
+    for _ in compile_each(threads=threads):
+        pass
+
+
+def compile_each(*, threads: int = 1) -> Iterator[None]:
+    """Do what `compile_all` does, a second's work at a time."""
+    a, w, bias, row = zeros(1, 8, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(LANES)
+    h, product, first = zeros(1, 8, LANES), zeros(1, 8, LANES), np.zeros(1, np.int64)
+    squares, one = zeros(1, LANES), row[:1]
+    compose(np.zeros((1, 4), np.uint8), first, 2, np.ones(4, np.float32), np.zeros(4, np.float32), a, row)
+    pairs(first, first, first, 1, 0)
+    copy_rows(h, row, 0, 1, product, row)
+    row_scale(row, 1, np.float32(1), np.float32(1), row)
+    row_scale_labelled(row, first, first, 2, np.float32(1), np.float32(1), np.float32(1), row)
+    yield
+    for nonzeros in (None, Nonzeros(1, 1)):  # a batch of zeros takes the sparse way if there is one
+        forward(a, row, w, bias, h, row, squares, 1, nonzeros=nonzeros, threads=threads)
+    yield
+    forward_labelled(a, 1, first, first, 0, 2, np.float32(1), one, w, bias, product, h, row, squares, threads=threads)
+    yield
+    judge(one, np.float32(1), 1, 1.0, 1.0, 0.0, one)
+    softmax(h, first, 2, product)
+    exponentials(np.zeros(1))
+    yield
+    backward(product, 2, w, h, row, np.float32(1), np.float32(1), 1, product)
+    yield
+    from_panels(h, 1, 1)
+    adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)
+    moments = (zeros(1, LANES, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(1, LANES))
+    for nonzeros in (None, Nonzeros(1, 1)):
+        constants = sgd_constants(0.0, 0.0, 0.9)
+        update(SGD, a, one, one, h, w, bias, moments, constants, nonzeros=nonzeros, threads=threads)
+        yield
+    step_along(SGD, (moments[0], moments[2]), (w, bias, *moments), constants)
