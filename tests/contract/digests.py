@@ -1,0 +1,166 @@
+"""Recorded digests: what small runs ended with, bit for bit, so that no change of the code changes them unseen.
+
+``python -m tests.contract.digests --record`` trains all the runs and writes ``digests.json``. Do so only where weights
+are meant to change, and say why in the commit.
+"""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.conftest import SEVERAL
+from tests.helpers import DIGITS, ROOT, arrays, records
+
+RECORD = Path(__file__).with_name("digests.json")
+
+#: What all runs have in common: the digits, sizes that fill neither a vector nor a batch, a rate that teaches gently,
+#: so that no loss is decided by a rounding.
+COMMON = ["train.epochs=3", "network.layers=[30,21,26]", "train.batch=90", "optimizer.rate=0.001"]
+
+_ADAPTIVE = "negatives.kind=adaptive"
+_BY_GOODNESS = [_ADAPTIVE, "negatives.scores=goodness"]
+_LOCAL = ["rule.name=local-softmax"]
+_ADAM = ["optimizer.name=adam", "optimizer.rate=0.003"]
+_PAPER = ["network.normalise=l2", "network.init=uniform", "rule.goodness=mean", "rule.threshold=0.02", *_ADAM]
+
+#: The runs by name, each with what it sets beside `COMMON`.
+RUNS: dict[str, list[str]] = {
+    # Batch by batch.
+    "pipeline": [],
+    "pipeline-fixed": ["negatives.kind=fixed", "train.shuffle=false"],
+    "pipeline-random-batch": ["negatives.redraw=batch", "train.epochs=4", "train.chapters=2"],
+    "pipeline-adaptive-softmax": [_ADAPTIVE],
+    "pipeline-adaptive-goodness": [*_BY_GOODNESS, "classify.goodness_every=1", "classify.goodness_layers=[1,3]"],
+    "pipeline-adaptive-batch": [_ADAPTIVE, "negatives.redraw=batch", "negatives.lag=3"],
+    "pipeline-l2-adam-mean": [*_PAPER, "optimizer.decay=0.01", "data.label=overlay", "data.mean=0.3", "data.std=0.4"],
+    "pipeline-no-head": ['classify.methods=["goodness"]', "train.epochs=4", "train.chapters=2", "network.layers=[40]"],
+    "pipeline-head-epoch": ["head.step=epoch", "data.standardise=pixel", "data.label=overlay", "data.label_value=3"],
+    "pipeline-head-adam": [
+        "head.optimizer.name=adam", "head.optimizer.rate=0.001", "head.init=uniform", "head.bias=false",
+        "head.normalise=false", "data.standardise=set", "seed=7",
+    ],
+    "pipeline-local": [*_LOCAL],
+    "pipeline-local-adam": [*_LOCAL, *_ADAM, "head.init=uniform", "network.normalise=l2", 'train.constant=0.0'],
+    # Chapter by chapter.
+    "sequential": ["schedule.name=sequential"],
+    "sequential-long-chapters": ["schedule.name=sequential", "train.epochs=4", "train.chapters=2"],
+    "sequential-random-batch": [
+        "schedule.name=sequential", "negatives.redraw=batch", "train.epochs=4", "train.chapters=2",
+    ],
+    "sequential-local": ["schedule.name=sequential", *_LOCAL, 'classify.methods=["all-layers"]'],
+    "single-layer-activations": ["schedule.name=single-layer", "negatives.kind=fixed"],
+    "single-layer-weights-adaptive-goodness": [
+        "schedule.name=single-layer", "schedule.exchange=weights", *_BY_GOODNESS,
+    ],
+    "single-layer-local": [
+        "schedule.name=single-layer", *_LOCAL, "train.shuffle=false", 'classify.methods=["last-layer"]',
+    ],
+    "all-layers": ["schedule.name=all-layers", *_PAPER],
+    "all-layers-adaptive-softmax": ["schedule.name=all-layers", _ADAPTIVE, "negatives.lag=2", "head.step=epoch"],
+    "all-layers-adaptive-goodness": ["schedule.name=all-layers", *_BY_GOODNESS, *_ADAM],
+    "all-layers-local": ["schedule.name=all-layers", *_LOCAL, "data.standardise=set"],
+    "federated": ["schedule.name=federated", "shards.count=2", "shards.by=class"],
+    "federated-local-sizes": ["schedule.name=federated", *_LOCAL, "shards.count=3", "shards.sizes=[2,1,1]"],
+}  # fmt: skip
+
+#: The checkpoints in ``tests/data``, each written by the code of its time when half of its run was done (format-1-batch
+#: by 4afc743, those of format 2 by 7e6c7e2), with their settings. Resumed, they end with the bits that the run has.
+CHECKPOINTS: dict[str, list[str]] = {
+    "format-1": ["train.epochs=4", "network.layers=[12,10,8]", _ADAPTIVE, *_ADAM, "optimizer.decay=0.001"],
+    "format-1-batch": [
+        "train.epochs=4", "network.layers=[12,10,8]", _ADAPTIVE, "negatives.redraw=batch", "negatives.lag=2",
+        "optimizer.rate=0.001", "network.normalise=l2",
+    ],
+    "format-2-local-softmax": [
+        "train.epochs=4", "network.layers=[12,10,8]", "rule.name=local-softmax", *_ADAM, "optimizer.decay=0.001",
+        "data.standardise=pixel",
+    ],
+    "format-2-all-layers": [
+        "train.epochs=6", "network.layers=[12,10,8]", "schedule.name=all-layers", _ADAPTIVE, "negatives.lag=2",
+        "optimizer.rate=0.001", "data.standardise=set", "head.optimizer.name=adam", "head.optimizer.rate=0.001",
+    ],
+}  # fmt: skip
+
+
+def settings_of(name: str) -> list[str]:
+    """Return the settings of the run or of the checkpoint `name`."""
+    return CHECKPOINTS[name] if name in CHECKPOINTS else [*COMMON, *RUNS[name]]
+
+
+def canonical(name: str) -> str:
+    """Return the recorded name of the array that checkpoints now call `name`."""
+    return name
+
+
+def digests(run: Path) -> dict[str, str]:
+    """Return what a run ended with, by recorded name.
+
+    Of each array in its checkpoint type, shape and the first half of the SHA-256; of each classifier the accuracy.
+    """
+    found = {canonical(name): _digest(value) for name, value in sorted(arrays(run).items())}
+    if (run / "metrics.jsonl").exists():
+        accuracy = records(run)[-1]["accuracy"]
+        found |= {f"accuracy/{method}": f"{percent:.4f} %" for method, percent in accuracy.items()}
+    return found
+
+
+def _digest(value: np.ndarray) -> str:
+    assert value.dtype.byteorder in "=|<"
+    sha256 = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+    return f"{value.dtype.name} {'x'.join(map(str, value.shape)) or 'number'} {sha256[:32]}"
+
+
+def unpack(name: str, directory: Path) -> Path:
+    """Make `directory` a run directory with the checkpoint `name` of ``tests/data``, and return its path."""
+    directory.mkdir()
+    file = directory / "checkpoint.h5"
+    with gzip.open(ROOT / "tests" / "data" / f"{name}.h5.gz") as packed, file.open("wb") as unpacked:
+        shutil.copyfileobj(packed, unpacked)
+    return file
+
+
+def recorded() -> dict[str, dict[str, str]]:
+    """Return the recorded digests of all runs."""
+    runs: dict[str, dict[str, str]] = json.loads(RECORD.read_text())["runs"]
+    return runs
+
+
+def record() -> None:
+    """Train all runs on one rank and write their digests down."""
+    with tempfile.TemporaryDirectory() as place:
+        runs = {str(Path(place, name)): settings_of(name) for name in [*RUNS, *CHECKPOINTS]}
+        subprocess.run([sys.executable, "-c", SEVERAL, DIGITS, json.dumps(runs)], check=True, cwd=ROOT)
+        found = {Path(run).name: digests(Path(run)) for run in runs}
+    RECORD.write_text(json.dumps({"recorded": _circumstances(), "runs": found}, indent=1) + "\n")
+
+
+def _circumstances() -> dict[str, Any]:
+    commit = subprocess.run(
+        ["git", "log", "-1", "--format=%h", "--", "ffmpi", "kernels"], check=True, cwd=ROOT, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    processors = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": commit.stdout.strip(),
+        "machine": f"{platform.machine()}, {processors[0].partition(': ')[2] if processors else 'unknown'}",
+        "vectors": "AVX-512 and AVX2 (NUMBA_CPU_NAME=haswell, NUMBA_CPU_FEATURES=+avx,+avx2,+fma) give the same bits",
+    }
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--record"]:
+        sys.exit("python -m tests.contract.digests --record: trains all the runs and rewrites digests.json")
+    record()
