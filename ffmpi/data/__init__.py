@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import UserError, nearest
 from .files import look_for, reading
 from .format import Format
-from .kinds import HDF5, PNG, expect
+from .kinds import HDF5, NPY, NPZ, PNG, expect
 from .known import SPLITS, USUAL, DataSet, Fields, File
 from .statistics import Summary
 
@@ -24,7 +24,7 @@ __all__ = ["FORMATS", "DataSet", "Fields", "File", "Format", "Summary", "check",
 
 #: The known kinds of data sets. To add one is to add its name here, and a file of that name (with _ for -) which has
 #: its `Format` as FORMAT.
-NAMES = ("digits", "mnist", "fashion-mnist", "cifar10", "hdf5")
+NAMES = ("digits", "mnist", "fashion-mnist", "cifar10", "hdf5", "numpy")
 
 
 class _Formats(Mapping[str, Format]):
@@ -88,20 +88,28 @@ def read_images(
 ) -> tuple[np.ndarray, list[str]]:  # fmt: skip
     """Read images to classify, and a name for each.
 
-    `path` is an HDF5 file with images in the first of the data sets `sources` that is there (of a name that covers both
-    splits, that for tests): (samples, *shape), (samples, inputs), with or without a channel axis of 1, or with colours
-    first for last, which are named by index; or a PNG file, or a directory of them,
+    `path` is an HDF5 file or a NumPy archive with images in the first of the arrays `sources` that is there (of a name
+    that covers both splits, that for tests), or an .npy file: (samples, *shape), (samples, inputs), with or without a
+    channel axis of 1, or with colours first for last, which are named by index; or a PNG file, or a directory of them,
     converted to grey for a `shape` of (rows, columns) or one channel and to colour for (3, rows, columns) or
     (rows, columns, 3). Returns (samples, inputs) uint8 or float32. Raises UserError.
     """
-    from . import hdf5, png
+    from . import png
 
     where = Path(os.path.expanduser(path))
-    expected = "an HDF5 or PNG file, or a directory of PNG files"
+    expected = "an HDF5, NumPy or PNG file, or a directory of PNG files"
     look_for(where, expected)
     if os.path.isdir(where):
         return png.read_directory(where, shape)
-    if expect(where, expected, HDF5, PNG) == PNG:
+    kind = expect(where, expected, HDF5, NPY, NPZ, PNG)
+    if kind == PNG:
         return png.read(where, shape)[np.newaxis], [where.name]
-    array = hdf5.read_images(where, shape, sources)
+    if kind == HDF5:
+        from . import hdf5
+
+        array = hdf5.read_images(where, shape, sources)
+    else:
+        from . import numpy
+
+        array = numpy.read_images(where, shape, sources, kind)
     return array, [str(i) for i in range(len(array))]

@@ -17,12 +17,16 @@ from .shapes import agree, arranged
 
 
 class Array(Protocol):
-    """An array in a file, of which `kind` is the type of its elements as one would call it."""
+    """An array in a file."""
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype
-    kind: str
+
+    @property
+    def kind(self) -> str:
+        """The type of its elements as one would call it."""
+        ...
 
     def read(self) -> np.ndarray:
         """Return all of it."""

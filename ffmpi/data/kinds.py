@@ -12,12 +12,14 @@ from pathlib import Path
 from ..errors import UserError
 
 HDF5, IDX, PNG = "an HDF5 file", "an IDX file", "a PNG image"
+NPY, NPZ = "a NumPy file, .npy", "a NumPy archive, .npz"
 GZIP, XZ, BZIP2, TAR = "a gzip file", "an xz file", "a bzip2 file", "a tar archive"
 HEAD = 4096  # bytes that tell
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # at the start, or after a user block of 512 bytes or a power of 2 times as many
 
 _IMAGE = "where PNG is read, Pillow converts it: Image.open(old).save('new.png')"
 _ARRAY = "what it holds can be written into an HDF5 file with h5py"
+_NUMPY = "read with data.name = 'numpy', an archive or a directory of .npy files"
 _UNPACK = "unpack it first"
 _AGAIN = "it is no data: download the file again"
 
@@ -41,7 +43,7 @@ _MAGIC = (
     (4, b"ftypheic", Kind("an HEIC image", _IMAGE)),
     (4, b"ftypavif", Kind("an AVIF image", _IMAGE)),
     (0, b"\0\0\0\x0cjP  ", Kind("a JPEG 2000 image", _IMAGE)),
-    (0, b"\x93NUMPY", Kind("a NumPy file, .npy", _ARRAY)),
+    (0, b"\x93NUMPY", Kind(NPY, _NUMPY)),
     (0, b"PK\x05\x06", Kind("an empty zip archive", _AGAIN)),
     (0, b"\x1f\x8b", Kind(GZIP, _UNPACK)),
     (0, b"\xfd7zXZ\0", Kind(XZ, _UNPACK)),
@@ -85,7 +87,7 @@ def _zip(head: bytes) -> Kind:
     length = struct.unpack_from("<H", head, 26)[0] if len(head) > 30 else 0
     member = head[30 : 30 + length]
     if member.endswith(b".npy"):
-        return Kind("a NumPy archive, .npz", _ARRAY)
+        return Kind(NPZ, _NUMPY)
     if b"data.pkl" in member or member.endswith(b"/byteorder"):
         return Kind("a file of PyTorch's", _ARRAY)
     return Kind("a zip archive", _UNPACK)
@@ -165,6 +167,8 @@ _FOLDERS = (
         "as CIFAR-10's version for Python does; what is read is the binary version, cifar-10-binary.tar.gz",
     ),
     (r".*\.(h5|hdf5|he5)$", "which data.name = 'hdf5' reads, one file given as the path"),
+    (r".*\.npy$", "NumPy files, which data.name = 'numpy' reads, the directory given as the path"),
+    (r".*\.npz$", "which data.name = 'numpy' reads, one file given as the path"),
     (r".*\.png$", "PNG images, which 'ffmpi predict' reads"),
 )
 

@@ -17,7 +17,7 @@ def expect_labels(shape: tuple[int, ...], dtype: np.dtype, kind: str, where: str
     if kind == "text":
         raise UserError(
             f"{where} is text, expected {_WANTED}: np.unique(texts, return_inverse=True) numbers them, and their names "
-            "can stand in the root's attribute 'class_names'"
+            "can stand in 'class_names', an attribute of an HDF5 file's root or an array of NumPy's"
         )
     if len(shape) == 2 and shape[0] == 1 < columns:
         found = f"is {kind} of shape {shape}, as MATLAB stores a column"
