@@ -24,7 +24,7 @@ __all__ = ["FORMATS", "DataSet", "Fields", "File", "Format", "Summary", "check",
 
 #: The known kinds of data sets. To add one is to add its name here, and a file of that name (with _ for -) which has
 #: its `Format` as FORMAT.
-NAMES = ("digits", "mnist", "fashion-mnist", "cifar10", "hdf5", "numpy")
+NAMES = ("digits", "mnist", "fashion-mnist", "cifar10", "hdf5", "numpy", "csv")
 
 
 class _Formats(Mapping[str, Format]):

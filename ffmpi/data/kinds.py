@@ -114,7 +114,7 @@ def _text(head: bytes) -> Kind | None:
     if not all(character.isprintable() or character in "\t\r\n" for character in text[:400]) or not line:
         return None
     if re.match(r"[-+\w.\"' ]+([,;\t][-+\w.\"' ]*){2,}", line):
-        return Kind(f"a table of text, such as CSV, which begins {line!r}", _ARRAY)
+        return Kind(f"a table of text, such as CSV, which begins {line!r}", "read with data.name = 'csv'")
     return Kind(f"a text which begins {line!r}")
 
 
