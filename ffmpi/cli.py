@@ -147,10 +147,12 @@ def evaluate(checkpoint: str, settings: tuple[str, ...], confusion: bool, as_jso
     type=click.Choice(["softmax", "goodness", "last-layer", "all-layers"]),
     help="Default: the first method of the run.",
 )
-@click.option("--images", "name", metavar="NAME", help="Of the data set in an HDF5 file; default: images, as trained.")
+@click.option(
+    "--images", "name", metavar="NAME", help="Of the array in an HDF5 or NumPy file; default: images, as trained."
+)
 @as_json
 def predict(checkpoint: str, images: str, method: str | None, name: str | None, as_json: bool) -> None:
-    """Classify IMAGES (HDF5 with 'images', a PNG file or a folder of them): class and scores of each."""
+    """Classify IMAGES (an HDF5 or NumPy file, an image or a folder of them): class and scores of each."""
     stop.install()
     check_numba()
     from .commands import evaluate as command
@@ -188,8 +190,12 @@ def table(runs: tuple[str, ...], as_markdown: bool, as_json: bool) -> None:
 @click.argument("path", required=False, type=PLACE)
 @click.option("--download", is_flag=True, help="Fetch the public files into PATH first.")
 @click.option("--url", help="Fetch from this address instead of the usual one.")
-@click.option("--images", default="images", metavar="NAME", help="Of the images in an HDF5 file, as data.images.")
-@click.option("--labels", default="labels", metavar="NAME", help="Of the labels in an HDF5 file, as data.labels.")
+@click.option(
+    "--images", default="images", metavar="NAME", help="Of the images in an HDF5 or NumPy file, as data.images."
+)
+@click.option(
+    "--labels", default="labels", metavar="NAME", help="Of the labels in an HDF5, NumPy or CSV file, as data.labels."
+)
 @as_json
 @once
 def data(

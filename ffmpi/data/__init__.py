@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import UserError, nearest
 from .files import look_for, reading
 from .format import Format
-from .kinds import HDF5, NPY, NPZ, PNG, expect
+from .kinds import HDF5, IMAGES, NPY, NPZ, PNG, expect
 from .known import SPLITS, USUAL, DataSet, Fields, File
 from .statistics import Summary
 
@@ -24,7 +24,7 @@ __all__ = ["FORMATS", "DataSet", "Fields", "File", "Format", "Summary", "check",
 
 #: The known kinds of data sets. To add one is to add its name here, and a file of that name (with _ for -) which has
 #: its `Format` as FORMAT.
-NAMES = ("digits", "mnist", "fashion-mnist", "cifar10", "hdf5", "numpy", "csv")
+NAMES = ("digits", "mnist", "fashion-mnist", "cifar10", "hdf5", "numpy", "csv", "folder")
 
 
 class _Formats(Mapping[str, Format]):
@@ -90,20 +90,20 @@ def read_images(
 
     `path` is an HDF5 file or a NumPy archive with images in the first of the arrays `sources` that is there (of a name
     that covers both splits, that for tests), or an .npy file: (samples, *shape), (samples, inputs), with or without a
-    channel axis of 1, or with colours first for last, which are named by index; or a PNG file, or a directory of them,
-    converted to grey for a `shape` of (rows, columns) or one channel and to colour for (3, rows, columns) or
+    channel axis of 1, or with colours first for last, which are named by index; or an image file, or a directory of
+    them, converted to grey for a `shape` of (rows, columns) or one channel and to colour for (3, rows, columns) or
     (rows, columns, 3). Returns (samples, inputs) uint8 or float32. Raises UserError.
     """
-    from . import png
+    from . import images
 
     where = Path(os.path.expanduser(path))
-    expected = "an HDF5, NumPy or PNG file, or a directory of PNG files"
+    expected = "an HDF5 or NumPy file, an image such as PNG or JPEG, or a directory of images"
     look_for(where, expected)
     if os.path.isdir(where):
-        return png.read_directory(where, shape)
-    kind = expect(where, expected, HDF5, NPY, NPZ, PNG)
-    if kind == PNG:
-        return png.read(where, shape)[np.newaxis], [where.name]
+        return images.read_directory(where, shape)
+    kind = expect(where, expected, HDF5, NPY, NPZ, PNG, *IMAGES)
+    if kind in (PNG, *IMAGES):
+        return images.read(where, shape)[np.newaxis], [where.name]
     if kind == HDF5:
         from . import hdf5
 

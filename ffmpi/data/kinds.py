@@ -12,11 +12,13 @@ from pathlib import Path
 from ..errors import UserError
 
 HDF5, IDX, PNG = "an HDF5 file", "an IDX file", "a PNG image"
+IMAGES = tuple(f"a {name} image" for name in ("JPEG", "BMP", "GIF", "TIFF", "WebP"))  # the others that are read
 NPY, NPZ = "a NumPy file, .npy", "a NumPy archive, .npz"
 GZIP, XZ, BZIP2, TAR = "a gzip file", "an xz file", "a bzip2 file", "a tar archive"
 HEAD = 4096  # bytes that tell
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # at the start, or after a user block of 512 bytes or a power of 2 times as many
 
+_READ = "'ffmpi predict' classifies it, and data.name = 'folder' reads directories of images by class"
 _IMAGE = "where PNG is read, Pillow converts it: Image.open(old).save('new.png')"
 _ARRAY = "what it holds can be written into an HDF5 file with h5py"
 _NUMPY = "read with data.name = 'numpy', an archive or a directory of .npy files"
@@ -34,12 +36,12 @@ class Kind:
 
 #: What files begin with; the first that fits counts.
 _MAGIC = (
-    (0, b"\x89PNG\r\n\x1a\n", Kind(PNG, "PNG images are classified by 'ffmpi predict', a data set is one HDF5 file")),
-    (0, b"\xff\xd8\xff", Kind("a JPEG image", _IMAGE)),
-    (0, b"GIF8", Kind("a GIF image", _IMAGE)),
-    (0, b"II*\0", Kind("a TIFF image", _IMAGE)),
-    (0, b"MM\0*", Kind("a TIFF image", _IMAGE)),
-    (8, b"WEBP", Kind("a WebP image", _IMAGE)),
+    (0, b"\x89PNG\r\n\x1a\n", Kind(PNG, _READ)),
+    (0, b"\xff\xd8\xff", Kind("a JPEG image", _READ)),
+    (0, b"GIF8", Kind("a GIF image", _READ)),
+    (0, b"II*\0", Kind("a TIFF image", _READ)),
+    (0, b"MM\0*", Kind("a TIFF image", _READ)),
+    (8, b"WEBP", Kind("a WebP image", _READ)),
     (4, b"ftypheic", Kind("an HEIC image", _IMAGE)),
     (4, b"ftypavif", Kind("an AVIF image", _IMAGE)),
     (0, b"\0\0\0\x0cjP  ", Kind("a JPEG 2000 image", _IMAGE)),
@@ -72,7 +74,7 @@ def kind_of(head: bytes) -> Kind | None:
     if head[:4] == b"PK\x03\x04":
         return _zip(head)
     if head[:2] == b"BM" and len(head) > 26 and head[6:10] == bytes(4):
-        return Kind("a BMP image", _IMAGE)
+        return Kind("a BMP image", _READ)
     if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         return Kind("a Python pickle", f"pickles are not read, since they can run any program; {_ARRAY}")
     if head[:2] == b"\0\0" and len(head) >= 8 and head[2] in (8, 9, 11, 12, 13, 14) and 1 <= head[3] <= 8:
@@ -169,7 +171,8 @@ _FOLDERS = (
     (r".*\.(h5|hdf5|he5)$", "which data.name = 'hdf5' reads, one file given as the path"),
     (r".*\.npy$", "NumPy files, which data.name = 'numpy' reads, the directory given as the path"),
     (r".*\.npz$", "which data.name = 'numpy' reads, one file given as the path"),
-    (r".*\.png$", "PNG images, which 'ffmpi predict' reads"),
+    (r".*\.(png|jpe?g|bmp|gif|tiff?|webp)$", "images, which 'ffmpi predict' reads"),
+    (r"(train|test|val)$", "as directories of images by class do (data.name = 'folder')"),
 )
 
 
@@ -181,5 +184,5 @@ def listing(directory: Path) -> str:
         return f"cannot be read ({error.strerror or error})"
     if not names:
         return "is empty"
-    known = next((what for pattern, what in _FOLDERS if any(re.match(pattern, name) for name in names)), "")
+    known = next((what for pattern, what in _FOLDERS if any(re.match(pattern, name.lower()) for name in names)), "")
     return f"holds {shortened(names, 6)}" + (f", {known}" if known else "")

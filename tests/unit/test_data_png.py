@@ -78,7 +78,7 @@ def test_png_with_a_channel_axis(tmp_path: Path) -> None:
 
 
 def test_all_bad_files_of_a_folder_at_once(tmp_path: Path) -> None:
-    """Content decides: a PNG of any name is read; everything that is called .png and is none is named."""
+    """Content decides: an image of any name is read; everything that is called .png and is none is named."""
     (tmp_path / "good").write_bytes(png(8))
     (tmp_path / ".hidden.png").write_bytes(b"AppleDouble")
     (tmp_path / "notes.txt").write_text("not an image")
@@ -90,12 +90,12 @@ def test_all_bad_files_of_a_folder_at_once(tmp_path: Path) -> None:
     (tmp_path / "c.png").write_bytes(LFS)
     fragments = [
         "4 of 5 images",
-        "a.png holds 45",
-        "b.png is a JPEG image",
-        "c.png is a Git LFS",
-        "photo.jpg is a JPEG",
+        "a.png: holds 45",
+        "b.png: has 5 rows and 4 columns",
+        "c.png: is a Git LFS",
+        "photo.jpg: has 5 rows",
     ]
     refused(lambda: data.read_images(str(tmp_path), (8, 8)), *fragments)
     for i in range(20):
         shutil.copy(tmp_path / "b.png", tmp_path / f"d{i:02}.png")
-    refused(lambda: data.read_images(str(tmp_path), (8, 8)), "24 of 25", "d06.png is a JPEG", " and 14 more")
+    refused(lambda: data.read_images(str(tmp_path), (8, 8)), "24 of 25", "d06.png: has 5 rows", " and 14 more")
