@@ -16,7 +16,8 @@ pytestmark = pytest.mark.mpi
 #: Resumes each of the runs, one after another.
 RESUMED = """
 import json, sys
-from ffmpi import mpi, train
+from ffmpi.commands import train
+from ffmpi.runtime import mpi
 
 def main(comm):
     for run in json.loads(sys.argv[1]):
