@@ -101,7 +101,35 @@ def test_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [row["model"] for row in found] == ["RandomNEG-Softmax", "mine, softmax"]  # the paper's rows first
     table([str(own)], as_json=False, as_markdown=True)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].startswith("| --- |") and "| mine, softmax | Pipeline |  | 3 | 0 | 92.00 |" in lines[2]
+    assert lines[1].startswith("| --- |") and "| mine, softmax | Pipeline |  | 3 | 0 | test | 92.00 |" in lines[2]
+
+
+def test_means_of_several_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of runs that differ in nothing else that counts, on each split; those of the paper keep their names."""
+    settings = ["train.epochs=3", "preset=paper", "train.chapters=3", "schedule.name=all-layers"]
+    names = {"x-1": ["seed=1"], "x-2": ["seed=2", "schedule.threads=2"], "x-3": ["seed=3", "optimizer.rate=0.3"]}
+    for index, (name, more) in enumerate(names.items()):
+        directory = make(tmp_path / name, 3, *settings, *more)
+        lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+        lines[-1]["accuracy"]["softmax"] += 2 * index
+        lines[-1]["validation"] = {"softmax": 50.0}
+        (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    table([str(tmp_path / name) for name in names], as_json=True, as_markdown=False)
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    whole = [(row["model"], row["split"], row["seed"], row["accuracy"], row["deviation"]) for row in found]
+    model = "RandomNEG-Softmax"
+    assert [row for row in whole if row[1] == "test"] == [
+        (model, "test", 1, 92.0, None),
+        (model, "test", 2, 94.0, None),
+        (model, "test", [1, 2], 93.0, pytest.approx(2**0.5)),
+        ("x-3, softmax", "test", 3, 96.0, None),
+    ]
+    assert [row[1:] for row in whole if row[1] == "validation" and row[0] == model][-1] == (
+        "validation", [1, 2], 50.0, 0.0,
+    )  # fmt: skip
+    assert all(row["paper"] == (98.33 if (row["model"], row["split"]) == (model, "test") else None) for row in found)
+    table([str(tmp_path / name) for name in names], as_json=False, as_markdown=True)
+    assert "| 3 | mean of 2 | test | 93.00 | 1.41 | 98.33 | -5.33 |" in capsys.readouterr().out
 
 
 def test_runs_that_are_not_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
