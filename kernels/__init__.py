@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .backward import backward
     from .compiled import DIGEST, cache_problem, compiled_here
     from .compose import compose, pairs
-    from .constants import ADAM, LANES, NEUTRAL, SGD
+    from .constants import ADAM, LANES, LION, NESTEROV, NEUTRAL, SGD
     from .forward import forward
     from .judge import judge
     from .labels import forward_labelled
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from .softmax import softmax
     from .sparse import Nonzeros
     from .threads import available_threads, use_threads
-    from .update import ACCUMULATE, adam_constants, sgd_constants, step_along, update
+    from .update import ACCUMULATE, adam_constants, lion_constants, sgd_constants, step_along, step_vector, update
 
 #: What each file has for others.
 _FILES = {
     "backward": ["backward"],
     "compiled": ["DIGEST", "cache_problem", "compiled_here"],
     "compose": ["compose", "pairs"],
-    "constants": ["ADAM", "LANES", "NEUTRAL", "SGD"],
+    "constants": ["ADAM", "LANES", "LION", "NESTEROV", "NEUTRAL", "SGD"],
     "forward": ["forward"],
     "judge": ["judge"],
     "labels": ["forward_labelled"],
@@ -46,7 +46,15 @@ _FILES = {
     "softmax": ["softmax"],
     "sparse": ["Nonzeros"],
     "threads": ["available_threads", "use_threads"],
-    "update": ["ACCUMULATE", "adam_constants", "sgd_constants", "step_along", "update"],
+    "update": [
+        "ACCUMULATE",
+        "adam_constants",
+        "lion_constants",
+        "sgd_constants",
+        "step_along",
+        "step_vector",
+        "update",
+    ],
 }
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names}
 

@@ -18,7 +18,7 @@ from .rows import copy_rows, from_panels
 from .scale import row_scale, row_scale_labelled
 from .softmax import softmax
 from .sparse import Nonzeros
-from .update import adam_constants, sgd_constants, step_along, update
+from .update import adam_constants, lion_constants, sgd_constants, step_along, step_vector, update
 
 
 def compile_all(*, threads: int = 1) -> None:
@@ -51,9 +51,11 @@ def compile_each(*, threads: int = 1) -> Iterator[None]:
     yield
     from_panels(h, 1, 1)
     adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)
+    lion_constants(0.01, 0.0, 0.9, 0.99)
     moments = (zeros(1, LANES, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(1, LANES))
     for nonzeros in (None, Nonzeros(1, 1)):
         constants = sgd_constants(0.0, 0.0, 0.9)
         update(SGD, a, one, one, h, w, bias, moments, constants, nonzeros=nonzeros, threads=threads)
         yield
+    step_vector(SGD, moments[2], (bias, moments[3], moments[3]), constants)
     step_along(SGD, (moments[0], moments[2]), (w, bias, *moments), constants)

@@ -103,3 +103,22 @@ def sgd(
     """Return w and m after a step along the running mean of the gradient, m = momentum m + (1 - momentum) g."""
     m = momentum * m + (1 - momentum) * g
     return (1 - rate * decay) * w - rate * m, m
+
+
+def nesterov(
+    w: np.ndarray, g: np.ndarray, m: np.ndarray, rate: float, decay: float, momentum: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return w and m after a step that looks ahead (Nesterov, as Sutskever et al., 2013): the new m is used once more.
+
+    m = momentum m + (1 - momentum) g, and the step goes along momentum m + (1 - momentum) g.
+    """
+    m = momentum * m + (1 - momentum) * g
+    return (1 - rate * decay) * w - rate * (momentum * m + (1 - momentum) * g), m
+
+
+def lion(
+    w: np.ndarray, g: np.ndarray, m: np.ndarray, rate: float, decay: float, beta1: float, beta2: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return w and m after a step of Lion (Chen et al., arXiv 2302.06675, algorithm 2)."""
+    step = np.sign(beta1 * m + (1 - beta1) * g)
+    return (1 - rate * decay) * w - rate * step, beta2 * m + (1 - beta2) * g

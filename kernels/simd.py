@@ -179,6 +179,12 @@ def _where_positive(builder: Any, x: Any, y: Any) -> Any:
     return builder.select(builder.fcmp_ordered("<=", x, zero), zero, y)
 
 
+def _sign(builder: Any, x: Any) -> Any:
+    # A zero, of either sign, and a NaN stay what they are.
+    magnitude = build_call(builder, "copysign", ir.Constant(_VECTOR, [1.0] * LANES), x)
+    return builder.select(builder.fcmp_ordered("!=", x, ir.Constant(_VECTOR, [0.0] * LANES)), magnitude, x)
+
+
 add = _elementwise(2, lambda builder, x, y: builder.fadd(x, y))
 sub = _elementwise(2, lambda builder, x, y: builder.fsub(x, y))
 mul = _elementwise(2, lambda builder, x, y: builder.fmul(x, y))
@@ -187,6 +193,7 @@ fma = _elementwise(3, lambda builder, x, y, z: build_call(builder, "fma", x, y, 
 sqrt = _elementwise(1, lambda builder, x: build_call(builder, "sqrt", x))
 relu = _elementwise(1, _relu)
 flush = _elementwise(1, _flush)
+sign = _elementwise(1, _sign)
 where_positive = _elementwise(2, _where_positive)  # y where x is positive or NaN, otherwise zero
 
 

@@ -6,9 +6,9 @@ import numpy as np
 from numba import prange
 
 from .compiled import compiled
-from .constants import ADAM
+from .constants import ADAM, LION, NESTEROV
 from .powers import power
-from .simd import LANES, div, flush, fma, load, load_splat, mul, pointer, prefetch, splat, sqrt, store, sub
+from .simd import LANES, div, flush, fma, load, load_splat, mul, pointer, prefetch, sign, splat, sqrt, store, sub
 from .sparse import Nonzeros, density
 from .tile import AHEAD, PANELS, SPARSE_PANELS, UPDATE_INPUTS, sparse_tile, update_tile, update_tile_of_many
 
@@ -32,6 +32,10 @@ def _optimise(kind, index, gradient, parameters, numbers):  # type: ignore[no-un
         square = flush(fma(load(v, index), load_splat(numbers, 2), square))
         step = div(mean, fma(sqrt(square), load_splat(numbers, 4), load_splat(numbers, 5)))
         store(v, index, square)
+    elif kind == NESTEROV:
+        step = fma(mean, load_splat(numbers, 0), mul(gradient, load_splat(numbers, 1)))
+    elif kind == LION:
+        step = sign(fma(load(m, index), load_splat(numbers, 2), mul(gradient, load_splat(numbers, 3))))
     store(m, index, mean)
     store(w, index, sub(mul(load(w, index), load_splat(numbers, 7)), mul(step, load_splat(numbers, 6))))
 
@@ -210,14 +214,14 @@ def update(
 
     Parameters
     ----------
-    kind : ADAM or SGD
+    kind : ADAM, SGD, NESTEROV or LION
     a : (input panels, pitch, 16) float32, the layer's input before normalisation
     scale : (rows or more,) float32, the normalisation of each row
     c : (rows,) float32, the coefficient of each row
     z : (unit panels, pitch of its own, 16) float32, the layer's activities
     w, bias : (unit panels, inputs padded, 16) and (unit panels, 16) float32, updated
-    moments : first and second moment of w, then of bias, like w and bias, updated; SGD does not touch the second
-    constants : (8,) float32, see `adam_constants` and `sgd_constants`
+    moments : first and second moment of w, then of bias, like w and bias, updated; only ADAM touches the second
+    constants : (8,) float32, see `adam_constants`, `sgd_constants` (also for NESTEROV) and `lion_constants`
     labels : (rows,) int64: then z has two rows for each row of a, which show different labels, first all positives and
         then all negatives; a's label places are zero, and the labels' share of the gradient is added to them
     place, classes : the first label place, and how many there are
@@ -265,8 +269,41 @@ def sgd_constants(rate, decay, momentum):  # type: ignore[no-untyped-def]
     return numbers
 
 
+@compiled
+def lion_constants(rate, decay, beta1, beta2):  # type: ignore[no-untyped-def]
+    """Return Lion's numbers (Chen et al., arXiv 2302.06675, algorithm 2): the step is rate times a sign.
+
+    All are float64; the numbers are (8,) float32.
+    """
+    numbers = np.zeros(8, np.float32)
+    numbers[0], numbers[1] = beta2, 1 - beta2
+    numbers[2], numbers[3] = beta1, 1 - beta1
+    numbers[6], numbers[7] = rate, 1 - rate * decay
+    return numbers
+
+
 #: With these constants SGD adds the gradient to its first moments and leaves the weights: m = m + g, w = w - 0 m.
 ACCUMULATE = np.array([1, 1, 0, 0, 0, 0, 0, 1], np.float32)
+
+
+@compiled
+def _step_array(kind, gradient, state, constants):  # type: ignore[no-untyped-def]
+    """Take a step with all elements of an array; `state` is itself and its two moments."""
+    parameters, numbers = (pointer(state[0]), pointer(state[1]), pointer(state[2])), pointer(constants)
+    for index in range(0, state[0].size, LANES):
+        _optimise(kind, index, load(gradient, index), parameters, numbers)
+
+
+@compiled
+def step_vector(kind, gradient, state, constants):  # type: ignore[no-untyped-def]
+    """Take one optimiser step with a vector that does not decay (a bias, gains), along a gradient: zero afterwards.
+
+    gradient : (panels, 16) float32; state : the vector and its two moments, shaped alike, updated
+    """
+    no_decay = constants.copy()
+    no_decay[7] = 1.0
+    _step_array(kind, gradient, state, no_decay)
+    gradient[:] = 0.0
 
 
 @compiled
@@ -276,11 +313,6 @@ def step_along(kind, gradient, state, constants):  # type: ignore[no-untyped-def
     gradient : that of w and of the bias, float32 of their shapes; state : (w, bias, m, v, mb, vb) as for `update`
     """
     w, bias, m, v, mb, vb = state
-    no_decay = constants.copy()
-    no_decay[7] = 1.0
-    for index in range(0, w.size, LANES):
-        _optimise(kind, index, load(gradient[0], index), (pointer(w), pointer(m), pointer(v)), pointer(constants))
-    for index in range(0, bias.size, LANES):
-        _optimise(kind, index, load(gradient[1], index), (pointer(bias), pointer(mb), pointer(vb)), pointer(no_decay))
+    _step_array(kind, gradient[0], (w, m, v), constants)
+    step_vector(kind, gradient[1], (bias, mb, vb), constants)
     gradient[0][:] = 0.0
-    gradient[1][:] = 0.0

@@ -26,6 +26,38 @@ def make(rows: int, inputs: int, units: int, seed: int = 0):
     return a, scale, w, (0.1 * rng.standard_normal(units)).astype(np.float32)
 
 
+KINDS = [kernels.ADAM, kernels.SGD, kernels.NESTEROV, kernels.LION]
+
+
+def constants_of(kind: int, step: int, decay: float) -> np.ndarray:
+    """Return the constants of an optimiser at rate 0.01."""
+    if kind == kernels.ADAM:
+        return kernels.adam_constants(step, 0.01, decay, 0.9, 0.999, 1e-2)
+    return (
+        kernels.lion_constants(0.01, decay, 0.9, 0.99)
+        if kind == kernels.LION
+        else kernels.sgd_constants(0.01, decay, 0.9)
+    )
+
+
+def stepped(kind: int, w, g, m, v, step: int, decay: float):
+    """Return w, m, v as the reference has them after the step; w is a NaN where rounding decides a sign."""
+    if kind == kernels.ADAM:
+        return reference.adam(w, g, m, v, step, 0.01, decay, 0.9, 0.999, 1e-2)
+    if kind == kernels.LION:
+        close = abs(0.9 * m + (1 - 0.9) * g) < 1e-5
+        assert close.mean() < 0.01 or not np.any(g)
+        w, m = reference.lion(w, g, m, 0.01, decay, 0.9, 0.99)
+        return np.where(close & (g != 0), np.nan, w), m, v
+    w, m = (reference.sgd if kind == kernels.SGD else reference.nesterov)(w, g, m, 0.01, decay, 0.9)
+    return w, m, v
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray, **tolerances: float) -> None:
+    known = ~np.isnan(expected)
+    np.testing.assert_allclose(found[known], expected[known], **tolerances)
+
+
 class Panels:
     """The same numbers in the kernels' layout, with padding rows that hold rubbish."""
 
@@ -116,23 +148,16 @@ def test_an_input_that_is_nan_is_not_skipped(skip: bool) -> None:
     assert np.isnan(w[2]).all() and np.isfinite(np.delete(w, 2, axis=0)).all()
 
 
-@pytest.mark.parametrize("kind", [kernels.ADAM, kernels.SGD])
+@pytest.mark.parametrize("kind", KINDS)
 def test_update_of_no_rows_is_decay_and_momentum_alone(kind: int) -> None:
     panels = Panels(*make(8, 20, 20))
     w, no = kernels.from_panels(panels.w, 20, 20), np.zeros((20, 20), np.float32)
     moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
     moments[0][:] = panels.w
-    constants = (
-        kernels.adam_constants(3, 0.01, 0.1, 0.9, 0.999, 1e-2)
-        if kind == kernels.ADAM
-        else kernels.sgd_constants(0.01, 0.1, 0.9)
-    )
+    constants = constants_of(kind, 3, 0.1)
     c = np.empty(0, np.float32)
     assert kernels.update(kind, panels.a, panels.scale, c, panels.h, panels.w, panels.bias, moments, constants) == 0
-    if kind == kernels.ADAM:
-        expected, m, _ = reference.adam(w, no, w, no, 3, 0.01, 0.1, 0.9, 0.999, 1e-2)
-    else:
-        expected, m = reference.sgd(w, no, w, 0.01, 0.1, 0.9)
+    expected, m, _ = stepped(kind, w, no, w, no, 3, 0.1)
     np.testing.assert_allclose(kernels.from_panels(panels.w, 20, 20), expected, rtol=1e-5)
     np.testing.assert_allclose(kernels.from_panels(moments[0], 20, 20), m, rtol=1e-6)
 
@@ -186,7 +211,7 @@ def test_forward_at_the_edges_of_float32() -> None:
         assert np.isnan(total[2]) and np.isinf(total[0])
 
 
-@pytest.mark.parametrize("kind", [kernels.ADAM, kernels.SGD])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize(("inputs", "units"), SIZES)
 def test_update(kind: int, rows: int, inputs: int, units: int) -> None:
@@ -204,34 +229,26 @@ def test_update(kind: int, rows: int, inputs: int, units: int) -> None:
         kernels.to_panels(x, panels.inputs_padded) if x.ndim == 2 else kernels.to_panels(x[None])[:, 0].copy()
         for x in (m, v, mb, vb)
     )
-    step, rate, decay, eps = 7, 0.01, 0.1, 1e-2
-    constants = (
-        kernels.adam_constants(step, rate, decay, 0.9, 0.999, eps)
-        if kind == kernels.ADAM
-        else kernels.sgd_constants(rate, decay, 0.9)
-    )
+    constants = constants_of(kind, 7, 0.1)
     active = kernels.update(kind, panels.a, panels.scale, c, panels.h, panels.w, panels.bias, moments, constants)
     assert active == np.count_nonzero(c)
     dw, db = reference.gradients(a, scale, c, z)
-    if kind == kernels.ADAM:
-        expected_w, expected_m, expected_v = reference.adam(w, dw, m, v, step, rate, decay, 0.9, 0.999, eps)
-        expected_b, _, _ = reference.adam(bias, db, mb, vb, step, rate, 0.0, 0.9, 0.999, eps)
-        np.testing.assert_allclose(kernels.from_panels(moments[1], inputs, units), expected_v, rtol=1e-4, atol=1e-6)
-    else:
-        expected_w, expected_m = reference.sgd(w, dw, m, rate, decay, 0.9)
-        expected_b, _ = reference.sgd(bias, db, mb, rate, 0.0, 0.9)
-    np.testing.assert_allclose(kernels.from_panels(panels.w, inputs, units), expected_w, rtol=1e-4, atol=1e-5)
+    expected_w, expected_m, expected_v = stepped(kind, w, dw, m, v, 7, 0.1)
+    expected_b, expected_mb, _ = stepped(kind, bias, db, mb, vb, 7, 0.0)
+    assert_close(kernels.from_panels(panels.w, inputs, units), expected_w, rtol=1e-4, atol=1e-5)
+    assert_close(panels.bias.reshape(-1)[:units], expected_b, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(kernels.from_panels(moments[0], inputs, units), expected_m, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(panels.bias.reshape(-1)[:units], expected_b, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(kernels.from_panels(moments[1], inputs, units), expected_v, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(moments[2].reshape(-1)[:units], expected_mb, rtol=1e-4, atol=1e-5)
     # What pads the panels must stay zero, or it would leak into the next layer.
     assert not kernels.from_panels(panels.w, panels.inputs_padded, len(panels.w) * 16)[inputs:].any()
     assert not kernels.from_panels(panels.w, panels.inputs_padded, len(panels.w) * 16)[:, units:].any()
 
 
-@pytest.mark.parametrize("kind", [kernels.ADAM, kernels.SGD])
+@pytest.mark.parametrize("kind", KINDS)
 def test_one_step_along_the_gradients_of_many_batches(kind: int) -> None:
     """Two batches are added up without a step; the step on their sum is the reference's, and the sum is zero again."""
-    inputs, units, eps = 100, 33, 1e-2
+    inputs, units = 100, 33
     plain = [make(rows, inputs, units, seed) for rows, seed in ((33, 0), (9, 1))]
     _, _, w, bias = plain[0]
     rng, panels = np.random.default_rng(1), [Panels(a, scale, w, bias) for a, scale, *_ in plain]
@@ -250,23 +267,15 @@ def test_one_step_along_the_gradients_of_many_batches(kind: int) -> None:
     np.testing.assert_array_equal(learnt.bias.reshape(-1)[:units], bias)
     np.testing.assert_allclose(kernels.from_panels(sums[0], inputs, units), dw, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(sums[1].reshape(-1)[:units], db, rtol=1e-4, atol=1e-5)
-    constants = (
-        kernels.adam_constants(1, 0.01, 0.1, 0.9, 0.999, eps)
-        if kind == kernels.ADAM
-        else kernels.sgd_constants(0.01, 0.1, 0.9)
-    )
+    constants = constants_of(kind, 1, 0.1)
     moments = tuple(kernels.zeros(*x.shape) for x in (learnt.w, learnt.w, learnt.bias, learnt.bias))
     kernels.step_along(kind, sums, (learnt.w, learnt.bias, *moments), constants)
-    if kind == kernels.ADAM:
-        expected, m, v = reference.adam(w, dw, 0.0, 0.0, 1, 0.01, 0.1, 0.9, 0.999, eps)
-        expected_bias, *_ = reference.adam(bias, db, 0.0, 0.0, 1, 0.01, 0.0, 0.9, 0.999, eps)
-        np.testing.assert_allclose(kernels.from_panels(moments[1], inputs, units), v, rtol=1e-4, atol=1e-7)
-    else:
-        expected, m = reference.sgd(w, dw, 0.0, 0.01, 0.1, 0.9)
-        expected_bias, _ = reference.sgd(bias, db, 0.0, 0.01, 0.0, 0.9)
-    np.testing.assert_allclose(kernels.from_panels(learnt.w, inputs, units), expected, rtol=1e-4, atol=1e-5)
+    expected, m, v = stepped(kind, w, dw, np.zeros_like(dw), np.zeros_like(dw), 1, 0.1)
+    expected_bias, *_ = stepped(kind, bias, db, np.zeros_like(db), np.zeros_like(db), 1, 0.0)
+    assert_close(kernels.from_panels(learnt.w, inputs, units), expected, rtol=1e-4, atol=1e-5)
+    assert_close(learnt.bias.reshape(-1)[:units], expected_bias, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(kernels.from_panels(moments[0], inputs, units), m, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(learnt.bias.reshape(-1)[:units], expected_bias, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(kernels.from_panels(moments[1], inputs, units), v, rtol=1e-4, atol=1e-7)
     assert not sums[0].any()
     assert not sums[1].any()
 
@@ -320,6 +329,30 @@ def test_update_skipping_zeros_gives_the_same_bits(
     assert not c.any() or (nonzeros.counts >= 0).all()  # it did skip
     for dense, skipped in zip(*results, strict=True):
         np.testing.assert_array_equal(skipped, dense)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("units", [1, 16, 33])
+def test_a_vector_alone_takes_the_steps_of_a_bias(kind: int, units: int) -> None:
+    rng = np.random.default_rng(units)
+    gains, g, m, v = (rng.uniform(0.1, 1, units).astype(np.float32) for _ in range(4))
+    arrays = [kernels.to_panels(x[None])[:, 0].copy() for x in (gains, g, m, v)]
+    kernels.step_vector(kind, arrays[1], (arrays[0], *arrays[2:]), constants_of(kind, 4, 0.1))
+    assert not arrays[1].any()
+    expected = stepped(kind, gains, g, m, v, 4, 0.0)
+    for found, array in zip((arrays[0], *arrays[2:]), expected, strict=True):
+        np.testing.assert_allclose(found.reshape(-1)[:units], array, rtol=1e-5)
+        assert not found.reshape(-1)[units:].any()
+
+
+def test_lion_at_zero_and_at_what_is_not_finite() -> None:
+    """A step is the sign: none for a zero of either sign, and a NaN stays one."""
+    w, m = kernels.zeros(1, 16), kernels.zeros(1, 16)
+    g = kernels.zeros(1, 16)
+    g[0, :6] = 1e-30, -1e-30, -0.0, np.inf, -np.inf, np.nan
+    kernels.step_vector(kernels.LION, g, (w, m, m), kernels.lion_constants(0.5, 0.1, 0.9, 0.99))
+    np.testing.assert_array_equal(w[0, :6], np.float32([-0.5, 0.5, 0, -0.5, 0.5, np.nan]))
+    assert not w[0, 6:].any()
 
 
 def test_denormal_moments_become_zero() -> None:
