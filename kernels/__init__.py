@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .compose import compose, pairs
     from .constants import ADAM, LANES, LION, NESTEROV, NEUTRAL, SGD
     from .forward import forward
-    from .judge import judge
+    from .goodness_loss import goodness_loss
     from .labels import forward_labelled
     from .panels import padded_rows, panels_of, to_panels, zeros
     from .powers import exponentials
@@ -36,7 +36,7 @@ _FILES = {
     "compose": ["compose", "pairs"],
     "constants": ["ADAM", "LANES", "LION", "NESTEROV", "NEUTRAL", "SGD"],
     "forward": ["forward"],
-    "judge": ["judge"],
+    "goodness_loss": ["goodness_loss"],
     "labels": ["forward_labelled"],
     "panels": ["padded_rows", "panels_of", "to_panels", "zeros"],
     "powers": ["exponentials"],

@@ -10,7 +10,7 @@ from .simd import LANES, horizontal_sum, load, mul
 
 
 @compiled
-def compose(images, samples, blank, slope, offset, a, total):  # type: ignore[no-untyped-def]
+def compose(images, samples, skipped, slope, offset, a, total):  # type: ignore[no-untyped-def]
     """Write one row of `a` for each entry of `samples`, see `reference.compose`.
 
     Parameters
@@ -28,7 +28,7 @@ def compose(images, samples, blank, slope, offset, a, total):  # type: ignore[no
         square = np.float32(0.0)
         for panel in range(-(-pixels // LANES)):
             start = panel * LANES
-            for lane in range(max(blank - start, 0), min(LANES, pixels - start)):
+            for lane in range(max(skipped - start, 0), min(LANES, pixels - start)):
                 a[panel, row, lane] = slope[start + lane] * np.float32(image[start + lane]) + offset[start + lane]
             values = load(a, (panel * a.shape[1] + row) * LANES)
             square += horizontal_sum(mul(values, values))

@@ -13,30 +13,30 @@ from .sparse import Nonzeros
 
 
 @compiled
-def _panels(first, last, product, source, labels, place, classes, value, scale, w, bias, h, squares):  # type: ignore[no-untyped-def]
+def _panels(first, last, product, source, labels, label_offset, classes, value, scale, w, bias, h, squares):  # type: ignore[no-untyped-def]
     """Complete the unit panels [first, last): no two of them touch the same memory."""
     inputs, pitch, out_pitch = w.shape[1], product.shape[1], h.shape[1]
     whole, share = splat(value), splat(value / np.float32(classes))
     for panel in range(first, last):
         even = splat(np.float32(0.0))
         for k in range(classes):
-            even = fma(load(w, (panel * inputs + place + k) * LANES), share, even)
+            even = fma(load(w, (panel * inputs + label_offset + k) * LANES), share, even)
         for row in range(len(source)):
             shown = load(product, (panel * pitch + source[row]) * LANES)
             if labels[row] == NEUTRAL:
                 shown = add(shown, even)
             else:
-                shown = fma(load(w, (panel * inputs + place + labels[row]) * LANES), whole, shown)
+                shown = fma(load(w, (panel * inputs + label_offset + labels[row]) * LANES), whole, shown)
             activity = relu(fma(shown, splat(scale[row]), load(bias, panel * LANES)))
             store(h, (panel * out_pitch + row) * LANES, activity)
             squares[panel, row] = horizontal_sum(mul(activity, activity))
 
 
 @compiled(parallel=True)
-def _panels_parallel(threads, product, source, labels, place, classes, value, scale, w, bias, h, squares):  # type: ignore[no-untyped-def]
+def _panels_parallel(threads, product, source, labels, label_offset, classes, value, scale, w, bias, h, squares):  # type: ignore[no-untyped-def]
     for t in prange(threads):
         first, last = len(w) * t // threads, len(w) * (t + 1) // threads
-        _panels(first, last, product, source, labels, place, classes, value, scale, w, bias, h, squares)
+        _panels(first, last, product, source, labels, label_offset, classes, value, scale, w, bias, h, squares)
 
 
 def forward_labelled(
@@ -44,7 +44,7 @@ def forward_labelled(
     samples: int,
     source: np.ndarray,
     labels: np.ndarray,
-    place: int,
+    label_offset: int,
     classes: int,
     value: np.float32,
     scale: np.ndarray,
@@ -66,7 +66,7 @@ def forward_labelled(
     samples : how many images count
     source : (rows,) int64, the image of each row of h
     labels : (rows,) int64, the class it shows, or NEUTRAL
-    place, classes : the first label place among the inputs, and how many there are
+    label_offset, classes : the first label place among the inputs, and how many there are
     value : float32, what stands in the place of the class shown; NEUTRAL has value / classes in every place
     scale : (rows,) float32, the normalisation of each row
     w, bias, h, total, squares : as for `forward`
@@ -76,7 +76,7 @@ def forward_labelled(
     ones, nothing = np.ones(a.shape[1], np.float32), np.zeros_like(bias)
     forward(a, ones, w, nothing, product, total, squares, samples, nonzeros=nonzeros, rectify=False, threads=threads)
     if threads == 1:
-        _panels(0, len(w), product, source, labels, place, classes, value, scale, w, bias, h, squares)
+        _panels(0, len(w), product, source, labels, label_offset, classes, value, scale, w, bias, h, squares)
     else:
-        _panels_parallel(threads, product, source, labels, place, classes, value, scale, w, bias, h, squares)
+        _panels_parallel(threads, product, source, labels, label_offset, classes, value, scale, w, bias, h, squares)
     sum_blocks(squares, total, len(source))

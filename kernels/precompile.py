@@ -10,7 +10,7 @@ from .backward import backward
 from .compose import compose, pairs
 from .constants import LANES, SGD
 from .forward import forward
-from .judge import judge
+from .goodness_loss import goodness_loss
 from .labels import forward_labelled
 from .panels import zeros
 from .powers import exponentials
@@ -43,7 +43,7 @@ def compile_each(*, threads: int = 1) -> Iterator[None]:
     yield
     forward_labelled(a, 1, first, first, 0, 2, np.float32(1), one, w, bias, product, h, row, squares, threads=threads)
     yield
-    judge(one, np.float32(1), 1, 1.0, 1.0, 0.0, one)
+    goodness_loss(one, np.float32(1), 1, 1.0, 1.0, 0.0, one)
     softmax(h, first, 2, product)
     exponentials(np.zeros(1))
     yield

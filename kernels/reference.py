@@ -9,7 +9,7 @@ import numpy as np
 
 
 def compose(
-    images: np.ndarray, samples: np.ndarray, blank: int, slope: np.ndarray, offset: np.ndarray, inputs: int
+    images: np.ndarray, samples: np.ndarray, skipped: int, slope: np.ndarray, offset: np.ndarray, inputs: int
 ) -> np.ndarray:
     """Return the inputs (rows, inputs): scaled pixels, zero in the first `blank` places and beyond the pixels.
 
@@ -17,17 +17,19 @@ def compose(
     """
     a = np.zeros((len(samples), inputs), np.float32)
     scaled = slope * images[samples].astype(np.float32) + offset
-    a[:, blank : images.shape[1]] = scaled[:, blank:]
+    a[:, skipped : images.shape[1]] = scaled[:, skipped:]
     return a
 
 
 def show(
-    a: np.ndarray, source: np.ndarray, labels: np.ndarray, place: int, classes: int, value: np.float32
+    a: np.ndarray, source: np.ndarray, labels: np.ndarray, label_offset: int, classes: int, value: np.float32
 ) -> np.ndarray:
     """Return the images `source` of a with `labels` in their places: `value` in one, or value/classes each for -1."""
     shown = a[source]
     one_hot = (labels[:, None] == np.arange(classes)).astype(np.float32)
-    shown[:, place : place + classes] = np.where(labels[:, None] < 0, value / np.float32(classes), value * one_hot)
+    shown[:, label_offset : label_offset + classes] = np.where(
+        labels[:, None] < 0, value / np.float32(classes), value * one_hot
+    )
     return shown
 
 
@@ -38,14 +40,14 @@ def forward(a: np.ndarray, scale: np.ndarray, w: np.ndarray, bias: np.ndarray, *
 
 
 def forward_labelled(
-    a: np.ndarray, source: np.ndarray, labels: np.ndarray, place: int, classes: int, value: np.float32,
+    a: np.ndarray, source: np.ndarray, labels: np.ndarray, label_offset: int, classes: int, value: np.float32,
     scale: np.ndarray, w: np.ndarray, bias: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
     """Return `forward` of the images `source` of a (samples, inputs) showing `labels`."""
-    return forward(show(a, source, labels, place, classes, value), scale, w, bias)
+    return forward(show(a, source, labels, label_offset, classes, value), scale, w, bias)
 
 
-def judge(g: np.ndarray, positives: int, theta: float, slope: float) -> tuple[np.ndarray, np.ndarray]:
+def goodness_loss(g: np.ndarray, positives: int, theta: float, slope: float) -> tuple[np.ndarray, np.ndarray]:
     """Return coefficients c = -s sigmoid(-s (g - theta)) slope / rows and losses softplus(-s (g - theta)), float64."""
     sign = np.where(np.arange(len(g)) < positives, 1.0, -1.0)
     x = -sign * (g.astype(np.float64) - theta)

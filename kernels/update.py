@@ -69,7 +69,7 @@ def _slopes(panel, j, rows, shown, g, taught, out):  # type: ignore[no-untyped-d
 def _columns(first, last, kind, a, rows, shown, state, constants):  # type: ignore[no-untyped-def]
     """Update the column tiles [first, last): no two of them touch the same memory."""
     w, bias, m, v, mb, vb = state
-    active, place, classes = rows[3], shown[1], shown[2]
+    active, label_offset, classes = rows[3], shown[1], shown[2]
     value = splat(shown[3])
     pitch, inputs, count = a.shape[1], w.shape[1], len(active)
     g = np.empty((PANELS, max(count, 1), LANES), np.float32)
@@ -104,8 +104,8 @@ def _columns(first, last, kind, a, rows, shown, state, constants):  # type: igno
                 for i in range(UPDATE_INPUTS):
                     for j in range(width):
                         gradient = load(tiles, tile + (i * width + j) * LANES)
-                        if place <= start + i < place + classes:
-                            label = load(taught, (j * taught.shape[1] + start + i - place) * LANES)
+                        if label_offset <= start + i < label_offset + classes:
+                            label = load(taught, (j * taught.shape[1] + start + i - label_offset) * LANES)
                             gradient = fma(label, value, gradient)
                         _optimise(kind, ((panel + j) * inputs + start + i) * LANES, gradient, weights, numbers)
 
@@ -114,7 +114,7 @@ def _columns(first, last, kind, a, rows, shown, state, constants):  # type: igno
 def _sparse_columns(first, last, kind, rows, shown, state, constants, listed):  # type: ignore[no-untyped-def]
     """Update the unit panels [first, last) from the activities that are not zero."""
     w, bias, m, v, mb, vb = state
-    place, classes, value = shown[1], shown[2], splat(shown[3])
+    label_offset, classes, value = shown[1], shown[2], splat(shown[3])
     values, places, counts = listed
     inputs, count = w.shape[1], len(rows[3])
     g = np.empty((_SPARSE_WIDTH, max(count, 1), LANES), np.float32)
@@ -137,8 +137,8 @@ def _sparse_columns(first, last, kind, rows, shown, state, constants, listed):  
             sparse_tile(width, values, places, start, start + counts[k], g, 0, g.shape[1] * LANES, tile, 0)
             for j in range(width):
                 gradient = load(tile, j * LANES)
-                if place <= k < place + classes:
-                    label = load(taught, (j * taught.shape[1] + k - place) * LANES)
+                if label_offset <= k < label_offset + classes:
+                    label = load(taught, (j * taught.shape[1] + k - label_offset) * LANES)
                     gradient = fma(label, value, gradient)
                 _optimise(kind, ((panel + j) * inputs + k) * LANES, gradient, weights, numbers)
         panel += width
@@ -202,7 +202,7 @@ def update(
     constants: np.ndarray,
     *,
     labels: np.ndarray = NO_LABELS,
-    place: int = 0,
+    label_offset: int = 0,
     classes: int = 0,
     value: np.float32 = ONE,
     nonzeros: Nonzeros | None = None,
@@ -224,7 +224,7 @@ def update(
     constants : (8,) float32, see `adam_constants`, `sgd_constants` (also for NESTEROV) and `lion_constants`
     labels : (rows,) int64: then z has two rows for each row of a, which show different labels, first all positives and
         then all negatives; a's label places are zero, and the labels' share of the gradient is added to them
-    place, classes : the first label place, and how many there are
+    label_offset, classes : the first label place, and how many there are
     value : float32, what stands in the place of the label that a row shows
     nonzeros : memory that lets a batch with few activities skip the zeros of a; without it the product is dense
     threads : Numba threads to share the column panels
@@ -232,7 +232,7 @@ def update(
     pair = len(c) // 2 if classes else len(c)
     scaled, active = _participants(c, scale, pair)
     rows = (scaled, c, z, active, pair)
-    rest = (rows, (labels, place, classes, value), (w, bias, *moments), constants)
+    rest = (rows, (labels, label_offset, classes, value), (w, bias, *moments), constants)
     if nonzeros is not None and _skipping_pays(a, active):
         listed = nonzeros.by_inputs(a, active)
         if threads == 1:

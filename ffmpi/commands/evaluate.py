@@ -13,7 +13,7 @@ import numpy as np
 from .. import config, data
 from ..config.schema import Config
 from ..data import DataSet, split
-from ..data.info import Problem, resolved, work_of
+from ..data.info import DatasetInfo, resolved, spec_of
 from ..data.pixels import converted, fitted
 from ..data.split import load
 from ..errors import UserError
@@ -21,11 +21,11 @@ from ..run import checkpoint
 from ..run.checkpoint import Header
 from ..run.directory import checkpoint_path
 from ..run.metrics import METHODS, Measurements
-from ..runtime.model import Holdings
-from ..runtime.mpi import together, wait
+from ..runtime.model import RankModel
+from ..runtime.mpi import all_ranks_or_exit, wait
 from ..runtime.setup import on_rank_0, prepare_kernels, restore
 from ..runtime.worker import Worker
-from ..schedule import Pipeline, Steps, Work
+from ..schedule import Pipeline, ScheduleSpec, Steps
 from ..schedule.pipeline import conclusion, sweep
 from ..schedule.steps import Batch, Record, Report, Stream
 from .confusion import class_accuracies, class_table, confusion_matrix, confusion_table
@@ -37,28 +37,28 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_conf
     header, settled = _read_header(comm, file, settings, places=True)
     held_out: DataSet | None = None
 
-    def read() -> Problem:
+    def read() -> DatasetInfo:
         nonlocal held_out
         held_out = load(settled, "test", images=True, path=settled.shards.held_out)
-        return Problem(
-            header.shape, held_out.names, header.train, len(held_out.classes), figures=header.figures
+        return DatasetInfo(
+            header.shape, held_out.names, header.train, len(held_out.classes), scaling=header.scaling
         )  # fmt: skip
 
-    problem: Problem = on_rank_0(comm, read)
+    dataset: DatasetInfo = on_rank_0(comm, read)
     source = settled.shards.held_out or settled.data.path or settled.data.name
-    with together(comm):
-        if problem.names != header.names:
+    with all_ranks_or_exit(comm):
+        if dataset.names != header.names:
             raise UserError(
-                f"{source}: has the classes {', '.join(problem.names)}; expected {', '.join(header.names)} as in {file}"
+                f"{source}: has the classes {', '.join(dataset.names)}; expected {', '.join(header.names)} as in {file}"
             )
-        pipeline = Pipeline(_reading(settled, problem, comm.size))
-        if comm.rank > 0 and comm.rank in pipeline.owners[pipeline.work.layers - 1 :]:
+        pipeline = Pipeline(_reading(settled, dataset, comm.size))
+        if comm.rank > 0 and comm.rank in pipeline.owners[pipeline.spec.layers - 1 :]:
             held_out = load(settled, "test", images=False, path=settled.shards.held_out)
     split.compare(comm, {f"{source} (test)": split.contents(held_out)} if held_out else {})
-    with together(comm):
+    with all_ranks_or_exit(comm):
         held_out = fitted(held_out, header.pixel_format, header.shape, source) if held_out else None
-    worker = _worker(comm, file, header, settled, problem, pipeline, held_out)
-    batches = pipeline.work.held_out(settled.chapters - 1)
+    worker = _worker(comm, file, header, settled, dataset, pipeline, held_out)
+    batches = pipeline.spec.tests_after(settled.chapters - 1)
     accuracy: dict[str, float | None] = {}
 
     def report(chapter: int, measurements: Measurements) -> None:
@@ -74,27 +74,27 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_conf
     assert held_out is not None
     measured = {method: value for method, value in accuracy.items() if value is not None}
     matrices = {
-        method: confusion_matrix(held_out.classes, predicted[METHODS.index(method)], problem.classes)
+        method: confusion_matrix(held_out.classes, predicted[METHODS.index(method)], dataset.classes)
         for method in measured
     }
     if as_json:
         found = {
             "checkpoint": str(file),
-            "samples": problem.test,
+            "samples": dataset.test,
             "accuracy": measured,
-            "classes": problem.names,
+            "classes": dataset.names,
             "class_accuracy": {method: class_accuracies(matrix) for method, matrix in matrices.items()},
             "confusion": {method: matrix.tolist() for method, matrix in matrices.items()},
         }
         print(json.dumps(found))
         return
     percents = ", ".join(f"{value:.2f} % by {method}" for method, value in measured.items())
-    print(f"{file}: {percents} of {problem.test} held-out samples")
-    for line in class_table(problem.names, matrices):
+    print(f"{file}: {percents} of {dataset.test} held-out samples")
+    for line in class_table(dataset.names, matrices):
         print(line)
     for method, matrix in matrices.items() if with_confusion else ():
         print(f"\n{method}:")
-        for line in confusion_table(problem.names, matrix):
+        for line in confusion_table(dataset.names, matrix):
             print(line)
 
 
@@ -105,26 +105,26 @@ def predict(
     file: Path = on_rank_0(comm, lambda: checkpoint_path(path))
     header, settled = _read_header(comm, file, [])
     method = method or settled.methods[0]
-    with together(comm):
+    with all_ranks_or_exit(comm):
         if method not in settled.methods:
             raise UserError(f"--method {method}: not in {file}; expected {' or '.join(settled.methods)}")
     images, names = np.empty((0, 0), np.uint8), list[str]()
     sources = [name] if name else list(dict.fromkeys([settled.data.images, "images"]))
 
-    def read() -> Problem:
+    def read() -> DatasetInfo:
         nonlocal images, names
         images, names = data.read_images(images_path, header.shape, sources)
         images = converted(images, header.pixel_format, images_path)
-        return Problem(header.shape, header.names, header.train, len(images), figures=header.figures)
+        return DatasetInfo(header.shape, header.names, header.train, len(images), scaling=header.scaling)
 
-    problem: Problem = on_rank_0(comm, read)
-    with together(comm):
-        pipeline = Pipeline(_reading(settled, problem, comm.size))
+    dataset: DatasetInfo = on_rank_0(comm, read)
+    with all_ranks_or_exit(comm):
+        pipeline = Pipeline(_reading(settled, dataset, comm.size))
     unlabelled = DataSet(images, np.empty(0, np.uint8), header.shape, header.names) if comm.rank == 0 else None
-    worker = _worker(comm, file, header, settled, problem, pipeline, unlabelled)
+    worker = _worker(comm, file, header, settled, dataset, pipeline, unlabelled)
     worker.wanted = method
     stream: Stream = STREAMS[method]
-    batches = [batch for batch in pipeline.work.held_out(settled.chapters - 1) if batch.stream == stream]
+    batches = [batch for batch in pipeline.spec.tests_after(settled.chapters - 1) if batch.stream == stream]
     worker.execute(_steps(pipeline, comm.rank, batches))
     # One rank has scored each image, the others hold zeros.
     scores = np.zeros_like(worker.scores)
@@ -170,9 +170,9 @@ def _read_header(
     return header, settled
 
 
-def _reading(settled: Config, problem: Problem, ranks: int) -> Work:
+def _reading(settled: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
     """Return the work of reading out a network: nothing is learnt, so no negatives are chosen."""
-    return dataclasses.replace(work_of(settled, problem, ranks), adaptive=None)
+    return dataclasses.replace(spec_of(settled, dataset, ranks), adaptive=None)
 
 
 #: Which held-out stream each method reads.
@@ -185,17 +185,17 @@ STREAMS: dict[str, Stream] = {
 
 
 def _worker(
-    comm: Any, file: Path, header: Header, settled: Config, problem: Problem, pipeline: Pipeline,
+    comm: Any, file: Path, header: Header, settled: Config, dataset: DatasetInfo, pipeline: Pipeline,
     held_out: DataSet | None,
 ) -> Worker:  # fmt: skip
     prepare_kernels(comm, settled)
-    worker = Worker(comm, Holdings(resolved(settled, problem), problem, pipeline, comm.rank, {}, held_out), pipeline)
-    restore(comm, file, header, worker.holdings)
+    worker = Worker(comm, RankModel(resolved(settled, dataset), dataset, pipeline, comm.rank, {}, held_out), pipeline)
+    restore(comm, file, header, worker.model)
     return worker
 
 
 def _steps(pipeline: Pipeline, rank: int, batches: Sequence[Batch]) -> Steps:
-    yield from sweep(pipeline, rank, batches, conclusion(pipeline.work, pipeline.work.chapters - 1, None))
+    yield from sweep(pipeline, rank, batches, conclusion(pipeline.spec, pipeline.spec.chapters - 1, None))
     yield Report(0)
     if rank == 0:
-        yield Record(0, tuple(range(pipeline.work.ranks)))
+        yield Record(0, tuple(range(pipeline.spec.ranks)))

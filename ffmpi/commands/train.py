@@ -25,7 +25,7 @@ from ..run.progress import Progress
 from ..runtime import stop
 from ..runtime.agreement import agree, checksum_of_file
 from ..runtime.launch import library_name
-from ..runtime.mpi import host, together
+from ..runtime.mpi import all_ranks_or_exit, host
 from ..runtime.setup import on_rank_0, restore, training_worker
 from ..runtime.worker import Worker
 
@@ -57,8 +57,8 @@ def _has_checkpoint(comm: Any, directory: RunDirectory) -> bool:
     A job that starts again elsewhere must not start anew because a disk of rank 0's host alone has nothing.
     """
     there = os.path.exists(directory.checkpoint)
-    said = {str(directory.checkpoint): "found" if there else "not found"}
-    agree(comm, said, "one run directory that all ranks see")
+    facts = {str(directory.checkpoint): "found" if there else "not found"}
+    agree(comm, facts, "one run directory that all ranks see")
     return there
 
 
@@ -115,10 +115,10 @@ def _continue(comm: Any, directory: RunDirectory, changed: Callable[[Config], Co
         return header, settled
 
     header, settled = on_rank_0(comm, read_header)
-    worker = training_worker(comm, settled, header.chapter, header.figures)
+    worker = training_worker(comm, settled, header.chapter, header.scaling)
     settled = worker.config
-    with together(comm):
-        found = worker.problem
+    with all_ranks_or_exit(comm):
+        found = worker.dataset
         source = settled.data.path or settled.data.name
         if (header.shape, header.train, header.digest) != (found.shape, found.train, found.digest):
             raise UserError(
@@ -130,7 +130,7 @@ def _continue(comm: Any, directory: RunDirectory, changed: Callable[[Config], Co
                 f"{source}: the classes {', '.join(found.names)}; expected {', '.join(header.names)}, with which the "
                 "run was started"
             )
-    restore(comm, directory.checkpoint, header, worker.holdings)
+    restore(comm, directory.checkpoint, header, worker.model)
     first = header.chapter
 
     def note() -> None:
@@ -151,25 +151,25 @@ def _run(
     about: Sequence[str] = (), saved: str = "",
 ) -> None:  # fmt: skip
     """Train from `first_chapter` on; `saved` is the id of the checkpoint that there is."""
-    work = worker.schedule.work
+    spec = worker.schedule.spec
     hosts = comm.gather(host())
     if comm.rank == 0:
-        progress = Progress(settled, worker.problem, worker.schedule, hosts, as_json, worker.prices)
+        progress = Progress(settled, worker.dataset, worker.schedule, hosts, as_json, worker.prices)
         progress.start(directory.path, first_chapter, about)
 
         clock = Clock(comm.size)
         first = directory.records()[:1]  # the run's first chapter
 
         def report(chapter: int, measurements: Measurements) -> None:
-            epoch = (chapter + 1) * work.epochs_per_chapter
-            samples = worker.problem.shards[work.shard_of(chapter)] * work.epochs_per_chapter
+            epoch = (chapter + 1) * spec.epochs_per_chapter
+            samples = worker.dataset.shards[spec.shard_of(chapter)] * spec.epochs_per_chapter
             # A chapter that one rank has trained alone is one of as many that are under way.
             together = comm.size if np.count_nonzero(measurements.ranks[:, 0]) == 1 else 1
             seconds, rate = clock.chapter(samples, measurements.elapsed, together)
             record = measurements.record(epoch, samples, seconds, rate, settled.local)
             if not first:
                 first.append(record)
-            found = findings(record, first[0], settled, worker.problem, last=epoch == settled.train.epochs)
+            found = findings(record, first[0], settled, worker.dataset, last=epoch == settled.train.epochs)
             record["warnings"] = [str(finding) for finding in found]
             directory.append(record)
             progress.chapter(record, found)
@@ -177,7 +177,7 @@ def _run(
         def save(chapter: int) -> checkpoint.Writer:
             nonlocal saved
             writer = checkpoint.Writer(
-                directory.checkpoint, config.located(settled), worker.problem, chapter + 1, saved
+                directory.checkpoint, config.located(settled), worker.dataset, chapter + 1, saved
             )
             saved = writer.id
             return writer

@@ -10,15 +10,15 @@ from msgspec import structs
 
 from ..config.schema import Config
 from ..network.layer import widths
-from ..schedule import Work
+from ..schedule import ScheduleSpec
 from ..schedule.spec import Adaptive
 from ..schedule.steps import Stream
 from .pixels import PixelFormat
-from .scaling import Figures, label_value
+from .scaling import PixelScaling, label_value
 
 
 @dataclass(frozen=True)
-class Problem:
+class DatasetInfo:
     """The sizes that the data set gives to a run; every rank knows them."""
 
     shape: tuple[int, ...]  # of an image
@@ -27,7 +27,7 @@ class Problem:
     test: int
     digest: int = 0  # CRC-32 of the training images and classes
     shards: tuple[int, ...] = ()  # samples of each
-    figures: Figures | None = None  # of the training pixels, if they are measured
+    scaling: PixelScaling | None = None  # of the training pixels, if they are measured
     pixel_format: PixelFormat | None = None  # of the training images
 
     def __post_init__(self) -> None:
@@ -55,37 +55,37 @@ class Problem:
 
         Reading it gives them back as `checkpoint.Header.figures`.
         """
-        return {} if self.figures is None else self.figures.arrays()
+        return {} if self.scaling is None else self.scaling.arrays()
 
 
 #: The share of the pixels that a label may cover.
 _MOST_COVERED = 0.1
 
 
-def resolved(config: Config, problem: Problem) -> Config:
+def resolved(config: Config, dataset: DatasetInfo) -> Config:
     """Return `config` with what it leaves to the data: where the label stands, and its value."""
     data = config.data
     if data.label == "auto":
-        over = problem.classes <= _MOST_COVERED * problem.pixels
+        over = dataset.classes <= _MOST_COVERED * dataset.pixels
         data = structs.replace(data, label="overlay" if over else "append")
     if data.label_value == "auto":
-        data = structs.replace(data, label_value=label_value(problem.figures))
+        data = structs.replace(data, label_value=label_value(dataset.scaling))
     return structs.replace(config, data=data)
 
 
-def lesson_rows(config: Config) -> int:
+def train_rows(config: Config) -> int:
     """Return the rows of a batch that layers learn from: positives and negatives, or plain images."""
     return config.train.batch * (1 if config.local else 2)
 
 
-def train_rows(config: Config) -> int:
+def joint_rows(config: Config) -> int:
     """Return the rows of a batch of the pipeline, in which the head's neutral inputs ride along."""
-    return lesson_rows(config) + (config.train.batch if config.head_layers else 0)
+    return train_rows(config) + (config.train.batch if config.head_layers else 0)
 
 
 def rows_of(config: Config, classes: int) -> int:
     """Return the rows of the largest batch; one image with every class fits into it."""
-    return max(train_rows(config) if config.schedule.name == "pipeline" else lesson_rows(config), classes)
+    return max(joint_rows(config) if config.schedule.name == "pipeline" else train_rows(config), classes)
 
 
 def images_composed(config: Config, classes: int) -> int:
@@ -99,36 +99,36 @@ def images_at_once(config: Config, labels: int) -> int:
     return rows_of(config, labels) // labels
 
 
-def work_of(config: Config, problem: Problem, ranks: int) -> Work:
+def spec_of(config: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
     """Return what the schedule has to know of a run."""
-    methods, batch, classes = config.methods, config.train.batch, problem.classes
+    methods, batch, classes = config.methods, config.train.batch, dataset.classes
     classify, negatives = config.classify, config.negatives
     held_out: dict[Stream, tuple[int, int]] = {}
     if "softmax" in methods:
-        held_out["softmax"] = -(-problem.test // batch), classify.softmax_every
+        held_out["softmax"] = -(-dataset.test // batch), classify.softmax_every
     if "goodness" in methods:
-        held_out["goodness"] = -(-problem.test // images_at_once(config, classes)), classify.goodness_every
+        held_out["goodness"] = -(-dataset.test // images_at_once(config, classes)), classify.goodness_every
     if config.local:
-        held_out["local"] = -(-problem.test // batch), classify.softmax_every
-    return Work(
+        held_out["local"] = -(-dataset.test // batch), classify.softmax_every
+    return ScheduleSpec(
         ranks=ranks,
         layers=len(config.network.layers),
         head_layers=config.head_layers,
-        costs=costs_of(config, problem),
+        costs=costs_of(config, dataset),
         depth=config.schedule.depth,
         epochs=config.train.epochs,
         chapters=config.chapters,
-        batches=tuple(-(-count // batch) for count in problem.shards),
-        candidate_batches=tuple(-(-count // images_at_once(config, classes - 1)) for count in problem.shards),
-        held_out_batches=held_out,
+        batches=tuple(-(-count // batch) for count in dataset.shards),
+        candidate_batches=tuple(-(-count // images_at_once(config, classes - 1)) for count in dataset.shards),
+        test_batches=held_out,
         save_every=config.checkpoint.every,
         adaptive=Adaptive(negatives.scores, negatives.lag) if negatives.kind == "adaptive" else None,
         exchange=config.schedule.exchange,
-        redraw=negatives.redraw,
-        after=_after(config, problem),
+        resample=negatives.redraw,
+        after=_after(config, dataset),
         forwards=tuple(
-            2.0 * (config.train.batch if layer == 0 else lesson_rows(config)) * inputs * units
-            for layer, (inputs, units) in enumerate(pairwise(widths(config, problem.pixels, problem.classes)))
+            2.0 * (config.train.batch if layer == 0 else train_rows(config)) * inputs * units
+            for layer, (inputs, units) in enumerate(pairwise(widths(config, dataset.pixels, dataset.classes)))
         ),
     )
 
@@ -137,36 +137,36 @@ def work_of(config: Config, problem: Problem, ranks: int) -> Work:
 _ACTIVE = 0.2
 
 
-def costs_of(config: Config, problem: Problem) -> tuple[float, ...]:
+def costs_of(config: Config, dataset: DatasetInfo) -> tuple[float, ...]:
     """Return the FLOP of a training batch for each stage."""
     batch, pipeline = config.train.batch, config.schedule.name == "pipeline"
-    sizes = widths(config, problem.pixels, problem.classes)
-    lesson = lesson_rows(config)
-    rows = train_rows(config) if pipeline else 2 * lesson  # forward: once, or to learn and to be passed on
-    active = lesson if config.local else _ACTIVE * lesson
+    sizes = widths(config, dataset.pixels, dataset.classes)
+    learnt = train_rows(config)
+    rows = joint_rows(config) if pipeline else 2 * learnt  # forward: once, or to learn and to be passed on
+    active = learnt if config.local else _ACTIVE * learnt
     costs = [2.0 * (rows + active) * inputs * units for inputs, units in pairwise(sizes)]
     if not config.local:
         # The rows of an image share its products in the first layer.
         costs[0] = 2.0 * ((1 if pipeline else 2) + 2 * _ACTIVE) * batch * sizes[0] * sizes[1]
     if not pipeline:
-        costs[-1] = 2.0 * (lesson + active) * sizes[-2] * sizes[-1]  # nobody learns from the last layer
+        costs[-1] = 2.0 * (learnt + active) * sizes[-2] * sizes[-1]  # nobody learns from the last layer
     if config.head_layers:
         through = 0 if pipeline else sum(inputs * units for inputs, units in pairwise(sizes))
         read = sum(config.network.layers[layer] for layer in config.head_layers)
-        costs.append(2.0 * batch * (2 * problem.classes * read + through))
+        costs.append(2.0 * batch * (2 * dataset.classes * read + through))
     return tuple(costs)
 
 
-def _after(config: Config, problem: Problem) -> float:
+def _after(config: Config, dataset: DatasetInfo) -> float:
     """Return the FLOP of scoring samples after a chapter, for each of its training batches."""
-    first, *others = (inputs * units for inputs, units in pairwise(widths(config, problem.pixels, problem.classes)))
+    first, *others = (inputs * units for inputs, units in pairwise(widths(config, dataset.pixels, dataset.classes)))
     once, each = first + sum(others), sum(others)
-    classify, negatives, shard = config.classify, config.negatives, problem.train / len(problem.shards)
+    classify, negatives, shard = config.classify, config.negatives, dataset.train / len(dataset.shards)
     scored = 0.0  # samples x weights
     if (negatives.kind, negatives.scores) == ("adaptive", "goodness"):
-        scored += shard * (first + (problem.classes - 1) * each)
+        scored += shard * (first + (dataset.classes - 1) * each)
     if "goodness" in config.methods and classify.goodness_every:
-        scored += problem.test * (first + problem.classes * each) / classify.goodness_every
+        scored += dataset.test * (first + dataset.classes * each) / classify.goodness_every
     if (config.local or "softmax" in config.methods) and classify.softmax_every:
-        scored += problem.test * once / classify.softmax_every
+        scored += dataset.test * once / classify.softmax_every
     return 2.0 * scored * config.train.batch / (shard * config.train.epochs / config.chapters)

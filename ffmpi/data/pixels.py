@@ -164,13 +164,13 @@ def _rescaled(
 
 
 def fitted(
-    held_out: DataSet, trained: PixelFormat | None, shape: tuple[int, ...], where: str
+    test: DataSet, trained: PixelFormat | None, shape: tuple[int, ...], where: str
 ) -> DataSet:  # fmt: skip
     """Return `held_out` with its images, if it has them, arranged to `shape` and converted to the format `trained`.
 
     Raises UserError, which names `where` they are from, if they cannot be.
     """
-    images = held_out.images
+    images = test.images
     if images is not None:
-        images = converted(arranged(images, held_out.shape, shape, where), trained, where)
-    return replace(held_out, images=images, shape=shape)
+        images = converted(arranged(images, test.shape, shape, where), trained, where)
+    return replace(test, images=images, shape=shape)

@@ -73,8 +73,8 @@ def _between(train: Split, test: Split, shared: int) -> list[str]:
     """Return what may be wrong with one split beside the other."""
     told = []
     if shared:
-        said = "1 test image is a training image" if shared == 1 else f"{shared} test images are training images"
-        told.append(f"{said}, too: the accuracy on them says nothing about new ones")
+        found_again = "1 test image is a training image" if shared == 1 else f"{shared} test images are training images"
+        told.append(f"{found_again}, too: the accuracy on them says nothing about new ones")
     if train.dtype != test.dtype:
         told.append(f"the pixels are {train.dtype} in train and {test.dtype} in test, and are converted")
     formats = (PixelFormat(part.dtype, part.least, part.greatest) for part in (train, test))

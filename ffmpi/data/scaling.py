@@ -33,7 +33,7 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class Figures:
+class PixelScaling:
     """An input is (pixel / unit - mean) / std.
 
     mean, std : (1,) for all pixels or (pixels,), float32
@@ -49,7 +49,7 @@ class Figures:
         return {"inputs/mean": self.mean, "inputs/std": self.std, "inputs/square": self.square}
 
     @classmethod
-    def restored(cls, arrays: dict[str, np.ndarray], pixels: int) -> Figures:
+    def restored(cls, arrays: dict[str, np.ndarray], pixels: int) -> PixelScaling:
         """Return what `arrays` gave, for images of `pixels`; ValueError if they cannot be that."""
         found = cls(*(arrays.get(f"inputs/{name}", np.empty(0)) for name in ("mean", "std", "square")))
         if found.mean.shape not in ((1,), (pixels,)) or found.std.shape not in ((1,), (pixels,)):
@@ -83,7 +83,7 @@ def combined(parts: Sequence[Moments]) -> Moments:
     return whole
 
 
-def figures_of(config: Config, parts: Sequence[Moments]) -> Figures | None:
+def scaling_of(config: Config, parts: Sequence[Moments]) -> PixelScaling | None:
     """Return what `data.standardise` asks for, measured on the shards `parts`, if there are any.
 
     Images that are all the same keep their scale.
@@ -100,17 +100,17 @@ def figures_of(config: Config, parts: Sequence[Moments]) -> Figures | None:
         mean, std = np.array([centre]), np.array([spread])
     length = math.fsum((variance + (whole.mean - mean) ** 2) / std**2)
     square = np.array([length or len(variance)])
-    return Figures(mean.astype(np.float32), std.astype(np.float32), square.astype(np.float32))
+    return PixelScaling(mean.astype(np.float32), std.astype(np.float32), square.astype(np.float32))
 
 
-def scaling(config: Config, figures: Figures | None, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def slope_and_offset(config: Config, scaling: PixelScaling | None, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return slope and offset, (pixels,) float32 both: an input is slope * pixel + offset."""
-    mean, std = (config.data.mean, config.data.std) if figures is None else (figures.mean, figures.std)
+    mean, std = (config.data.mean, config.data.std) if scaling is None else (scaling.mean, scaling.std)
     ones = np.ones(images.shape[1])
     slope, offset = ones / (unit_of(images) * (ones * std)), -(ones * mean) / (ones * std)
     return slope.astype(np.float32), offset.astype(np.float32)
 
 
-def label_value(figures: Figures | None) -> float:
+def label_value(scaling: PixelScaling | None) -> float:
     """Return the value of a label beside measured pixels, so that it is not lost among many; else 1."""
-    return 1.0 if figures is None else float(np.float32(math.sqrt(_LABEL_SHARE * figures.square[0])))
+    return 1.0 if scaling is None else float(np.float32(math.sqrt(_LABEL_SHARE * scaling.square[0])))

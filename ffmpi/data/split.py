@@ -15,11 +15,11 @@ from ..config.schema import SHARD, Config
 from ..errors import UserError
 from ..network import random
 from ..runtime.agreement import agree
-from ..runtime.mpi import allgather, together
+from ..runtime.mpi import all_ranks_or_exit, allgather
 from . import DataSet
-from .info import Problem
+from .info import DatasetInfo
 from .pixels import PixelFormat, combined_format, fitted, measured_format
-from .scaling import Figures, Moments, figures_of, moments
+from .scaling import Moments, PixelScaling, moments, scaling_of
 
 
 def load(config: Config, split: str, *, images: bool, path: str = "") -> DataSet:
@@ -107,15 +107,15 @@ def _format(part: DataSet) -> PixelFormat:
 
 
 def read_files(
-    comm: Any, config: Config, figures: Figures | None
-) -> tuple[Problem, dict[int, DataSet], DataSet]:  # fmt: skip
+    comm: Any, config: Config, scaling: PixelScaling | None
+) -> tuple[DatasetInfo, dict[int, DataSet], DataSet]:  # fmt: skip
     """Read this rank's shards, each from a file of its own, and the held-out samples, which everybody may see.
 
     Of the other shards it learns their sizes, checksums and class names and, unless there are `figures` already, the
     moments of their pixels.
     """
     own: dict[int, DataSet] = {}
-    with together(comm):
+    with all_ranks_or_exit(comm):
         for shard in range(config.shards.count):
             if config.shards.count == 1 or shard % comm.size == comm.rank:
                 own[shard] = load(config, "train", images=True, path=config.data.path.replace(SHARD, str(shard + 1)))
@@ -128,12 +128,12 @@ def read_files(
         | {f"{config.shards.held_out} (test)": contents(test)},
     )
     facts = {
-        shard: (part, _format(own[shard]), [] if figures else measured(config, [own[shard]]))
+        shard: (part, _format(own[shard]), [] if scaling else measured(config, [own[shard]]))
         for shard, part in parts.items()
     }
     every = {shard: fact for each in allgather(comm, facts) for shard, fact in each.items()}
     every = dict(sorted(every.items()))
-    with together(comm):
+    with all_ranks_or_exit(comm):
         for shard, (part, *_) in every.items():
             if (part.shape, part.names) != (test.shape, test.names):
                 raise UserError(
@@ -145,6 +145,6 @@ def read_files(
         test = fitted(test, pixels, test.shape, config.shards.held_out)
     counts = tuple(part.samples for part, *_ in every.values())
     whole = zlib.crc32(repr([part.digest for part, *_ in every.values()]).encode())
-    figures = figures or figures_of(config, [part for *_, each in every.values() for part in each])
+    scaling = scaling or scaling_of(config, [part for *_, each in every.values() for part in each])
     sizes = sum(counts), len(test.classes), whole, counts
-    return Problem(test.shape, test.names, *sizes, figures, pixels), own, test
+    return DatasetInfo(test.shape, test.names, *sizes, scaling, pixels), own, test

@@ -13,7 +13,7 @@ from .layer import Activations, Normalisation, Parameters
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Loss:
     """What a classifier says of one batch; sums are over the rows."""
 
     loss: float
@@ -43,7 +43,7 @@ class Classifier:
         """Whether a step is taken on the gradient of all batches of an epoch, instead of one on each batch's."""
         return self.config.head.step == "epoch"
 
-    def draw(self) -> None:
+    def initialise(self) -> None:
         """Draw the weights to begin with, and the bias as one more row, unless they are zeros."""
         if self.config.head.init == "zero":
             return
@@ -74,9 +74,9 @@ class Classifier:
         """Return what `forward` computed, (rows, classes) float32."""
         return kernels.from_panels(self._logits.h, rows, self.classes)
 
-    def judge(self, classes: np.ndarray) -> Judgement:
+    def loss(self, classes: np.ndarray) -> Loss:
         """Compare the logits with `classes` (rows,) int64; `step` uses the derivative of their mean cross-entropy."""
-        return Judgement(*kernels.softmax(self._logits.h, classes, self.classes, self._product.h))
+        return Loss(*kernels.softmax(self._logits.h, classes, self.classes, self._product.h))
 
     def backward(self, layer: int, h: np.ndarray, rows: int, dz: np.ndarray) -> None:
         """Write into `dz` the derivative by the layer's values before its ReLU; h, dz : (panels, pitch, 16)."""

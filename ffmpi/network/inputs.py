@@ -7,7 +7,7 @@ import numpy as np
 from .. import kernels
 from ..config.schema import Config
 from ..data import DataSet
-from ..data.scaling import Figures, scaling
+from ..data.scaling import PixelScaling, slope_and_offset
 from . import random
 from .layer import Inputs
 
@@ -31,7 +31,7 @@ class Labels:
         self._now = (-1, -1)
         self._words: tuple[int, np.ndarray] = (-1, np.empty(0, np.uint64))
 
-    def renew(self, epoch: int, chapter: int) -> None:
+    def set_epoch(self, epoch: int, chapter: int) -> None:
         """Take the order of `epoch` and the negatives of `chapter`."""
         if self._now == (epoch, chapter):
             return
@@ -102,20 +102,20 @@ class Labels:
             del self.choices[past]
 
 
-class Composer:
+class InputBuilder:
     """Writes images and the labels to show with them into the first layer's input."""
 
-    def __init__(self, config: Config, data: DataSet, figures: Figures | None) -> None:
+    def __init__(self, config: Config, data: DataSet, scaling: PixelScaling | None) -> None:
         """Take the images of `data` (n, pixels), uint8 or float32, to be scaled by `figures` if they are measured."""
         assert data.images is not None
         self.images = data.images
-        self.slope, self.offset = scaling(config, figures, data.images)
+        self.slope, self.offset = slope_and_offset(config, scaling, data.images)
         # With the local-softmax rule inputs have no label, so nothing is laid over the pixels.
-        self.blank = 0 if config.data.label == "append" or config.local else len(data.names)
+        self.skipped = 0 if config.data.label == "append" or config.local else len(data.names)
 
     def plain(self, samples: np.ndarray, out: Inputs) -> None:
         """Write the images `samples`."""
-        kernels.compose(self.images, samples, self.blank, self.slope, self.offset, out.h, out.total)
+        kernels.compose(self.images, samples, self.skipped, self.slope, self.offset, out.h, out.total)
 
     def show(self, samples: np.ndarray, labels: np.ndarray, source: np.ndarray, out: Inputs) -> None:
         """Write the images `samples`; row i of the batch shows image ``source[i]`` of them with label ``labels[i]``."""

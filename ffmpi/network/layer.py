@@ -47,13 +47,13 @@ class Inputs(Activations):
     ----------
     source : (rows,) int64, the image of each row
     labels : (rows,) int64, the class it shows, or kernels.NEUTRAL
-    place, classes : where the labels stand among the inputs; these are zero in `h` and missing in `total`
+    label_offset, classes : where the labels stand among the inputs; these are zero in `h` and missing in `total`
     value : float32, what stands in the place of the class shown
     """
 
-    def __init__(self, inputs: int, samples: int, place: int, classes: int, value: float) -> None:
+    def __init__(self, inputs: int, samples: int, label_offset: int, classes: int, value: float) -> None:
         super().__init__(inputs, samples)
-        self.place, self.classes, self.value = place, classes, np.float32(value)
+        self.label_offset, self.classes, self.value = label_offset, classes, np.float32(value)
         self.source = self.labels = np.empty(0, np.int64)
 
 
@@ -200,12 +200,12 @@ def widths(config: Config, pixels: int, classes: int) -> list[int]:
     return [inputs_of(config, pixels, classes), *config.network.layers]
 
 
-def draw(config: Config, index: int, parameters: Parameters) -> None:
+def initialise(config: Config, index: int, parameters: Parameters) -> None:
     """Draw the weights that layer `index` (from 0) begins with; a uniform draw has the bias as one more row."""
     uniform, inputs = config.network.init == "uniform", parameters.inputs
-    numbers = random.uniform if uniform else random.normal
+    distribution = random.uniform if uniform else random.normal
     shape = inputs + uniform, parameters.units
-    drawn = numbers(config.seed, random.Purpose.WEIGHTS, index, shape, 1 / float(np.sqrt(inputs)))
+    drawn = distribution(config.seed, random.Purpose.WEIGHTS, index, shape, 1 / float(np.sqrt(inputs)))
     parameters.set_array("weights", drawn[:inputs])
     if uniform:
         parameters.set_array("bias", drawn[inputs])
@@ -240,13 +240,21 @@ class Layer:
         z : (panels, pitch, 16) float32, c : (rows,) float32. The layer has just computed its activities of `a`, so that
         their normalisation is still there.
         """
-        p, scale, shown = self.parameters, self._normalisation.scale, self._shown(a, len(c))
+        p, scale, label_arguments = self.parameters, self._normalisation.scale, self._label_arguments(a, len(c))
         active = p.step(
-            self.config.optimizer, rate, a.h, scale, c, z, nonzeros=self._nonzeros, threads=self.threads, **shown
+            self.config.optimizer,
+            rate,
+            a.h,
+            scale,
+            c,
+            z,
+            nonzeros=self._nonzeros,
+            threads=self.threads,
+            **label_arguments,
         )
         return 2.0 * active * p.inputs * p.units
 
-    def _shown(self, a: Activations, rows: int) -> dict[str, Any]:
+    def _label_arguments(self, a: Activations, rows: int) -> dict[str, Any]:
         """Return what `kernels.update` has to know of labels in the first `rows` rows."""
         return {}
 
@@ -265,16 +273,16 @@ class LabelledLayer(Layer):
         p, samples = self.parameters, int(a.source[-1]) + 1
         scale = self._normalisation.of_labelled(a)
         kernels.forward_labelled(
-            a.h, samples, a.source, a.labels, a.place, a.classes, a.value, scale,
+            a.h, samples, a.source, a.labels, a.label_offset, a.classes, a.value, scale,
             p.w, p.bias, self._product.h, out.h, out.total, self._squares,
             nonzeros=self._nonzeros, threads=self.threads,
         )  # fmt: skip
         return 2.0 * samples * p.inputs * p.units
 
-    def _shown(self, a: Activations, rows: int) -> dict[str, Any]:
+    def _label_arguments(self, a: Activations, rows: int) -> dict[str, Any]:
         """The rows are the images' positives, then their negatives."""
         assert isinstance(a, Inputs)
-        return {"labels": a.labels[:rows], "place": a.place, "classes": a.classes, "value": a.value}
+        return {"labels": a.labels[:rows], "label_offset": a.label_offset, "classes": a.classes, "value": a.value}
 
 
 def rate_at(config: Config, optimizer: Optimizer, epoch: int) -> float:

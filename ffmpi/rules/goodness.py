@@ -15,7 +15,7 @@ from ..config.schema import Rule
 SMALLEST = 2.0**-64
 
 
-class Judgement(NamedTuple):
+class Loss(NamedTuple):
     """What the goodness rule says of one batch; sums are over the rows, float64."""
 
     coefficients: np.ndarray  # (positives + negatives,) float32
@@ -35,7 +35,7 @@ def goodness(rule: Rule, total: np.ndarray, units: int) -> np.ndarray:
     return g
 
 
-def judge(rule: Rule, total: np.ndarray, units: int, positives: int) -> Judgement:
+def goodness_loss(rule: Rule, total: np.ndarray, units: int, positives: int) -> Loss:
     """Judge the rows `total` (rows,) float32, of which the first `positives` are positive, the others negative.
 
     Loss per row softplus(-s (g - theta)), s = +1 positive, -1 negative; dLoss/dW = (c a)^T h with
@@ -43,7 +43,7 @@ def judge(rule: Rule, total: np.ndarray, units: int, positives: int) -> Judgemen
     """
     per, c = _per(rule, units), np.empty(len(total), np.float32)
     theta, slope = rule.threshold * units, 2.0 / float(per)
-    return Judgement(c, *kernels.judge(total, per, positives, theta, slope, SMALLEST, c))
+    return Loss(c, *kernels.goodness_loss(total, per, positives, theta, slope, SMALLEST, c))
 
 
 def ranked(total: np.ndarray, pairs: int) -> int:

@@ -24,13 +24,13 @@ from .. import __version__
 from ..config.read import dump, parse
 from ..config.schema import Config
 from ..data.kinds import HDF5, expect
-from ..data.scaling import Figures
+from ..data.scaling import PixelScaling
 from ..errors import Consequence, UserError, why_missing
-from .header import FORMAT, MOST, Header, ProblemText, dtype_of, header_checksum, identity
-from .untrusted import attribute, dataset, fail, reason
+from .header import FORMAT, MOST, DatasetText, Header, dtype_of, header_checksum, identity
+from .untrusted import attribute, fail, reason, stored_array
 
 if TYPE_CHECKING:  # they import kernels, which those who describe a checkpoint do without
-    from ..data.info import Problem
+    from ..data.info import DatasetInfo
     from ..network.layer import Parameters
 
 _OVERHEAD, _OVERHEAD_EACH = 1 << 17, 1 << 10  # bytes of HDF5's own: headers and attributes
@@ -61,16 +61,16 @@ def _sync_directory(path: Path) -> None:
 class Writer:
     """Writes a checkpoint beside the old one and puts it in its place in one step, so a kill at any moment is safe."""
 
-    def __init__(self, path: Path, config: Config, problem: Problem, chapter: int, before: str = "") -> None:
+    def __init__(self, path: Path, config: Config, dataset: DatasetInfo, chapter: int, before: str = "") -> None:
         """Begin a checkpoint at `path` of a state in which `chapter` chapters are done.
 
         `before` is the id of the checkpoint that it is to replace, if there is one that has an id.
         """
         self._path, self._partial, self._before = path, path.with_name(path.name + ".partial"), before
         self._file = self._guard(self._open)
-        fields = {name: getattr(problem, name) for name in ProblemText.__struct_fields__}
+        fields = {name: getattr(dataset, name) for name in DatasetText.__struct_fields__}
         self._texts = {"config": dump(config), "problem": msgspec.json.encode(fields).decode()}
-        self.id, self._chapter, self._statistics = secrets.token_hex(8), chapter, problem.statistics
+        self.id, self._chapter, self._statistics = secrets.token_hex(8), chapter, dataset.statistics
         self._checksums: dict[str, int] = {}
         self._left: dict[str, int] = {}  # rows of each array that have not been written
 
@@ -200,26 +200,26 @@ class Reader:
         else:
             identity = self._text("id")
             names = [f"header/{name}" for name in ("config", "problem", "checksums")]
-            texts = {name[7:]: self._decode(name, dataset(self._file, name, (), None)) for name in names}
+            texts = {name[7:]: self._decode(name, stored_array(self._file, name, (), None)) for name in names}
             checksum = int(attribute(self._file, "checksum", "iu"))
             if header_checksum(version, identity, chapter, texts) != checksum:
                 raise self._fail("damaged: the header does not agree with its checksum", "the file as it was written")
             self._checksums = self._parse("checksums", texts["checksums"], dict[str, int])
         config = parse(texts["config"], f"{self.path} (its configuration)", [])
-        problem = self._parse("problem", texts["problem"], ProblemText)
+        dataset = self._parse("problem", texts["problem"], DatasetText)
         if not 0 <= chapter <= config.chapters:
             raise self._fail(f"{chapter} chapters done", f"a chapter of the run, which has {config.chapters}")
         return Header(
-            config, **msgspec.structs.asdict(problem), chapter=chapter, version=version, id=identity,
-            figures=self._figures(config, math.prod(problem.shape)),
+            config, **msgspec.structs.asdict(dataset), chapter=chapter, version=version, id=identity,
+            scaling=self._scaling(config, math.prod(dataset.shape)),
         )  # fmt: skip
 
-    def _figures(self, config: Config, pixels: int) -> Figures | None:
+    def _scaling(self, config: Config, pixels: int) -> PixelScaling | None:
         if config.data.standardise == "fixed":
             return None
         arrays = {name: self._read(name, None) for name in self._others() if name.startswith("inputs/")}
         try:
-            return Figures.restored(arrays, pixels)
+            return PixelScaling.restored(arrays, pixels)
         except ValueError as error:
             raise self._fail(str(error), f"one number, or one for each of {pixels} pixels") from None
 
@@ -233,7 +233,7 @@ class Reader:
             self._read(name, None)
 
     def _read(self, name: str, shape: tuple[int, ...] | None) -> np.ndarray:
-        value: np.ndarray = dataset(self._file, name, shape, dtype_of(name))
+        value: np.ndarray = stored_array(self._file, name, shape, dtype_of(name))
         if self._checksums is not None and zlib.crc32(value.reshape(-1).data) != self._checksums.get(name):
             raise self._fail(f"damaged: {name!r} does not agree with its checksum", "the file as it was written")
         if not np.isfinite(value).all():

@@ -8,7 +8,7 @@ see `header_checksum`.
 Group layers/K has weights (inputs, units) and bias (units,) float32, their moments weights_m, bias_m and, with Adam,
 weights_v, bias_v of the same shapes, and steps, int64. Group head/K has the same for the head's block on layer K, and
 classifiers/K for the classifier of layer K. negatives/C are the adaptive negatives for chapter C, (samples,) uint8.
-Beside them stand the arrays of `Problem.statistics`, float32.
+Beside them stand the arrays of `DatasetInfo.statistics`, float32.
 
 Format 1 had its texts in attributes of the root, and neither checksums nor an id; it is still read.
 """
@@ -28,7 +28,7 @@ from msgspec import Meta
 
 from ..config.schema import Config
 from ..data.pixels import PixelFormat
-from ..data.scaling import Figures
+from ..data.scaling import PixelScaling
 from ..errors import UserError
 from .untrusted import attribute
 
@@ -37,10 +37,10 @@ MOST = 2**62  # of anything counted
 _Size = Annotated[int, Meta(ge=1, le=MOST)]
 
 
-class ProblemText(msgspec.Struct, frozen=True):
-    """What a checkpoint keeps of the `Problem`, as JSON; what older ones have not needs a default.
+class DatasetText(msgspec.Struct, frozen=True):
+    """What a checkpoint keeps of the `DatasetInfo`, as JSON; what older ones have not needs a default.
 
-    A field that is added here is one of `Problem`, and of `Header` for those who read it.
+    A field that is added here is one of `DatasetInfo`, and of `Header` for those who read it.
     """
 
     shape: Annotated[tuple[_Size, ...], Meta(min_length=1)]
@@ -81,5 +81,5 @@ class Header:
     chapter: int  # chapters done
     version: str  # of ffmpi
     id: str  # of the save; empty in format 1
-    figures: Figures | None = field(default=None, compare=False)  # of the training pixels, if they were measured
+    scaling: PixelScaling | None = field(default=None, compare=False)  # of the training pixels, if they were measured
     pixel_format: PixelFormat | None = None  # of the training images; older files do not say

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..config.schema import Config
 from ..data import FORMATS
-from ..data.info import Problem
+from ..data.info import DatasetInfo
 
 #: Steps of the optimiser after which a layer is expected to have learnt something: on 29 batches an epoch sound layers
 #: need up to four epochs until goodness ranks two pairs of three rightly.
@@ -52,7 +52,7 @@ class Finding:
 
 
 def findings(
-    record: dict[str, Any], first: dict[str, Any], config: Config, problem: Problem, *, last: bool
+    record: dict[str, Any], first: dict[str, Any], config: Config, dataset: DatasetInfo, *, last: bool
 ) -> list[Finding]:  # fmt: skip
     """Return what is wrong after a chapter, the lowest layer first, as its `record` in the metrics says.
 
@@ -62,7 +62,7 @@ def findings(
     last : whether it is the run's last chapter, after which accuracy is looked at, too
     """
     found: list[Finding] = []
-    classes, per_epoch = problem.classes, math.ceil(min(problem.shards) / config.train.batch)
+    classes, per_epoch = dataset.classes, math.ceil(min(dataset.shards) / config.train.batch)
     done = record["epoch"]
     before = done - config.train.epochs // config.chapters  # without this chapter, whose first batches count, too
     late = last and done * per_epoch >= _LATE
@@ -81,7 +81,7 @@ def findings(
     if "head" in record and settled and (config.head.step == "batch" or before >= _STEPS):
         found += _head(record["head"], config, classes, found)
     if last:
-        found += _accuracies(record["accuracy"], classes, problem.test, found)
+        found += _accuracies(record["accuracy"], classes, dataset.test, found)
     return found
 
 

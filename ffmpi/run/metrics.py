@@ -11,7 +11,7 @@ import numpy as np
 #: With the rule local-softmax, whose rows are all positive, their goodness is the sum of squared activations.
 LAYER = ("loss", "positive_goodness", "negative_goodness", "correct", "rows", "active")
 HEAD = ("loss", "correct", "rows")
-HELD_OUT = ("correct", "rows")
+TEST = ("correct", "rows")
 METHODS = ("softmax", "goodness", "last-layer", "all-layers")
 TIMES = ("elapsed", "seconds", "computing", "waiting", "flop")
 RANK = (*TIMES, "peak_bytes", "priced_bytes", "owned_bytes", "weight_bytes", "link_bytes", "data_bytes")
@@ -34,13 +34,13 @@ class Measurements:
     flat: np.ndarray
     layers: np.ndarray
     head: np.ndarray
-    held_out: np.ndarray
+    test: np.ndarray
     ranks: np.ndarray
 
     @classmethod
     def zeros(cls, layers: int, ranks: int) -> Measurements:
         """Return empty measurements of a network of `layers` on `ranks`."""
-        shapes = [(layers, len(LAYER)), (len(HEAD),), (len(METHODS), len(HELD_OUT)), (ranks, len(RANK))]
+        shapes = [(layers, len(LAYER)), (len(HEAD),), (len(METHODS), len(TEST)), (ranks, len(RANK))]
         sizes = [int(np.prod(shape)) for shape in shapes]
         flat = np.zeros(sum(sizes))
         parts = np.split(flat, np.cumsum(sizes)[:-1])
@@ -60,7 +60,7 @@ class Measurements:
 
     def accuracy(self, method: str) -> float | None:
         """Return the held-out accuracy in percent by `method`, or None if it was not measured."""
-        correct, rows = self.held_out[METHODS.index(method)]
+        correct, rows = self.test[METHODS.index(method)]
         return 100.0 * float(correct) / float(rows) if rows else None
 
     @property

@@ -15,7 +15,7 @@ from rich.status import Status
 from rich.table import Table
 
 from ..config.schema import Config
-from ..data.info import Problem
+from ..data.info import DatasetInfo
 from ..errors import ranges, warn
 from ..output import silence
 from ..runtime.launch import launched
@@ -35,10 +35,10 @@ class Progress:
     """The output of `train` and `resume`; with `as_json` only JSON lines."""
 
     def __init__(
-        self, config: Config, problem: Problem, schedule: Schedule, hosts: list[str], as_json: bool,
+        self, config: Config, dataset: DatasetInfo, schedule: Schedule, hosts: list[str], as_json: bool,
         prices: Sequence[Price] = (),
     ) -> None:  # fmt: skip
-        self.config, self.problem, self.schedule, self.hosts, self.as_json = config, problem, schedule, hosts, as_json
+        self.config, self.dataset, self.schedule, self.hosts, self.as_json = config, dataset, schedule, hosts, as_json
         self.prices = prices  # of memory, by rank
         # Open MPI gives its ranks a terminal even where its own output is a file; other launchers give them a pipe.
         self.console = Console(highlight=False, markup=False, emoji=False, force_terminal=False if launched() else None)
@@ -53,35 +53,35 @@ class Progress:
     def start(self, directory: Path, first_chapter: int, about: Sequence[str] = ()) -> None:
         """Say what is about to happen, the lines `about` the samples, and which rank does what."""
         self._began = time.monotonic()
-        self._first = first_chapter * self.schedule.work.epochs_per_chapter
+        self._first = first_chapter * self.schedule.spec.epochs_per_chapter
         if self.as_json:
             return
-        data, work = self.config.data, self.schedule.work
+        data, spec = self.config.data, self.schedule.spec
         runs = [(units, len(list(equal))) for units, equal in groupby(self.config.network.layers)]
         parts = [[f"{count} x {units}"] if count > _NAMED else [str(units)] * count for units, count in runs]
         sizes = " - ".join(text for part in parts for text in part)
         self._say(
-            f"{data.name}: {self.problem.train} training and {self.problem.test} held-out samples, "
-            f"{self.problem.pixels} pixels, {self.problem.classes} classes; layers {sizes}"
+            f"{data.name}: {self.dataset.train} training and {self.dataset.test} held-out samples, "
+            f"{self.dataset.pixels} pixels, {self.dataset.classes} classes; layers {sizes}"
         )
         for line in about:
             self._say(line)
-        self._say(f"inputs: {inputs_text(self.config, self.problem)}")
-        for rank in range(work.ranks):
+        self._say(f"inputs: {inputs_text(self.config, self.dataset)}")
+        for rank in range(spec.ranks):
             needs = f"; memory up to {self.prices[rank].total / MB:.0f} MB" if self.prices else ""
             self._say(f"rank {rank} on {self.hosts[rank]}: {self.duties(rank)}{needs}")
-        if work.ranks > 1:
+        if spec.ranks > 1:
             bound = self.schedule.bound
             lag, why = self.config.negatives.lag, ""
-            if bound == work.lag < work.ranks:
+            if bound == spec.lag < spec.ranks:
                 why = f", since negatives.lag = {lag}"
-            elif 0 < work.ahead < work.ranks:
+            elif 0 < spec.ahead < spec.ranks:
                 why = f", but ranks wait for negatives, since negatives.lag = {lag} is less than their number"
             self._say(f"the schedule allows: about {bound:.2f} times as fast as one rank{why}")
-        where = f"starting: {work.epochs} epochs"
+        where = f"starting: {spec.epochs} epochs"
         if self._first:
-            where = f"continuing after epoch {self._first}: epochs {self._first + 1} to {work.epochs}"
-        if self._first == work.epochs:
+            where = f"continuing after epoch {self._first}: epochs {self._first + 1} to {spec.epochs}"
+        if self._first == spec.epochs:
             return
         self._say(f"{where}, schedule {self.config.schedule.name}, into {directory}")
         if self.console.is_terminal:
@@ -104,7 +104,7 @@ class Progress:
     def duties(self, rank: int) -> str:
         """Say which layers, counted from 1, and what else `rank` has."""
         stages = self.schedule.trained(rank)
-        layers = [stage + 1 for stage in stages if stage < self.schedule.work.layers]
+        layers = [stage + 1 for stage in stages if stage < self.schedule.spec.layers]
         parts = [f"layer{'s' if len(layers) > 1 else ''} {ranges(layers)}"] if layers else []
         if len(layers) < len(stages):
             parts.append("softmax head")
@@ -202,11 +202,11 @@ class Progress:
             self._say(f"warning: {text}")
 
 
-def inputs_text(config: Config, problem: Problem) -> str:
+def inputs_text(config: Config, dataset: DatasetInfo) -> str:
     """Say how pixels become inputs, and where the label stands."""
     mean, std, whose = f"{config.data.mean:g}", f"{config.data.std:g}", ""
-    if problem.figures is not None:
-        mean, std = (_range(array) for array in (problem.figures.mean, problem.figures.std))
+    if dataset.scaling is not None:
+        mean, std = (_range(array) for array in (dataset.scaling.mean, dataset.scaling.std))
         whose = ", measured on the training samples"
         whose += " for each pixel" if config.data.standardise == "pixel" else ""
     text = f"pixels less {mean}, divided by {std}{whose}"
@@ -214,9 +214,9 @@ def inputs_text(config: Config, problem: Problem) -> str:
         return f"{text}; no label"
     value = f"of value {config.data.label_value:g}"
     if config.data.label == "append":
-        return f"{text}; the label, {value}, stands beside them in {problem.classes} more"
-    share = 100 * problem.classes / problem.pixels
-    return f"{text}; the label, {value}, covers the first {problem.classes} of {problem.pixels} ({share:.1f} %)"
+        return f"{text}; the label, {value}, stands beside them in {dataset.classes} more"
+    share = 100 * dataset.classes / dataset.pixels
+    return f"{text}; the label, {value}, covers the first {dataset.classes} of {dataset.pixels} ({share:.1f} %)"
 
 
 def _range(array: np.ndarray) -> str:

@@ -38,7 +38,7 @@ def attribute(file: h5py.File, name: str, kinds: str) -> Any:
     raise fail(file, f"no readable attribute {name!r}", "an ffmpi checkpoint")
 
 
-def dataset(file: h5py.File, name: str, shape: tuple[int, ...] | None, dtype: type | None) -> Any:
+def stored_array(file: h5py.File, name: str, shape: tuple[int, ...] | None, dtype: type | None) -> Any:
     """Return the value of the data set `name`, which must lie in this file; UserError if it is another one.
 
     It must have `shape` and `dtype`; None stands for any shape that the file has room for, and for a text of fixed

@@ -8,9 +8,9 @@ import numpy as np
 
 from ..data.info import images_at_once
 from ..network.inputs import Labels
-from ..schedule import Work
+from ..schedule import ScheduleSpec
 from ..schedule import steps as s
-from .model import Holdings, Samples
+from .model import RankModel, Samples
 
 
 class Counts(NamedTuple):
@@ -27,9 +27,9 @@ _NOTHING = s.Batch("train", -1), Counts(0, 0, 0)
 class Batches:
     """The samples in use, in the order and with the negatives of the running epoch."""
 
-    def __init__(self, holdings: Holdings, work: Work) -> None:
-        self.config, self.problem, self.holdings, self.work = holdings.config, holdings.problem, holdings, work
-        self.samples: Samples | None = next(iter(holdings.samples.values()), None)
+    def __init__(self, model: RankModel, spec: ScheduleSpec) -> None:
+        self.config, self.dataset, self.model, self.spec = model.config, model.dataset, model, spec
+        self.samples: Samples | None = next(iter(model.samples.values()), None)
         self.shard = 0
         self._counted = _NOTHING
 
@@ -39,12 +39,12 @@ class Batches:
         assert self.samples is not None
         return self.samples.labels
 
-    def renew(self, epoch: int, chapter: int, shard: int) -> None:
+    def set_epoch(self, epoch: int, chapter: int, shard: int) -> None:
         """Take the order of `epoch` and the negatives of `chapter`, of a shard's samples if they are here."""
         self.shard, self._counted = shard, _NOTHING
-        if shard in self.holdings.samples:
-            self.samples = self.holdings.samples[shard]
-            self.samples.labels.renew(epoch, chapter)
+        if shard in self.model.samples:
+            self.samples = self.model.samples[shard]
+            self.samples.labels.set_epoch(epoch, chapter)
 
     def _full_size(self, batch: s.Batch) -> int:
         """Return the number of samples of all batches of a stream but the last."""
@@ -53,7 +53,7 @@ class Batches:
 
     def _labels_each(self, batch: s.Batch) -> int:
         """Return with how many labels a batch shows each sample to score it by goodness, or 0 if it does not."""
-        return {"goodness": self.problem.classes, "candidates": self.problem.classes - 1}.get(batch.stream, 0)
+        return {"goodness": self.dataset.classes, "candidates": self.dataset.classes - 1}.get(batch.stream, 0)
 
     def _range(self, batch: s.Batch, total: int) -> tuple[int, int]:
         """Return the places of a batch's samples in the order of `total` samples; lessons may be numbered on."""
@@ -63,22 +63,22 @@ class Batches:
 
     def of(self, batch: s.Batch) -> np.ndarray:
         """Return the samples of a batch, int64."""
-        if batch.stream in s.HELD_OUT:
-            return np.arange(*self._range(batch, self.problem.test))
+        if batch.stream in s.TEST_STREAMS:
+            return np.arange(*self._range(batch, self.dataset.test))
         order = self.labels.order
         return order[slice(*self._range(batch, len(order)))]
 
     def neutral_of(self, batch: s.Batch) -> np.ndarray:
         """Return the samples whose neutral inputs are in a batch that the head reads; they may be another batch's."""
-        if batch.stream == "train" and self.work.ahead:
-            return self.of(s.Batch("neutral", batch.index + self.work.ahead))
+        if batch.stream == "train" and self.spec.ahead:
+            return self.of(s.Batch("neutral", batch.index + self.spec.ahead))
         return self.of(batch)
 
     def counts(self, batch: s.Batch) -> Counts:
         """Return how much a batch holds; it need not be here."""
         if batch is not self._counted[0]:  # steps in a row mostly have the same one
             count = self._count(batch)
-            riders = self._count(s.Batch("neutral", batch.index + self.work.ahead)) if self._carries(batch) else 0
+            riders = self._count(s.Batch("neutral", batch.index + self.spec.ahead)) if self._carries(batch) else 0
             if batch.stream in ("lesson", "train"):
                 rows = count * (1 if self.config.local else 2) + riders
             else:
@@ -88,30 +88,30 @@ class Batches:
 
     def _carries(self, batch: s.Batch) -> bool:
         """Whether neutral inputs come with a batch: in the pipeline, with what is learnt."""
-        return batch.stream == "train" and self.work.for_head(batch)
+        return batch.stream == "train" and self.spec.for_head(batch)
 
     def _count(self, batch: s.Batch) -> int:
-        total = self.problem.train if self.samples is None else len(self.labels.order)
-        first, last = self._range(batch, self.problem.test if batch.stream in s.HELD_OUT else total)
+        total = self.dataset.train if self.samples is None else len(self.labels.order)
+        first, last = self._range(batch, self.dataset.test if batch.stream in s.TEST_STREAMS else total)
         return last - first
 
-    def compose(self, batch: s.Batch) -> None:
+    def build_input(self, batch: s.Batch) -> None:
         """Write a batch into the first layer's input."""
-        out = self.holdings.inputs
-        source = self.holdings.test if batch.stream in s.HELD_OUT else self.samples
-        assert out is not None and source is not None and source.composer is not None
+        out = self.model.inputs
+        source = self.model.test if batch.stream in s.TEST_STREAMS else self.samples
+        assert out is not None and source is not None and source.builder is not None
         samples = self.of(batch)
         if self.config.local:
-            source.composer.plain(samples, out)
+            source.builder.plain(samples, out)
         elif batch.stream in ("lesson", "train"):
             neutral = samples[:0]
             if self._carries(batch):
-                neutral = self.neutral_of(batch) if self.work.ahead else samples
-            source.composer.pairs(samples, self.labels, neutral, out)
+                neutral = self.neutral_of(batch) if self.spec.ahead else samples
+            source.builder.pairs(samples, self.labels, neutral, out)
         elif batch.stream == "candidates":
-            source.composer.candidates(samples, self.labels.wrong(samples), out)
+            source.builder.candidates(samples, self.labels.wrong(samples), out)
         elif batch.stream == "goodness":
-            every = np.tile(np.arange(self.problem.classes), (len(samples), 1))
-            source.composer.candidates(samples, every, out)
+            every = np.tile(np.arange(self.dataset.classes), (len(samples), 1))
+            source.builder.candidates(samples, every, out)
         else:
-            source.composer.neutral(samples, out)
+            source.builder.neutral(samples, out)

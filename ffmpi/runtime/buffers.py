@@ -12,7 +12,7 @@ from ..schedule import Schedule
 from ..schedule import steps as s
 from .batches import Batches
 from .link import Link
-from .model import Holdings
+from .model import RankModel
 
 
 class Buffers:
@@ -24,22 +24,22 @@ class Buffers:
     collected : the same of the neutral rows that the head reads
     """
 
-    def __init__(self, comm: Any, holdings: Holdings, schedule: Schedule, batches: Batches) -> None:
+    def __init__(self, comm: Any, model: RankModel, schedule: Schedule, batches: Batches) -> None:
         """Make the memory, and connect the links that begin or end on this rank of `comm`."""
-        self.comm, self.holdings, self.schedule, self.batches = comm, holdings, schedule, batches
-        self.config = holdings.config
-        self._own = {layer: holdings.activations(layer) for layer in holdings.layers}
+        self.comm, self.model, self.schedule, self.batches = comm, model, schedule, batches
+        self.config = model.config
+        self._own = {layer: model.activations(layer) for layer in model.layers}
         self.held: dict[int, Activations] = dict(self._own)
-        if holdings.inputs:
-            self.held[-1] = holdings.inputs
+        if model.inputs:
+            self.held[-1] = model.inputs
         self._own_neutral: dict[int, Activations] = {}
-        if holdings.head:
+        if model.head:
             batch = self.config.train.batch
-            here = [layer for layer in self.config.head_layers if layer in holdings.layers]
-            self._own_neutral = {layer: holdings.activations(layer, batch) for layer in here}
+            here = [layer for layer in self.config.head_layers if layer in model.layers]
+            self._own_neutral = {layer: model.activations(layer, batch) for layer in here}
         self.collected = dict(self._own_neutral)
         self._reserved: dict[int, Activations] = {}
-        self._kept: dict[tuple[int, s.Batch], Activations] = {}
+        self._stashed: dict[tuple[int, s.Batch], Activations] = {}
         self._spare: dict[int, list[Activations]] = defaultdict(list)
         self._contents: dict[tuple[s.LinkId, int], Any] = {}
         self.links: dict[s.LinkId, Link] = {}
@@ -51,13 +51,13 @@ class Buffers:
     def nbytes(self) -> int:
         """Bytes of what is kept and of the links' buffers, but for weights that are sent from where they are."""
         spare = [buffer for buffers in self._spare.values() for buffer in buffers]
-        own = [link for link in self.links if link.cargo != "state" and not self._sends_weights(link)]
-        return sum(buffer.flat.nbytes for buffer in [*self._kept.values(), *spare]) + sum(
+        own = [link for link in self.links if link.payload != "state" and not self._sends_weights(link)]
+        return sum(buffer.flat.nbytes for buffer in [*self._stashed.values(), *spare]) + sum(
             self.links[link].nbytes for link in own
         )
 
     def _sends_weights(self, link: s.LinkId) -> bool:
-        return link.cargo == "weights" and link.source == self.comm.rank
+        return link.payload == "weights" and link.source == self.comm.rank
 
     def _connect(self, link: s.LinkId, tag: int) -> Link:
         """Make the buffers of this rank's end: memory of their own, or the stage's weights themselves."""
@@ -65,16 +65,16 @@ class Buffers:
         parts: list[list[np.ndarray]] = []
         for slot in range(link.depth if sends else link.room):
             content: Any = None
-            if link.cargo == "state":
-                part = [parameters.flat for parameters in self.holdings.states(stage).values()]
-            elif link.cargo == "weights":
-                content = self.holdings.states(stage) if sends else self.holdings.copies(stage)
+            if link.payload == "state":
+                part = [parameters.flat for parameters in self.model.states(stage).values()]
+            elif link.payload == "weights":
+                content = self.model.states(stage) if sends else self.model.copies(stage)
                 part = [parameters.plain for parameters in content.values()]
-            elif link.cargo == "negatives":
-                content = np.zeros(batch if self.schedule.work.ahead else self.holdings.problem.train, np.uint8)
+            elif link.payload == "negatives":
+                content = np.zeros(batch if self.schedule.spec.ahead else self.model.dataset.train, np.uint8)
                 part = [content]
             else:
-                content = self.holdings.activations(stage, batch if link.cargo == "neutral" else None)
+                content = self.model.activations(stage, batch if link.payload == "neutral" else None)
                 part = [content.flat]
             self._contents[link, slot] = content
             parts.append(part)
@@ -91,32 +91,32 @@ class Buffers:
         self.links[step.link].wait(step.slot)
         self.use(step)
 
-    def use(self, step: s.Receive | s.Again) -> None:
+    def use(self, step: s.Receive | s.Reuse) -> None:
         """See `steps.Again`."""
         link, content = step.link, self._contents[step.link, step.slot]
-        if link.cargo == "neutral":
+        if link.payload == "neutral":
             self.collected[link.stage] = content
-        elif link.cargo in ("activations", "lessons"):
+        elif link.payload in ("activations", "lessons"):
             self.held[link.stage] = content
-        elif link.cargo == "weights":
-            self.holdings.use(link.stage, content)
-        elif link.cargo == "negatives":
-            assert isinstance(step.item, s.Choice)
+        elif link.payload == "weights":
+            self.model.use(link.stage, content)
+        elif link.payload == "negatives":
+            assert isinstance(step.item, s.Selection)
             self.batches.labels.take_choice(step.item.chapter, step.item.batch, content)
 
     def reserve(self, step: s.Reserve) -> None:
         """See `steps.Reserve`."""
         link, content = step.link, self._contents[step.link, step.slot]
         self.links[link].wait(step.slot)
-        if link.cargo == "neutral":
+        if link.payload == "neutral":
             self.collected[link.stage] = content
-        elif link.cargo in ("activations", "lessons"):
+        elif link.payload in ("activations", "lessons"):
             self._reserved[link.stage] = content
 
     def send(self, step: s.Send) -> None:
         """See `steps.Send`."""
-        if step.link.cargo == "negatives":
-            assert isinstance(step.item, s.Choice)
+        if step.link.payload == "negatives":
+            assert isinstance(step.item, s.Selection)
             content = self._contents[step.link, step.slot]
             self.batches.labels.give_choice(step.item.chapter, step.item.batch, content)
         self.links[step.link].send(step.slot)
@@ -133,17 +133,17 @@ class Buffers:
             self.collected[layer] = self._own_neutral[layer]
         return self.collected[layer]
 
-    def keep(self, step: s.Keep) -> None:
+    def stash(self, step: s.StashActivations) -> None:
         """See `steps.Keep`."""
-        kept = self._kept[step.layer, step.batch] = self.held[step.layer]
-        spare = self._spare[kept.units]
-        self._own[step.layer] = spare.pop() if spare else self.holdings.activations(step.layer)
+        stashed = self._stashed[step.layer, step.batch] = self.held[step.layer]
+        spare = self._spare[stashed.units]
+        self._own[step.layer] = spare.pop() if spare else self.model.activations(step.layer)
 
-    def take(self, step: s.Take) -> None:
+    def load(self, step: s.LoadActivations) -> None:
         """See `steps.Take`."""
-        self.held[step.layer] = self._kept[step.layer, step.batch]
+        self.held[step.layer] = self._stashed[step.layer, step.batch]
 
-    def drop(self, step: s.Drop) -> None:
+    def free(self, step: s.FreeActivations) -> None:
         """See `steps.Drop`."""
-        buffer = self._kept.pop((step.layer, step.batch))
+        buffer = self._stashed.pop((step.layer, step.batch))
         self._spare[buffer.units].append(buffer)

@@ -10,20 +10,20 @@ from ..network.layer import Parameters
 from ..run.checkpoint import Writer, dtype_of
 from ..run.metrics import RANK, Measurements
 from ..schedule.steps import Save
-from .model import Holdings, shapes_of
+from .model import RankModel, shapes_of
 from .mpi import wait
 
 _SAVED_AT_ONCE = 1 << 16  # numbers
 
 
-class Gather:
+class Collector:
     """One rank's part in it."""
 
-    def __init__(self, comm: Any, holdings: Holdings, measurements: Measurements, tag: int) -> None:
+    def __init__(self, comm: Any, model: RankModel, measurements: Measurements, tag: int) -> None:
         """Use `tag` and the next one for messages."""
         self._save_tag, self._report_tag = tag, tag + 1
-        self.comm, self.holdings, self.measurements = comm, holdings, measurements
-        self.timeout = holdings.config.schedule.timeout
+        self.comm, self.model, self.measurements = comm, model, measurements
+        self.timeout = model.config.schedule.timeout
         self._own: list[np.ndarray] = []
         self._sent: list[tuple[Any, np.ndarray]] = []
         self._awaited: Any = None
@@ -63,15 +63,15 @@ class Gather:
         return [request for request, _ in self._sent], [self._awaited] if self._awaited else []
 
     def save(
-        self, step: Save, writer: Writer | None, remembered: dict[tuple[int, int], dict[str, Parameters]],
+        self, step: Save, writer: Writer | None, snapshots: dict[tuple[int, int], dict[str, Parameters]],
         choices: dict[int, np.ndarray],
     ) -> None:  # fmt: skip
         """Bring every array to rank 0, a few rows at a time, in the order of the stages: rank 0 never holds a layer."""
-        config, problem = self.holdings.config, self.holdings.problem
+        config, dataset = self.model.config, self.model.dataset
         sets = [
             (stage, owner, name, shapes)
             for stage, owner in enumerate(step.owners)
-            for name, shapes in shapes_of(config, problem, stage).items()
+            for name, shapes in shapes_of(config, dataset, stage).items()
         ]
         negatives = {f"negatives/{chapter}": chosen for chapter, chosen in choices.items() if chapter > step.chapter}
         if writer is not None:
@@ -80,7 +80,7 @@ class Gather:
         for stage, owner, name, shapes in sets:
             parameters = None
             if owner == self.comm.rank:
-                parameters = (remembered.get((stage, step.chapter)) or self.holdings.states(stage))[name]
+                parameters = (snapshots.get((stage, step.chapter)) or self.model.states(stage))[name]
             for key, shape in shapes.items():
                 for part in _parts(shape):
                     array = self._bring(parameters, key, owner, part, shape)

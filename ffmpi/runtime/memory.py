@@ -17,13 +17,13 @@ import numpy as np
 
 from .. import kernels
 from ..config.schema import Config
-from ..data.info import Problem
+from ..data.info import DatasetInfo
 from ..errors import UserError, ranges, warn
 from ..network.layer import Activations, widths
-from ..schedule import Schedule, Work, schedule_of
+from ..schedule import Schedule, ScheduleSpec, schedule_of
 from ..schedule import steps as s
 from .limits import Limit
-from .model import Holdings
+from .model import RankModel
 from .worker import Worker
 
 MB = 2.0**20
@@ -31,7 +31,7 @@ MB = 2.0**20
 #: more than was measured with MPICH (201, 263 and 306 MB).
 _LOADED, _COMPILED, _COMPILED_PARALLEL = 225 * MB, 290 * MB, 335 * MB
 #: Bytes of labels for a sample: of training as class, place in the order and negative, with what drawing these takes.
-_TRAINING_LABELS, _HELD_OUT_LABELS = 73, 9
+_TRAINING_LABELS, _TEST_LABELS = 73, 9
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Price:
     ----------
     weights : weights and moments, also copies of layers that others train, and states kept for a later save
     activations : of a batch, in and out of each layer, and what computing them takes beside
-    lessons : a chapter's activations, kept for the epochs of the next layer
+    stash : a chapter's activations, kept for the epochs of the next layer
     links : buffers of what comes from or goes to other ranks
     data : images and labels
     base : interpreter, libraries, kernels
@@ -51,7 +51,7 @@ class Price:
 
     weights: float
     activations: float
-    lessons: float
+    stash: float
     links: float
     data: float
     base: float
@@ -60,7 +60,7 @@ class Price:
     @property
     def total(self) -> float:
         """The most at any time: memory for the start is given back before the first batch."""
-        return self.base + self.data + self.weights + max(self.starting, self.activations + self.lessons + self.links)
+        return self.base + self.data + self.weights + max(self.starting, self.activations + self.stash + self.links)
 
     @property
     def largest(self) -> str:
@@ -68,7 +68,7 @@ class Price:
         cures = {
             "weights": "weights and moments; expected smaller network.layers, or more hosts",
             "activations": "a batch's activations; expected a smaller train.batch",
-            "lessons": "a chapter's activations; expected schedule.name = 'pipeline', or more hosts",
+            "stash": "a chapter's activations; expected schedule.name = 'pipeline', or more hosts",
             "links": "links between ranks; expected a smaller schedule.depth or train.batch",
             "data": "the samples; expected fewer of them, or fewer ranks on a host",
             "base": "the program itself; expected fewer ranks on a host",
@@ -76,43 +76,43 @@ class Price:
         return cures[max(cures, key=lambda name: float(getattr(self, name)))]
 
 
-def price(config: Config, problem: Problem, schedule: Schedule, rank: int, base: float) -> Price:
+def price(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int, base: float) -> Price:
     """Return what `rank` needs; UserError where not even the address space has room for it.
 
     Its objects are made, without samples, and their sizes added up: the system gives memory only when it is used.
     """
     try:
-        return _price(config, problem, schedule, rank, base)
+        return _price(config, dataset, schedule, rank, base)
     finally:
         gc.collect()  # these objects refer to each other, and what they hold would be there beside the run's own
 
 
-def _price(config: Config, problem: Problem, schedule: Schedule, rank: int, base: float) -> Price:
-    ranks = SimpleNamespace(rank=rank, size=schedule.work.ranks)
+def _price(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int, base: float) -> Price:
+    ranks = SimpleNamespace(rank=rank, size=schedule.spec.ranks)
     try:
-        holdings = Holdings(config, problem, schedule, rank, {}, None)
-        worker = Worker(ranks, holdings, schedule)
+        model = RankModel(config, dataset, schedule, rank, {}, None)
+        worker = Worker(ranks, model, schedule)
     except MemoryError:
-        least = sum(_least(config, problem, schedule, rank))
+        least = sum(_least(config, dataset, schedule, rank))
         raise UserError(
             f"not enough memory: the layers of rank {rank} alone need more than {_size(least)}; expected a smaller "
             "network or smaller batches"
         ) from None
-    trained = list(holdings.all_states.values())
-    weights = _bytes([*trained, *(layer.parameters for layer in holdings.layers.values())])
+    trained = list(model.all_states.values())
+    weights = _bytes([*trained, *(layer.parameters for layer in model.layers.values())])
     links = float(worker.buffers.nbytes)
     copies = sum(
         worker.buffers.links[link].nbytes
         for link in worker.buffers.links
-        if link.cargo == "weights" and link.target == rank
+        if link.payload == "weights" and link.target == rank
     )
-    kept, remembered = _peaks(config, holdings, schedule.work, rank)
+    stashed, snapshots = _peaks(config, model, schedule.spec, rank)
     largest = max((4.0 * parameters.inputs * parameters.units for parameters in trained), default=0.0)
-    data, reading = _data(config, problem, schedule, rank)
+    data, reading = _data(config, dataset, schedule, rank)
     return Price(
-        weights=weights + copies + remembered,
+        weights=weights + copies + snapshots,
         activations=_bytes([worker]) - weights - links,
-        lessons=kept,
+        stash=stashed,
         links=links - copies,
         data=data,
         base=base,
@@ -127,10 +127,10 @@ def base_of(threads: int) -> float:
     return _COMPILED_PARALLEL if threads > 1 else _COMPILED
 
 
-def _least(config: Config, problem: Problem, schedule: Schedule, rank: int) -> Iterable[float]:
+def _least(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int) -> Iterable[float]:
     """Yield the bytes of the weights and moments of each layer that `rank` trains."""
     sets = 3 if config.optimizer.name == "adam" else 2
-    for layer, (inputs, units) in enumerate(pairwise(widths(config, problem.pixels, problem.classes))):
+    for layer, (inputs, units) in enumerate(pairwise(widths(config, dataset.pixels, dataset.classes))):
         if layer in schedule.trained(rank):
             yield 4.0 * sets * inputs * units
 
@@ -161,64 +161,64 @@ def _bytes(roots: Iterable[Any]) -> float:
 _BATCHES, _CHAPTERS = 40, 5
 
 
-def _peaks(config: Config, holdings: Holdings, work: Work, rank: int) -> tuple[float, float]:
+def _peaks(config: Config, model: RankModel, spec: ScheduleSpec, rank: int) -> tuple[float, float]:
     """Return the most bytes of lessons that `rank` keeps at once, and of states that it remembers.
 
     Its steps are counted in a run of as many chapters, but with few batches and an epoch in each.
     """
-    few = max(_BATCHES, work.ahead + 1)
-    lessons = max(work.batches) / min(max(work.batches), few)
-    lessons *= work.epochs_per_chapter if work.redraw == "batch" else 1
+    few = max(_BATCHES, spec.ahead + 1)
+    stash = max(spec.batches) / min(max(spec.batches), few)
+    stash *= spec.epochs_per_chapter if spec.resample == "batch" else 1
     small = dataclasses.replace(
-        work,
-        epochs=work.chapters,
-        batches=tuple(min(count, few) for count in work.batches),
-        candidate_batches=tuple(min(count, few) for count in work.candidate_batches),
-        held_out_batches={stream: (min(count, few), every) for stream, (count, every) in work.held_out_batches.items()},
+        spec,
+        epochs=spec.chapters,
+        batches=tuple(min(count, few) for count in spec.batches),
+        candidate_batches=tuple(min(count, few) for count in spec.candidate_batches),
+        test_batches={stream: (min(count, few), every) for stream, (count, every) in spec.test_batches.items()},
     )
-    kept: dict[int, set[tuple[int, s.Batch]]] = defaultdict(set)
+    stashed: dict[int, set[tuple[int, s.Batch]]] = defaultdict(set)
     most: dict[int, int] = defaultdict(int)
-    remembered: dict[tuple[int, int], int] = {}
+    snapshots: dict[tuple[int, int], int] = {}
     states = chapters = 0
     for step in schedule_of(config.schedule.name, small).steps(rank):
-        if isinstance(step, s.Keep):
+        if isinstance(step, s.StashActivations):
             units = config.network.layers[step.layer]
-            kept[units].add((step.layer, step.batch))
-            most[units] = max(most[units], len(kept[units]))
-        elif isinstance(step, s.Drop):
-            kept[config.network.layers[step.layer]].discard((step.layer, step.batch))
-        elif isinstance(step, s.Remember):
-            stage = holdings.states(step.stage)
-            remembered[step.stage, step.chapter] = sum(parameters.flat.nbytes for parameters in stage.values())
-            states = max(states, sum(remembered.values()))
-        elif isinstance(step, s.Forget):
-            del remembered[step.stage, step.chapter]
+            stashed[units].add((step.layer, step.batch))
+            most[units] = max(most[units], len(stashed[units]))
+        elif isinstance(step, s.FreeActivations):
+            stashed[config.network.layers[step.layer]].discard((step.layer, step.batch))
+        elif isinstance(step, s.TakeSnapshot):
+            stage = model.states(step.stage)
+            snapshots[step.stage, step.chapter] = sum(parameters.flat.nbytes for parameters in stage.values())
+            states = max(states, sum(snapshots.values()))
+        elif isinstance(step, s.FreeSnapshot):
+            del snapshots[step.stage, step.chapter]
         elif isinstance(step, s.Report):
             chapters += 1
             if chapters == _CHAPTERS:
                 break
-    width = holdings.problem.classes if config.local else 1
-    sizes = {units: Activations(units, holdings.rows, width).flat.nbytes for units in most}
-    return lessons * sum(most[units] * size for units, size in sizes.items()), float(states)
+    width = model.dataset.classes if config.local else 1
+    sizes = {units: Activations(units, model.rows, width).flat.nbytes for units in most}
+    return stash * sum(most[units] * size for units, size in sizes.items()), float(states)
 
 
-def _data(config: Config, problem: Problem, schedule: Schedule, rank: int) -> tuple[float, float]:
+def _data(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int) -> tuple[float, float]:
     """Return the bytes of this rank's samples, and what reading them takes beside."""
-    last = schedule.work.layers - 1
+    last = schedule.spec.layers - 1
     images = 0 in schedule.computed(rank)
     if not (images or config.local or {last, last + 1} & set(schedule.trained(rank))):
         labelled, pixels = 0, 0
     else:
-        labelled, pixels = 1, problem.pixels * problem.pixel_bytes * images
-    own = sum(problem.shards[shard] for shard in schedule.shards(rank))
+        labelled, pixels = 1, dataset.pixels * dataset.pixel_bytes * images
+    own = sum(dataset.shards[shard] for shard in schedule.shards(rank))
     negatives = config.negatives
     choices = min(negatives.lag, config.chapters) + 1 if negatives.kind == "adaptive" else 0
-    data = labelled * (own * (pixels + _TRAINING_LABELS + choices) + problem.test * (pixels + _HELD_OUT_LABELS))
-    whole = problem.train + problem.test
+    data = labelled * (own * (pixels + _TRAINING_LABELS + choices) + dataset.test * (pixels + _TEST_LABELS))
+    whole = dataset.train + dataset.test
     if config.shards.by == "file":
-        reading = max(problem.shards) * pixels
+        reading = max(dataset.shards) * pixels
     elif rank == 0:  # reads all and tells the others
-        pixels = problem.pixels * problem.pixel_bytes
+        pixels = dataset.pixels * dataset.pixel_bytes
         reading = max(0, 2 * whole * (pixels + 1) - data)
     else:
         reading = 2 * whole * (pixels + 1) * labelled - data

@@ -6,24 +6,24 @@ import resource
 
 from ..config.schema import Config
 from ..data import DataSet
-from ..data.info import Problem, images_composed, rows_of
+from ..data.info import DatasetInfo, images_composed, rows_of
 from ..network.classifier import Classifier
-from ..network.inputs import Composer, Labels
-from ..network.layer import Activations, Inputs, LabelledLayer, Layer, Parameters, draw, widths
+from ..network.inputs import InputBuilder, Labels
+from ..network.layer import Activations, Inputs, LabelledLayer, Layer, Parameters, initialise, widths
 from ..schedule import Schedule
 
 
 class Samples:
     """Samples of one split or shard: their labels and, where inputs are composed, their images."""
 
-    def __init__(self, config: Config, data: DataSet, problem: Problem) -> None:
-        """Take over `data`; classes are below those of `problem`."""
-        self.labels = Labels(config, data.classes, problem.classes)
-        self.composer = Composer(config, data, problem.figures) if data.images is not None else None
+    def __init__(self, config: Config, data: DataSet, dataset: DatasetInfo) -> None:
+        """Take over `data`; classes are below those of `dataset`."""
+        self.labels = Labels(config, data.classes, dataset.classes)
+        self.builder = InputBuilder(config, data, dataset.scaling) if data.images is not None else None
         self.nbytes = data.classes.nbytes + (0 if data.images is None else data.images.nbytes)
 
 
-class Holdings:
+class RankModel:
     """The share of the network and of the data that a schedule gives to a rank.
 
     Attributes
@@ -36,15 +36,15 @@ class Holdings:
     """
 
     def __init__(
-        self, config: Config, problem: Problem, schedule: Schedule, rank: int, samples: dict[int, DataSet],
+        self, config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int, samples: dict[int, DataSet],
         test: DataSet | None,
     ) -> None:  # fmt: skip
         """Make them, with weights of zero.
 
         `samples` are by shard; `test` may be None where neither images nor classes are needed.
         """
-        self.config, self.problem = config, problem
-        classes, sizes = problem.classes, widths(config, problem.pixels, problem.classes)
+        self.config, self.dataset = config, dataset
+        classes, sizes = dataset.classes, widths(config, dataset.pixels, dataset.classes)
         self.rows = rows_of(config, classes)
         self.layers: dict[int, Layer] = {}
         self.inputs: Inputs | None = None
@@ -59,32 +59,32 @@ class Holdings:
             else:
                 self.layers[layer] = Layer(config, parameters, self.rows)
         if 0 in self.layers:
-            place = problem.pixels if config.data.label == "append" else 0
+            label_offset = dataset.pixels if config.data.label == "append" else 0
             images, value = max(at_once, self.rows) if config.local else at_once, config.data.label_value
-            assert value != "auto"  # see problem.resolved
-            self.inputs = Inputs(sizes[0], images, place, classes, value)
+            assert value != "auto"  # see info.resolved
+            self.inputs = Inputs(sizes[0], images, label_offset, classes, value)
         stages = len(config.network.layers)
         has_head = bool(config.head_layers) and stages in trained
         self.head = Classifier(config, config.head_layers, classes, config.train.batch) if has_head else None
         self.classifiers = {
             layer: Classifier(config, (layer,), classes, self.rows) for layer in self.layers if config.local
         }
-        self.samples = {shard: Samples(config, data, problem) for shard, data in samples.items()}
-        self.test = Samples(config, test, problem) if test is not None else None
+        self.samples = {shard: Samples(config, data, dataset) for shard, data in samples.items()}
+        self.test = Samples(config, test, dataset) if test is not None else None
         self.trained = {layer: self.layers[layer].parameters for layer in trained if layer < stages}
 
-    def draw(self) -> None:
+    def initialise(self) -> None:
         """Draw the weights that the stages this rank trains begin with."""
         for layer, parameters in self.trained.items():
-            draw(self.config, layer, parameters)
+            initialise(self.config, layer, parameters)
             if layer in self.classifiers:
-                self.classifiers[layer].draw()
+                self.classifiers[layer].initialise()
         if self.head:
-            self.head.draw()
+            self.head.initialise()
 
     def activations(self, layer: int, rows: int | None = None) -> Activations:
         """Return memory for what `layer` puts out."""
-        width = self.problem.classes if self.config.local else 1
+        width = self.dataset.classes if self.config.local else 1
         return Activations(self.config.network.layers[layer], rows or self.rows, width)
 
     def states(self, stage: int) -> dict[str, Parameters]:
@@ -102,7 +102,7 @@ class Holdings:
         layer = self.layers[stage].parameters
         copies = {f"layers/{stage}": Parameters(layer.inputs, layer.units, None)}
         if stage in self.classifiers:
-            copies[f"classifiers/{stage}"] = Parameters(layer.units, self.problem.classes, None)
+            copies[f"classifiers/{stage}"] = Parameters(layer.units, self.dataset.classes, None)
         return copies
 
     def use(self, stage: int, states: dict[str, Parameters]) -> None:
@@ -130,14 +130,14 @@ class Holdings:
         }
 
 
-def shapes_of(config: Config, problem: Problem, stage: int) -> dict[str, dict[str, tuple[int, ...]]]:
+def shapes_of(config: Config, dataset: DatasetInfo, stage: int) -> dict[str, dict[str, tuple[int, ...]]]:
     """Return the names of a stage's parameters in a checkpoint, and the shapes of their arrays."""
-    sizes = widths(config, problem.pixels, problem.classes)
+    sizes = widths(config, dataset.pixels, dataset.classes)
     if stage < len(config.network.layers):
         shapes = {f"layers/{stage}": Parameters.shapes_of(sizes[stage], sizes[stage + 1], config.optimizer)}
         classifiers = {f"classifiers/{stage}": stage} if config.local else {}
     else:
         shapes, classifiers = {}, {f"head/{layer}": layer for layer in config.head_layers}
     for name, layer in classifiers.items():
-        shapes[name] = Parameters.shapes_of(sizes[layer + 1], problem.classes, config.head.optimizer)
+        shapes[name] = Parameters.shapes_of(sizes[layer + 1], dataset.classes, config.head.optimizer)
     return shapes

@@ -156,7 +156,7 @@ def _abort(comm: Any, status: int) -> None:
 
 
 @contextmanager
-def together(comm: Any) -> Iterator[None]:
+def all_ranks_or_exit(comm: Any) -> Iterator[None]:
     """Run a block that may fail on some ranks, by UserError or for want of memory.
 
     Then the lowest such rank says so, with its host if it is not rank 0, and all exit with 2.
@@ -238,6 +238,6 @@ def one_per_host_first(comm: Any) -> Iterator[None]:
     host.Free()
 
 
-def mover(comm: Any) -> Callable[[], None]:
+def make_progress(comm: Any) -> Callable[[], None]:
     """Return what lets MPI move messages, to be called between two kernels; see `Control.move`. For all ranks."""
     return (_control or Control(comm)).move

@@ -68,13 +68,13 @@ def _knows(processor: str) -> bool:
     from llvmlite import binding
 
     binding.initialize_native_target()
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as output:
         kept = os.dup(2)
-        os.dup2(said.fileno(), 2)
+        os.dup2(output.fileno(), 2)
         try:
             binding.Target.from_default_triple().create_target_machine(cpu=processor)
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-        said.seek(0)
-        return b"not a recognized processor" not in said.read()
+        output.seek(0)
+        return b"not a recognized processor" not in output.read()

@@ -11,10 +11,10 @@ from typing import Any
 from .. import kernels
 from ..config.schema import Config
 from ..data import DataSet, split
-from ..data.info import Problem, resolved, work_of
+from ..data.info import DatasetInfo, resolved, spec_of
 from ..data.known import SPLITS
 from ..data.pixels import fitted, measured_format
-from ..data.scaling import Figures, figures_of
+from ..data.scaling import PixelScaling, scaling_of
 from ..data.split import load
 from ..data.statistics import Statistics, combined, statistics_of, tally
 from ..errors import UserError, warn
@@ -23,15 +23,15 @@ from ..run.checkpoint import Header
 from ..schedule import Schedule, schedule_of
 from . import memory, stop
 from .limits import Place, available_memory, crowded, memory_limits
-from .model import Holdings
-from .mpi import allgather, host, one_per_host_first, together
+from .model import RankModel
+from .mpi import all_ranks_or_exit, allgather, host, one_per_host_first
 from .worker import Worker
 
 
 def on_rank_0(comm: Any, make: Callable[[], Any]) -> Any:
     """Return on all ranks what ``make()`` returns on rank 0; a UserError there ends all ranks with its sentence."""
     value = None
-    with together(comm):
+    with all_ranks_or_exit(comm):
         if comm.rank == 0:
             value = make()
     return comm.bcast(value)
@@ -42,7 +42,7 @@ Look = Callable[[Statistics], None]
 
 
 def training_worker(
-    comm: Any, config: Config, first: int = 0, figures: Figures | None = None, look: Look | None = None
+    comm: Any, config: Config, first: int = 0, scaling: PixelScaling | None = None, look: Look | None = None
 ) -> Worker:  # fmt: skip
     """Return this rank's worker from chapter `first` on: its kernels compiled, its share of the data loaded.
 
@@ -51,31 +51,31 @@ def training_worker(
     """
     test: DataSet | None
     if config.shards.by == "file":
-        problem, samples, test = split.read_files(comm, config, figures)
+        dataset, samples, test = split.read_files(comm, config, scaling)
         if look:
             _look_at_files(comm, samples, test, look)
-        config = resolved(config, problem)
-        with together(comm):
-            check(config, problem)
-            schedule = schedule_of(config.schedule.name, work_of(config, problem, comm.size), first)
+        config = resolved(config, dataset)
+        with all_ranks_or_exit(comm):
+            check(config, dataset)
+            schedule = schedule_of(config.schedule.name, spec_of(config, dataset, comm.size), first)
         prepare_kernels(comm, config)
-        prices = _priced(comm, config, problem, schedule)
+        prices = _priced(comm, config, dataset, schedule)
     else:
-        config, problem, schedule, prices, samples, test = _read(comm, config, first, figures, look)
-    with together(comm):
-        holdings = Holdings(config, problem, schedule, comm.rank, samples, test)
+        config, dataset, schedule, prices, samples, test = _read(comm, config, first, scaling, look)
+    with all_ranks_or_exit(comm):
+        model = RankModel(config, dataset, schedule, comm.rank, samples, test)
         if first == 0:
-            holdings.draw()
-        return Worker(comm, holdings, schedule, prices)
+            model.initialise()
+        return Worker(comm, model, schedule, prices)
 
 
-def _priced(comm: Any, config: Config, problem: Problem, schedule: Schedule) -> list[memory.Price]:
+def _priced(comm: Any, config: Config, dataset: DatasetInfo, schedule: Schedule) -> list[memory.Price]:
     """Return what each rank needs of memory, by rank; what cannot fit is refused before there is any of it."""
-    with together(comm):
-        own = memory.price(config, problem, schedule, comm.rank, memory.base_of(config.schedule.threads))
+    with all_ranks_or_exit(comm):
+        own = memory.price(config, dataset, schedule, comm.rank, memory.base_of(config.schedule.threads))
     limits = tuple(memory_limits(host()))
     needs = allgather(comm, memory.Need(host(), own, memory.resident(), limits, available_memory()))
-    with together(comm):
+    with all_ranks_or_exit(comm):
         if comm.rank == 0:
             memory.check(needs)
     return [need.price for need in needs]
@@ -98,8 +98,8 @@ def _look_at_files(comm: Any, samples: dict[int, DataSet], test: DataSet, look: 
 
 
 def _read(
-    comm: Any, config: Config, first: int, figures: Figures | None, look: Look | None
-) -> tuple[Config, Problem, Schedule, list[memory.Price], dict[int, DataSet], DataSet | None]:
+    comm: Any, config: Config, first: int, scaling: PixelScaling | None, look: Look | None
+) -> tuple[Config, DatasetInfo, Schedule, list[memory.Price], dict[int, DataSet], DataSet | None]:
     """Return the settled configuration, the sizes, the schedule, and this rank's share of one data set."""
     sets: tuple[DataSet, DataSet] | None = None
     source, read = config.data.path or config.data.name, dict[str, split.Contents]()
@@ -109,7 +109,7 @@ def _read(
         read.update({f"{source} ({name})": split.contents(data) for name, data in zip(SPLITS, both, strict=True)})
         return both
 
-    def read_whole() -> Problem:
+    def read_whole() -> DatasetInfo:
         nonlocal sets
         sets = train, test = load_both(images=True)
         if look:
@@ -118,35 +118,35 @@ def _read(
         pixels = measured_format(train.images)
         parts = split.divide(config, train.classes)
         sizes = len(train.classes), len(test.classes), read[f"{source} (train)"].digest, tuple(map(len, parts))
-        found = figures or figures_of(config, split.measured(config, (split.subset(train, part) for part in parts)))
-        return Problem(train.shape, train.names, *sizes, found, pixels)
+        found = scaling or scaling_of(config, split.measured(config, (split.subset(train, part) for part in parts)))
+        return DatasetInfo(train.shape, train.names, *sizes, found, pixels)
 
-    problem: Problem = on_rank_0(comm, read_whole)
-    config = resolved(config, problem)
-    with together(comm):
-        check(config, problem)
-        schedule = schedule_of(config.schedule.name, work_of(config, problem, comm.size), first)
+    dataset: DatasetInfo = on_rank_0(comm, read_whole)
+    config = resolved(config, dataset)
+    with all_ranks_or_exit(comm):
+        check(config, dataset)
+        schedule = schedule_of(config.schedule.name, spec_of(config, dataset, comm.size), first)
     prepare_kernels(comm, config)
-    prices = _priced(comm, config, problem, schedule)
-    with together(comm):
-        images, last = 0 in schedule.computed(comm.rank), schedule.work.layers - 1
+    prices = _priced(comm, config, dataset, schedule)
+    with all_ranks_or_exit(comm):
+        images, last = 0 in schedule.computed(comm.rank), schedule.spec.layers - 1
         # Classes are for those who choose, score, or learn from them.
         labels = images or config.local or bool({last, last + 1} & set(schedule.trained(comm.rank)))
         if comm.rank > 0 and labels:
             sets = load_both(images=images)
     split.compare(comm, read)
-    with together(comm):
-        test = fitted(sets[1], problem.pixel_format, problem.shape, f"{source} (test)") if sets else None
+    with all_ranks_or_exit(comm):
+        test = fitted(sets[1], dataset.pixel_format, dataset.shape, f"{source} (test)") if sets else None
     if not sets or not labels:
-        return config, problem, schedule, prices, {}, None
+        return config, dataset, schedule, prices, {}, None
     parts = split.divide(config, sets[0].classes)
     own = {shard: split.subset(sets[0], parts[shard]) for shard in schedule.shards(comm.rank)}
-    return config, problem, schedule, prices, own, test
+    return config, dataset, schedule, prices, own, test
 
 
-def restore(comm: Any, path: Path, header: Header, holdings: Holdings) -> None:
+def restore(comm: Any, path: Path, header: Header, model: RankModel) -> None:
     """Take over what this rank trains from the checkpoint at `path`, of which rank 0 has read `header` before."""
-    with together(comm), checkpoint.reading(path) as reader:
+    with all_ranks_or_exit(comm), checkpoint.reading(path) as reader:
         if reader.header != header:
             found, expected = (f"chapter {one.chapter}, id {one.id or 'none'}" for one in (reader.header, header))
             if comm.rank == 0:
@@ -155,21 +155,21 @@ def restore(comm: Any, path: Path, header: Header, holdings: Holdings) -> None:
                 f"{path}: not the checkpoint that rank 0 reads: {found} here, {expected} there; expected one file that "
                 "all ranks see and nobody replaces meanwhile"
             )
-        for name, parameters in holdings.all_states.items():
+        for name, parameters in model.all_states.items():
             reader.load(name, parameters)
-        for samples in holdings.samples.values():
+        for samples in model.samples.values():
             samples.labels.choices = reader.choices(samples.labels.classes)
         if comm.rank == 0:
             reader.check(others=True)
 
 
-def check(config: Config, problem: Problem) -> None:
+def check(config: Config, dataset: DatasetInfo) -> None:
     """Refuse a configuration that does not fit the data."""
-    if problem.classes < 2:
-        raise UserError(f"data.name = {config.data.name!r}: the set has {problem.classes} class; expected at least 2")
-    if config.data.label == "overlay" and not config.local and problem.pixels <= problem.classes:
+    if dataset.classes < 2:
+        raise UserError(f"data.name = {config.data.name!r}: the set has {dataset.classes} class; expected at least 2")
+    if config.data.label == "overlay" and not config.local and dataset.pixels <= dataset.classes:
         raise UserError(
-            f"data.label = 'overlay': {problem.classes} label places would cover an image of {problem.pixels} pixels; "
+            f"data.label = 'overlay': {dataset.classes} label places would cover an image of {dataset.pixels} pixels; "
             "expected 'append' or 'auto'"
         )
 
@@ -184,11 +184,11 @@ def prepare_kernels(comm: Any, config: Config) -> None:
     warn_of_cache(next(filter(None, allgather(comm, kernels.cache_problem())), ""))
 
 
-def warn_of_cache(problem: str) -> None:
+def warn_of_cache(dataset: str) -> None:
     """Say that `kernels.cache_problem` is not empty, if it is not."""
-    if problem:
+    if dataset:
         warn(
-            f"kernels had to be compiled, which takes seconds: their cache is out of order ({problem}); "
+            f"kernels had to be compiled, which takes seconds: their cache is out of order ({dataset}); "
             "NUMBA_CACHE_DIR can name another directory for it"
         )
 

@@ -13,7 +13,7 @@ import numpy as np
 from .. import kernels
 from ..errors import Consequence, UserError
 from ..network.layer import Parameters, rate_at
-from ..rules.goodness import goodness, judge, ranked
+from ..rules.goodness import goodness, goodness_loss, ranked
 from ..run.checkpoint import Writer
 from ..run.metrics import METHODS, Measurements
 from ..schedule import Schedule, Steps
@@ -21,10 +21,10 @@ from ..schedule import steps as s
 from . import stop
 from .batches import Batches
 from .buffers import Buffers
-from .collect import Gather
+from .collect import Collector
 from .link import Link
-from .model import Holdings
-from .mpi import mover
+from .model import RankModel
+from .mpi import make_progress
 
 if TYPE_CHECKING:
     from .memory import Price
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
 class Worker:
     """A method for each kind of step, and what lies between two steps on one rank."""
 
-    def __init__(self, comm: Any, holdings: Holdings, schedule: Schedule, prices: Sequence[Price] = ()) -> None:
+    def __init__(self, comm: Any, model: RankModel, schedule: Schedule, prices: Sequence[Price] = ()) -> None:
         """Make buffers and links for what `schedule` lets this rank of `comm` do.
 
         `prices` are what each rank needs of memory, if it is to be told.
         """
-        self.comm, self.holdings, self.schedule, self.prices = comm, holdings, schedule, prices
-        self.config, self.problem = holdings.config, holdings.problem
-        self.batches = Batches(holdings, schedule.work)
-        self.buffers = Buffers(comm, holdings, schedule, self.batches)
-        self.remembered: dict[tuple[int, int], dict[str, Parameters]] = {}
-        self.slopes = {layer: holdings.activations(layer) for layer in holdings.classifiers}
-        self.scores = np.zeros((self.problem.test, self.problem.classes), np.float32)
-        self.predicted = np.zeros((len(METHODS), self.problem.test), np.uint8)  # by METHODS, of the images scored here
+        self.comm, self.model, self.schedule, self.prices = comm, model, schedule, prices
+        self.config, self.dataset = model.config, model.dataset
+        self.batches = Batches(model, schedule.spec)
+        self.buffers = Buffers(comm, model, schedule, self.batches)
+        self.snapshots: dict[tuple[int, int], dict[str, Parameters]] = {}
+        self.dz = {layer: model.activations(layer) for layer in model.classifiers}
+        self.scores = np.zeros((self.dataset.test, self.dataset.classes), np.float32)
+        self.predicted = np.zeros((len(METHODS), self.dataset.test), np.uint8)  # by METHODS, of the images scored here
         self.measurements = Measurements.zeros(len(self.config.network.layers), comm.size)
-        self.gather = Gather(comm, holdings, self.measurements, len(schedule.links))
+        self.collector = Collector(comm, model, self.measurements, len(schedule.links))
         self.wanted: str | None = None  # the method whose scores are kept; otherwise the last one's are
         self.spent: dict[type, float] = defaultdict(float)
         self.flop = 0.0
@@ -55,70 +55,70 @@ class Worker:
         self.on_report: Callable[[int, Measurements], None] = lambda chapter, measurements: None
         self.on_save: Callable[[int], Writer | None] = lambda chapter: None
         self._do: dict[type, Callable[[Any], None]] = {
-            s.Renew: lambda step: self.batches.renew(step.epoch, step.chapter, step.shard),
-            s.Compose: lambda step: self.batches.compose(step.batch),
+            s.SetEpoch: lambda step: self.batches.set_epoch(step.epoch, step.chapter, step.shard),
+            s.BuildInput: lambda step: self.batches.build_input(step.batch),
             s.Post: self.buffers.post,
             s.Receive: self.buffers.receive,
-            s.Again: self.buffers.use,
+            s.Reuse: self.buffers.use,
             s.Reserve: self.buffers.reserve,
             s.Send: self.buffers.send,
             s.Forward: self._forward,
             s.Update: self._update,
-            s.Keep: self.buffers.keep,
-            s.Take: self.buffers.take,
-            s.Drop: self.buffers.drop,
-            s.Remember: self._remember,
-            s.Forget: self._forget,
-            s.Collect: self._collect,
-            s.Learn: self._learn,
-            s.Choose: self._choose,
-            s.Score: self._score,
+            s.StashActivations: self.buffers.stash,
+            s.LoadActivations: self.buffers.load,
+            s.FreeActivations: self.buffers.free,
+            s.TakeSnapshot: self._take_snapshot,
+            s.FreeSnapshot: self._free_snapshot,
+            s.GatherHeadInput: self._gather_head_input,
+            s.UpdateHead: self._update_head,
+            s.SelectNegatives: self._select_negatives,
+            s.Evaluate: self._evaluate,
             s.Report: self._report,
-            s.Record: lambda step: self.on_report(step.chapter, self.gather.record(step.ranks)),
+            s.Record: lambda step: self.on_report(step.chapter, self.collector.record(step.ranks)),
             s.Save: self._save,
         }
 
     def execute(self, steps: Steps) -> None:
         """Carry out `steps` to the end; messages travel between them."""
-        move = mover(self.comm) if self.comm.size > 1 else None
+        advance = make_progress(self.comm) if self.comm.size > 1 else None
         stop.defer()  # what a signal would tear apart here, other ranks would wait for
         before = self._began = self._start = time.perf_counter()
         try:
             for step in steps:
                 kind = type(step)
                 self._do[kind](step)
-                if move:
-                    move()
+                if advance:
+                    advance()
                 stop.check()
                 now = time.perf_counter()
                 self.spent[kind] += now - before
                 before = now
         except stop.Stopped as stopped:
-            ends: list[Gather | Link] = [self.gather, *self.buffers.links.values()]
+            ends: list[Collector | Link] = [self.collector, *self.buffers.links.values()]
             for end in ends:
                 sends, receives = end.pending
                 stopped.sends += sends
                 stopped.receives += receives
             raise
-        self.gather.close()
+        self.collector.close()
 
     # -- Layers -------------------------------------------------------------------------------------------------------
     def _forward(self, step: s.Forward) -> None:
         if step.chapter is None:
-            self._put_out(step)
+            self._compute(step)
             return
-        now = self.holdings.states(step.layer)
-        self.holdings.use(step.layer, self.remembered[step.layer, step.chapter])
-        self._put_out(step)
-        self.holdings.use(step.layer, now)
+        now = self.model.states(step.layer)
+        self.model.use(step.layer, self.snapshots[step.layer, step.chapter])
+        self._compute(step)
+        self.model.use(step.layer, now)
 
-    def _put_out(self, step: s.Forward) -> None:
+    def _compute(self, step: s.Forward) -> None:
         """Compute what a layer, as it is now, puts out for a batch, and what it says for classification."""
         index, rows, stream = step.layer, self.batches.counts(step.batch).rows, step.batch.stream
-        layer, a, out = self.holdings.layers[index], self.buffers.held[index - 1], self.buffers.output(index)
+        layer, a, out = self.model.layers[index], self.buffers.held[index - 1], self.buffers.output(index)
         self.flop += layer.forward(a, out, rows)
         if stream == "local":
-            classifier = self.holdings.classifiers[index]
+            classifier = self.model.classifiers[index]
             classifier.forward({index: out}, rows)
             out.score[:rows] = classifier.logits(rows)
             if index > 0:
@@ -130,44 +130,44 @@ class Worker:
 
     def _update(self, step: s.Update) -> None:
         self.on_update(step)
-        layer, rate = self.holdings.layers[step.layer], rate_at(self.config, self.config.optimizer, step.epoch)
+        layer, rate = self.model.layers[step.layer], rate_at(self.config, self.config.optimizer, step.epoch)
         a, out = self.buffers.held[step.layer - 1], self.buffers.held[step.layer]
         if self.config.local:
             self._update_local(step, rate)
             return
         pairs = self.batches.counts(step.batch).samples
-        said = judge(self.config.rule, out.total[: 2 * pairs], layer.units, pairs)
+        result = goodness_loss(self.config.rule, out.total[: 2 * pairs], layer.units, pairs)
         # A loss of zero may come from a goodness that has overflowed.
-        if not math.isfinite(said.loss + said.positive_goodness + said.negative_goodness):
+        if not math.isfinite(result.loss + result.positive_goodness + result.negative_goodness):
             came = a.total[: 2 * pairs] if step.layer > 0 else None
-            raise self._diverged(f"layer {step.layer + 1}", step, said.loss, "optimizer", came)
-        self.flop += layer.update(a, out.h, said.coefficients, rate)
-        goodnesses = said.positive_goodness, said.negative_goodness
+            raise self._diverged(f"layer {step.layer + 1}", step, result.loss, "optimizer", came)
+        self.flop += layer.update(a, out.h, result.coefficients, rate)
+        goodnesses = result.positive_goodness, result.negative_goodness
         correct = ranked(out.total, pairs)
-        self.measurements.add_layer(step.layer, said.loss, *goodnesses, correct, 2 * pairs, said.active)
+        self.measurements.add_layer(step.layer, result.loss, *goodnesses, correct, 2 * pairs, result.active)
 
     def _update_local(self, step: s.Update, rate: float) -> None:
         """Let a layer and its classifier learn together (paper, section 4.4)."""
-        index, classifier, slopes = step.layer, self.holdings.classifiers[step.layer], self.slopes[step.layer]
-        layer, a, out = self.holdings.layers[index], self.buffers.held[index - 1], self.buffers.held[index]
+        index, classifier, dz = step.layer, self.model.classifiers[step.layer], self.dz[step.layer]
+        layer, a, out = self.model.layers[index], self.buffers.held[index - 1], self.buffers.held[index]
         classes = self.batches.labels.classes[self.batches.of(step.batch)]
         rows = len(classes)
         classifier.forward({index: out}, rows)
-        said = classifier.judge(classes)
-        if not math.isfinite(said.loss):
+        result = classifier.loss(classes)
+        if not math.isfinite(result.loss):
             came = a.total[:rows] if index > 0 else None
-            raise self._diverged(f"layer {index + 1}", step, said.loss, "optimizer", came)
-        classifier.backward(index, out.h, rows, slopes.h)
+            raise self._diverged(f"layer {index + 1}", step, result.loss, "optimizer", came)
+        classifier.backward(index, out.h, rows, dz.h)
         classifier.step({index: out}, rows, rate_at(self.config, self.config.head.optimizer, step.epoch))
-        self.flop += layer.update(a, slopes.h, np.ones(rows, np.float32), rate)
+        self.flop += layer.update(a, dz.h, np.ones(rows, np.float32), rate)
         squares = float(out.total[:rows].sum(dtype=np.float64))
-        self.measurements.add_layer(index, said.loss, squares, 0, said.correct, rows, rows)
+        self.measurements.add_layer(index, result.loss, squares, 0, result.correct, rows, rows)
 
     def _diverged(
-        self, who: str, step: s.Update | s.Learn, loss: float, optimizer: str, came: np.ndarray | None
+        self, who: str, step: s.Update | s.UpdateHead, loss: float, optimizer: str, came: np.ndarray | None
     ) -> UserError:
         """Return the error of a loss that is not finite; `came` are the sums of squares of what was learnt from."""
-        index = step.batch.index % self.schedule.work.batches[self.batches.shard]
+        index = step.batch.index % self.schedule.spec.batches[self.batches.shard]
         rate = (self.config.optimizer if optimizer == "optimizer" else self.config.head.optimizer).rate
         kind = UserError if came is None or np.isfinite(came).all() else Consequence
         return kind(
@@ -175,29 +175,29 @@ class Worker:
             f"lower {optimizer}.rate = {rate:g}"
         )
 
-    def _remember(self, step: s.Remember) -> None:
-        states = self.holdings.states(step.stage)
-        self.remembered[step.stage, step.chapter] = {name: parameters.copy() for name, parameters in states.items()}
+    def _take_snapshot(self, step: s.TakeSnapshot) -> None:
+        states = self.model.states(step.stage)
+        self.snapshots[step.stage, step.chapter] = {name: parameters.copy() for name, parameters in states.items()}
 
-    def _forget(self, step: s.Forget) -> None:
-        del self.remembered[step.stage, step.chapter]
+    def _free_snapshot(self, step: s.FreeSnapshot) -> None:
+        del self.snapshots[step.stage, step.chapter]
 
     # -- Classifiers --------------------------------------------------------------------------------------------------
-    def _collect(self, step: s.Collect) -> None:
+    def _gather_head_input(self, step: s.GatherHeadInput) -> None:
         has = self.batches.counts(step.batch)
         first, count = (2 * has.samples, has.riders) if step.batch.stream == "train" else (0, has.samples)
         source, target = self.buffers.held[step.layer], self.buffers.neutral_output(step.layer)
         kernels.copy_rows(source.h, source.total, first, count, target.h, target.total)
 
-    def _learn(self, step: s.Learn) -> None:
-        head = self.holdings.head
+    def _update_head(self, step: s.UpdateHead) -> None:
+        head = self.model.head
         assert head is not None
         classes = self.batches.labels.classes[self.batches.neutral_of(step.batch)]
         head.forward(self.buffers.collected, len(classes))
-        said = head.judge(classes)
-        if not math.isfinite(said.loss):
+        result = head.loss(classes)
+        if not math.isfinite(result.loss):
             came = np.concatenate([a.total[: len(classes)] for a in self.buffers.collected.values()])
-            raise self._diverged("softmax head", step, said.loss, "head.optimizer", came)
+            raise self._diverged("softmax head", step, result.loss, "head.optimizer", came)
         rate = rate_at(self.config, self.config.head.optimizer, step.epoch)
         if not head.once_an_epoch:
             head.step(self.buffers.collected, len(classes), rate)
@@ -205,16 +205,16 @@ class Worker:
             head.accumulate(self.buffers.collected, len(classes), len(self.batches.labels.order))
             if step.last:
                 head.step_on_epoch(rate)
-        self.measurements.add_head(said.loss, said.correct, len(classes))
+        self.measurements.add_head(result.loss, result.correct, len(classes))
 
-    def _choose(self, step: s.Choose) -> None:
+    def _select_negatives(self, step: s.SelectNegatives) -> None:
         samples = self.batches.of(step.batch) if step.index is None else self.batches.labels.batch(step.index)
         if step.batch.stream == "candidates":
-            wrong = self.problem.classes - 1
+            wrong = self.dataset.classes - 1
             scores = self._last_scores(len(samples) * wrong).reshape(-1, wrong)
         else:
-            assert self.holdings.head is not None
-            scores = self.holdings.head.logits(len(samples))
+            assert self.model.head is not None
+            scores = self.model.head.logits(len(samples))
         if step.index is None:
             self.batches.labels.choose(step.chapter, samples, scores)
         else:
@@ -223,39 +223,49 @@ class Worker:
     def _last_scores(self, rows: int) -> np.ndarray:
         return self.buffers.held[len(self.config.network.layers) - 1].score[:rows]
 
-    def _score(self, step: s.Score) -> None:
+    def _evaluate(self, step: s.Evaluate) -> None:
         samples, last = self.batches.of(step.batch), len(self.config.network.layers) - 1
         count = len(samples)
         found: dict[str, np.ndarray] = {}
         if step.batch.stream == "softmax":
-            assert self.holdings.head is not None
-            self.holdings.head.forward(self.buffers.collected, count)
-            found["softmax"] = self.holdings.head.logits(count)
+            assert self.model.head is not None
+            self.model.head.forward(self.buffers.collected, count)
+            found["softmax"] = self.model.head.logits(count)
         elif step.batch.stream == "goodness":
-            found["goodness"] = self._last_scores(count * self.problem.classes).reshape(count, -1)
+            found["goodness"] = self._last_scores(count * self.dataset.classes).reshape(count, -1)
         else:
-            both = {"last-layer": self.holdings.classifiers[last].logits(count), "all-layers": self._last_scores(count)}
+            both = {"last-layer": self.model.classifiers[last].logits(count), "all-layers": self._last_scores(count)}
             found = {method: both[method] for method in self.config.methods}
         for method, scores in found.items():
             if method == self.wanted or self.wanted is None:
                 self.scores[samples] = scores
-            said = self.predicted[METHODS.index(method), samples] = scores.argmax(axis=1)
-            test = self.holdings.test
+            result = self.predicted[METHODS.index(method), samples] = scores.argmax(axis=1)
+            test = self.model.test
             if test is not None and len(test.labels.classes):  # none when images are to be classified
-                correct = np.count_nonzero(said == test.labels.classes[samples])
-                self.measurements.held_out[METHODS.index(method)] += (correct, count)
+                correct = np.count_nonzero(result == test.labels.classes[samples])
+                self.measurements.test[METHODS.index(method)] += (correct, count)
 
     # -- Bringing together --------------------------------------------------------------------------------------------
     def _report(self, step: s.Report) -> None:
         now = time.perf_counter()
         waiting = sum(self.spent[kind] for kind in (s.Receive, s.Reserve))
         computing = sum(
-            self.spent[kind] for kind in (s.Compose, s.Forward, s.Update, s.Keep, s.Collect, s.Learn, s.Choose, s.Score)
+            self.spent[kind]
+            for kind in (
+                s.BuildInput,
+                s.Forward,
+                s.Update,
+                s.StashActivations,
+                s.GatherHeadInput,
+                s.UpdateHead,
+                s.SelectNegatives,
+                s.Evaluate,
+            )
         )
         numbers = {"elapsed": now - self._start, "seconds": now - self._began, "computing": computing}
         priced = self.prices[self.comm.rank].total if self.prices else 0.0
         numbers |= {"waiting": waiting, "flop": self.flop, "priced_bytes": priced}
-        self.gather.report(numbers | self.holdings.memory(self.buffers.nbytes))
+        self.collector.report(numbers | self.model.memory(self.buffers.nbytes))
         self.spent.clear()
         self.flop = 0.0
         self._began = now
@@ -266,6 +276,6 @@ class Worker:
     def _save(self, step: s.Save) -> None:
         writer = self.on_save(step.chapter) if self.comm.rank == 0 else None
         choices = self.batches.labels.choices if self.comm.rank == 0 and self.batches.samples else {}
-        self.gather.save(step, writer, self.remembered, choices)
+        self.collector.save(step, writer, self.snapshots, choices)
         if self.batches.samples:
             self.batches.labels.forget(step.chapter)

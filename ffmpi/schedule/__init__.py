@@ -8,7 +8,7 @@ from ..errors import UserError
 from .all_layers import AllLayers
 from .pipeline import Pipeline
 from .single_layer import SingleLayer
-from .spec import Work
+from .spec import ScheduleSpec
 from .steps import LinkId, Steps
 
 __all__ = ["Pipeline", "Schedule", "Steps", "Work", "schedule_of"]
@@ -17,7 +17,7 @@ __all__ = ["Pipeline", "Schedule", "Steps", "Work", "schedule_of"]
 class Schedule(Protocol):
     """What every schedule answers."""
 
-    work: Work
+    spec: ScheduleSpec
 
     def trained(self, rank: int) -> list[int]:
         """Return the stages that `rank` trains."""
@@ -40,15 +40,15 @@ class Schedule(Protocol):
         """Yield what `rank` does to the end."""
 
 
-def schedule_of(name: str, work: Work, first: int = 0) -> Schedule:
+def schedule_of(name: str, spec: ScheduleSpec, first: int = 0) -> Schedule:
     """Return the schedule called `name` from chapter `first` on; UserError if it cannot use so many ranks."""
     if name == "pipeline":
-        return Pipeline(work, first)
+        return Pipeline(spec, first)
     if name == "single-layer":
-        return SingleLayer(work, first)
-    if name == "sequential" and work.ranks > 1:
+        return SingleLayer(spec, first)
+    if name == "sequential" and spec.ranks > 1:
         raise UserError(
-            f"schedule.name = 'sequential' with {work.ranks} ranks: expected one rank, or another schedule: "
+            f"schedule.name = 'sequential' with {spec.ranks} ranks: expected one rank, or another schedule: "
             "'all-layers' gives the same bits on several"
         )
-    return AllLayers(work, first)
+    return AllLayers(spec, first)

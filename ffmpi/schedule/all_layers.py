@@ -12,9 +12,9 @@ from functools import cached_property
 
 from ..errors import UserError
 from . import chapter as c
-from .spec import Work
-from .steps import Choice, LinkId, Post, Receive, Record, Report, Reserve, Save, Send, State, Steps
-from .streams import Traffic
+from .spec import ScheduleSpec
+from .steps import LinkId, Post, Receive, Record, Report, Reserve, Save, Selection, Send, State, Steps
+from .streams import Streams
 
 #: Choices that may be on their way from one rank to another.
 _CHOICES = 2
@@ -23,22 +23,22 @@ _CHOICES = 2
 class AllLayers:
     """Every rank has the whole network; `first` is the first chapter of this run."""
 
-    def __init__(self, work: Work, first: int = 0) -> None:
-        self.work, self.first = work, first
-        self.stages = range(work.stages)
+    def __init__(self, spec: ScheduleSpec, first: int = 0) -> None:
+        self.spec, self.first = spec, first
+        self.stages = range(spec.stages)
         # Stages follow each other; what comes after the last, such as scores of adaptive negatives, needs no order.
-        at_once = max(work.stages, math.ceil((sum(work.costs) + work.after) / max(work.costs)))
+        at_once = max(spec.stages, math.ceil((sum(spec.costs) + spec.after) / max(spec.costs)))
         # With shards a rank is where its samples are, useful or not.
-        useful = work.chapters if len(work.batches) > 1 else min(at_once, work.chapters)
-        more = "" if useful < work.chapters else ", or raise train.chapters"
-        if work.ranks > useful:
+        useful = spec.chapters if len(spec.batches) > 1 else min(at_once, spec.chapters)
+        more = "" if useful < spec.chapters else ", or raise train.chapters"
+        if spec.ranks > useful:
             raise UserError(
-                f"{work.ranks} ranks for {work.chapters} chapters of {work.stages} layers and classifiers: this "
+                f"{spec.ranks} ranks for {spec.chapters} chapters of {spec.stages} layers and classifiers: this "
                 f"schedule can use at most {useful}; start {useful} ranks or fewer{more}"
             )
-        if len(work.batches) > 1 and len(work.batches) % work.ranks:
+        if len(spec.batches) > 1 and len(spec.batches) % spec.ranks:
             raise UserError(
-                f"{work.ranks} ranks for {len(work.batches)} shards: expected as many, or a number that divides them"
+                f"{spec.ranks} ranks for {len(spec.batches)} shards: expected as many, or a number that divides them"
             )
 
     def trained(self, rank: int) -> list[int]:
@@ -47,36 +47,36 @@ class AllLayers:
 
     def computed(self, rank: int) -> list[int]:
         """Return the layers whose activities `rank` computes."""
-        return list(range(self.work.layers))
+        return list(range(self.spec.layers))
 
     def shards(self, rank: int) -> list[int]:
         """Return the shards that `rank` reads."""
-        count = len(self.work.batches)
-        return [s for s in range(count) if count == 1 or s % self.work.ranks == rank]
+        count = len(self.spec.batches)
+        return [s for s in range(count) if count == 1 or s % self.spec.ranks == rank]
 
     @property
     def bound(self) -> float:
         """The speed-up over one rank that chapters, stages and the lag of adaptive negatives allow."""
-        work, chapters = self.work, max(1, self.work.chapters - self.first)
-        return min(chapters / -(-chapters // work.ranks), (sum(work.costs) + work.after) / max(work.costs), work.lag)
+        spec, chapters = self.spec, max(1, self.spec.chapters - self.first)
+        return min(chapters / -(-chapters // spec.ranks), (sum(spec.costs) + spec.after) / max(spec.costs), spec.lag)
 
     def rank_of(self, chapter: int) -> int:
         """Return the rank that trains `chapter`; it does not depend on where a run goes on, since it has the shard."""
-        return chapter % self.work.ranks
+        return chapter % self.spec.ranks
 
     def chapters_of(self, rank: int) -> range:
         """Return the chapters that `rank` trains."""
-        return range(self.first + (rank - self.first) % self.work.ranks, self.work.chapters, self.work.ranks)
+        return range(self.first + (rank - self.first) % self.spec.ranks, self.spec.chapters, self.spec.ranks)
 
     def _state(self, source: int, stage: int) -> LinkId:
-        return LinkId(source, (source + 1) % self.work.ranks, "state", stage, 1, 1)
+        return LinkId(source, (source + 1) % self.spec.ranks, "state", stage, 1, 1)
 
     @cached_property
     def links(self) -> list[LinkId]:
         """Return all links: every stage's state goes round, choices go to everybody."""
-        ranks = range(self.work.ranks if self.work.ranks > 1 else 0)
+        ranks = range(self.spec.ranks if self.spec.ranks > 1 else 0)
         states = [self._state(rank, stage) for rank in ranks for stage in self.stages]
-        pairs = [(a, b) for a in ranks for b in ranks if a != b] if self.work.adaptive else []
+        pairs = [(a, b) for a in ranks for b in ranks if a != b] if self.spec.adaptive else []
         return states + [LinkId(source, target, "negatives", 0, _CHOICES, _CHOICES) for source, target in pairs]
 
     def steps(self, rank: int) -> Steps:
@@ -84,7 +84,7 @@ class AllLayers:
         choices = _Choices(self, rank)
         own = self.chapters_of(rank)
         recorded = self.first
-        yield from choices.traffic.open()
+        yield from choices.streams.open()
         for chapter in own:
             yield from self._train(rank, chapter, choices)
             yield Report(chapter)
@@ -93,29 +93,29 @@ class AllLayers:
                     yield Record(done, (self.rank_of(done),))
                 recorded = chapter + 1
                 # Rank 0 saves its own chapters: nobody has to wait, but up to `ranks` chapters lie between.
-                if chapter + 1 < self.work.chapters and any(
-                    self.work.due(self.work.save_every, done)
-                    for done in range(max(self.first, chapter - self.work.ranks + 1), chapter + 1)
+                if chapter + 1 < self.spec.chapters and any(
+                    self.spec.due(self.spec.save_every, done)
+                    for done in range(max(self.first, chapter - self.spec.ranks + 1), chapter + 1)
                 ):
                     yield from choices.hear(chapter)
-                    yield Save(chapter, (0,) * self.work.stages)
-        last = self.work.chapters - 1
+                    yield Save(chapter, (0,) * self.spec.stages)
+        last = self.spec.chapters - 1
         yield from choices.hear(last)
         if rank == 0:
-            for done in range(recorded, self.work.chapters):
+            for done in range(recorded, self.spec.chapters):
                 yield Record(done, (self.rank_of(done),))
         owner = self.rank_of(last)
         if self.first <= last and rank in (0, owner):
-            yield Save(last, (owner,) * self.work.stages)
-        yield from choices.traffic.close()
-        for stage in self.stages if self.work.ranks > 1 else ():
+            yield Save(last, (owner,) * self.spec.stages)
+        yield from choices.streams.close()
+        for stage in self.stages if self.spec.ranks > 1 else ():
             yield Reserve(self._state(rank, stage), 0)
 
     def _train(self, rank: int, chapter: int, choices: _Choices) -> Steps:
         """Yield one chapter: every stage's state arrives, learns and leaves."""
-        work, before = self.work, (rank - 1) % self.work.ranks
-        coming = work.ranks > 1 and chapter > self.first
-        going = work.ranks > 1 and chapter + 1 < work.chapters
+        spec, before = self.spec, (rank - 1) % self.spec.ranks
+        coming = spec.ranks > 1 and chapter > self.first
+        going = spec.ranks > 1 and chapter + 1 < spec.chapters
 
         def arrive(stage: int) -> Steps:
             if coming:
@@ -129,22 +129,22 @@ class AllLayers:
             # What this rank sent in its last chapter lies where the next state comes in.
             yield Reserve(self._state(rank, stage), 0)
             yield Post(self._state(before, stage), 0, State(stage, chapter - 1))
-        if work.adaptive:
+        if spec.adaptive:
             # Those it needs, and those it cannot have to wait for: unheard ones hold up their senders.
-            yield from choices.hear(chapter - min(work.adaptive.lag, work.ranks))
-        for layer in range(work.layers):
+            yield from choices.hear(chapter - min(spec.adaptive.lag, spec.ranks))
+        for layer in range(spec.layers):
             yield from arrive(layer)
-            yield from c.train(work, chapter, layer)
+            yield from c.train(spec, chapter, layer)
             yield from leave(layer)
-            if layer + 1 < work.layers:
-                yield from c.pass_on(work, chapter, layer)
-        yield from c.finish(work, chapter)
-        if work.head_layers:
-            yield from arrive(work.layers)
-        for epoch, batches in c.after(work, chapter):
-            yield from c.sweep_alone(work, chapter, epoch, batches)
-            if work.head_layers and epoch == work.epochs_of(chapter)[-1]:
-                yield from leave(work.layers)
+            if layer + 1 < spec.layers:
+                yield from c.pass_on(spec, chapter, layer)
+        yield from c.finish(spec, chapter)
+        if spec.head_layers:
+            yield from arrive(spec.layers)
+        for epoch, batches in c.after(spec, chapter):
+            yield from c.sweep_alone(spec, chapter, epoch, batches)
+            if spec.head_layers and epoch == spec.epochs_of(chapter)[-1]:
+                yield from leave(spec.layers)
         yield from choices.tell(chapter)
 
 
@@ -154,27 +154,27 @@ class _Choices:
     def __init__(self, schedule: AllLayers, rank: int) -> None:
         self.schedule, self.rank, self.heard = schedule, rank, schedule.first
         self.links = [
-            link for link in schedule.links if link.cargo == "negatives" and rank in (link.source, link.target)
+            link for link in schedule.links if link.payload == "negatives" and rank in (link.source, link.target)
         ]
-        self.traffic = Traffic(rank, {link: self._choices_of(link.source) for link in self.links})
+        self.streams = Streams(rank, {link: self._choices_of(link.source) for link in self.links})
 
-    def _choices_of(self, source: int) -> list[Choice]:
-        work = self.schedule.work
+    def _choices_of(self, source: int) -> list[Selection]:
+        spec = self.schedule.spec
         chapters = self.schedule.chapters_of(source)
-        return [Choice(chosen) for chapter in chapters if (chosen := work.chosen_after(chapter)) is not None]
+        return [Selection(chosen) for chapter in chapters if (chosen := spec.chosen_after(chapter)) is not None]
 
     def hear(self, last: int) -> Steps:
         """Receive the choices made after the chapters up to `last`."""
         for chapter in range(self.heard, last + 1):
             for link in self.links:
-                chosen = self.schedule.work.chosen_after(chapter)
+                chosen = self.schedule.spec.chosen_after(chapter)
                 if link.source == self.schedule.rank_of(chapter) != self.rank and chosen is not None:
-                    yield from self.traffic.carry(link)
+                    yield from self.streams.carry(link)
         self.heard = max(self.heard, last + 1)
 
     def tell(self, chapter: int) -> Steps:
         """Send the choice made after `chapter` to everybody."""
-        if self.schedule.work.chosen_after(chapter) is not None:
+        if self.schedule.spec.chosen_after(chapter) is not None:
             for link in self.links:
                 if link.source == self.rank:
-                    yield from self.traffic.carry(link)
+                    yield from self.streams.carry(link)

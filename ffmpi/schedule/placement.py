@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from ..errors import UserError
-from .spec import Work
+from .spec import ScheduleSpec
 from .steps import LinkId
 
 
@@ -42,16 +42,16 @@ class Placement:
 
     name = "pipeline"
 
-    def __init__(self, work: Work, first: int = 0) -> None:
+    def __init__(self, spec: ScheduleSpec, first: int = 0) -> None:
         """Place the stages of `work`, which begins with chapter `first`; UserError for more ranks than stages."""
-        self.work, self.first = work, first
-        if work.ranks > work.stages:
-            head = " and the softmax head" if work.head_layers else ""
+        self.spec, self.first = spec, first
+        if spec.ranks > spec.stages:
+            head = " and the softmax head" if spec.head_layers else ""
             raise UserError(
-                f"{work.ranks} ranks for {work.layers} layers{head}: schedule '{self.name}' can use at most "
-                f"{work.stages}; start {work.stages} ranks or fewer"
+                f"{spec.ranks} ranks for {spec.layers} layers{head}: schedule '{self.name}' can use at most "
+                f"{spec.stages}; start {spec.stages} ranks or fewer"
             )
-        self.blocks = balance(work.costs, work.ranks)
+        self.blocks = balance(spec.costs, spec.ranks)
 
     def trained(self, rank: int) -> list[int]:
         """Return the stages that `rank` trains."""
@@ -67,7 +67,7 @@ class Placement:
 
     def layers(self, rank: int) -> list[int]:
         """Return the layers of `rank`."""
-        return [stage for stage in self.blocks[rank] if stage < self.work.layers]
+        return [stage for stage in self.blocks[rank] if stage < self.spec.layers]
 
     def rank_of(self, stage: int) -> int:
         """Return the rank of a layer, or of the head for ``work.layers``."""
@@ -76,24 +76,24 @@ class Placement:
     @property
     def owners(self) -> tuple[int, ...]:
         """Each stage's rank."""
-        return tuple(self.rank_of(stage) for stage in range(self.work.stages))
+        return tuple(self.rank_of(stage) for stage in range(self.spec.stages))
 
     @property
     def head(self) -> int | None:
         """The rank of the head, if there is one."""
-        return self.rank_of(self.work.layers) if self.work.head_layers else None
+        return self.rank_of(self.spec.layers) if self.spec.head_layers else None
 
     @property
     def chooser(self) -> int:
         """The rank that chooses adaptive negatives: the head's, or for those by goodness the last layer's."""
-        adaptive = self.work.adaptive
+        adaptive = self.spec.adaptive
         by_head = adaptive is not None and adaptive.scores == "softmax"
-        return self.rank_of(self.work.layers) if by_head else self.rank_of(self.work.layers - 1)
+        return self.rank_of(self.spec.layers) if by_head else self.rank_of(self.spec.layers - 1)
 
     @property
     def bound(self) -> float:
         """The speed-up over one rank that the balance of the costs allows."""
-        costs = self.work.costs
+        costs = self.spec.costs
         return sum(costs) / max(sum(costs[stage] for stage in block) for block in self.blocks)
 
     @cached_property
@@ -103,12 +103,12 @@ class Placement:
         A link that skips ranks gets a buffer more for each, since its batch waits for the others to do theirs.
         """
         links: list[LinkId] = []
-        depth = self.work.depth
-        for layer in range(self.work.layers):
+        depth = self.spec.depth
+        for layer in range(self.spec.layers):
             source = self.rank_of(layer)
-            if layer + 1 < self.work.layers and (target := self.rank_of(layer + 1)) != source:
+            if layer + 1 < self.spec.layers and (target := self.rank_of(layer + 1)) != source:
                 links.append(LinkId(source, target, "activations", layer, depth, depth))
-            if layer in self.work.head_layers and self.head is not None and self.head != source:
+            if layer in self.spec.head_layers and self.head is not None and self.head != source:
                 more = depth + self.head - source - 1
                 links.append(LinkId(source, self.head, "neutral", layer, more, more))
         return links

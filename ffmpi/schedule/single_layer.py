@@ -19,26 +19,26 @@ from functools import cached_property
 from . import chapter as c
 from .pipeline import conclusion, sweep
 from .placement import Placement
-from .spec import Work
+from .spec import ScheduleSpec
 from .steps import (
     Batch,
-    Choice,
-    Compose,
-    Drop,
-    Forget,
+    BuildInput,
     Forward,
+    FreeActivations,
+    FreeSnapshot,
     Item,
-    Keep,
     LinkId,
+    LoadActivations,
     Record,
-    Remember,
     Report,
     Save,
+    Selection,
+    StashActivations,
     State,
     Steps,
-    Take,
+    TakeSnapshot,
 )
-from .streams import Traffic
+from .streams import Streams
 
 
 class SingleLayer(Placement):
@@ -46,16 +46,16 @@ class SingleLayer(Placement):
 
     name = "single-layer"
 
-    def __init__(self, work: Work, first: int = 0) -> None:
-        super().__init__(work, first)
-        self.by_weights = work.exchange == "weights"
-        self.last = self.rank_of(work.layers - 1)  # the rank of the last layer
+    def __init__(self, spec: ScheduleSpec, first: int = 0) -> None:
+        super().__init__(spec, first)
+        self.by_weights = spec.exchange == "weights"
+        self.last = self.rank_of(spec.layers - 1)  # the rank of the last layer
         #: The slot in which each chapter begins on rank 0: its negatives must have been chosen in an earlier one.
         self.begins: dict[int, int] = {}
-        for chapter in range(first, work.chapters):
+        for chapter in range(first, spec.chapters):
             begin = self.begins.get(chapter - 1, -1) + 1
-            if work.adaptive and chapter - work.adaptive.lag >= first:
-                begin = max(begin, self.begins[chapter - work.adaptive.lag] + self.last + 1)
+            if spec.adaptive and chapter - spec.adaptive.lag >= first:
+                begin = max(begin, self.begins[chapter - spec.adaptive.lag] + self.last + 1)
             self.begins[chapter] = begin
 
     @property
@@ -71,9 +71,9 @@ class SingleLayer(Placement):
     @property
     def bound(self) -> float:
         """The speed-up over one rank that the slots allow: each lasts as long as its dearest block and read-out."""
-        work, blocks = self.work, [self._cost(rank) for rank in range(self.last + 1)]
-        plain = sum(work.costs[: work.layers])
-        sweep = sum(work.costs[work.layers :]) + work.after
+        spec, blocks = self.spec, [self._cost(rank) for rank in range(self.last + 1)]
+        plain = sum(spec.costs[: spec.layers])
+        sweep = sum(spec.costs[spec.layers :]) + spec.after
         share = 1.0 if self.by_weights else max(blocks) / plain  # of the rank that has most to do in a read-out
         starts = set(self.begins.values())
         time = sum(
@@ -86,52 +86,52 @@ class SingleLayer(Placement):
     def _cost(self, rank: int) -> float:
         """Return the FLOP of a training batch on `rank`; with `weights` the layers before its own compute it, too."""
         layers = self.layers(rank)
-        again = sum(self.work.forwards[: layers[0]]) / self.work.epochs_per_chapter if self.by_weights else 0.0
-        return sum(self.work.costs[layer] for layer in layers) + again
+        reuse = sum(self.spec.forwards[: layers[0]]) / self.spec.epochs_per_chapter if self.by_weights else 0.0
+        return sum(self.spec.costs[layer] for layer in layers) + reuse
 
     def computed(self, rank: int) -> list[int]:
         """Return the layers whose activities `rank` computes: with `weights` also those before its own."""
         if not self.by_weights:
             return self.layers(rank)
-        return list(range((self.layers(rank) or [self.work.layers - 1])[-1] + 1))
+        return list(range((self.layers(rank) or [self.spec.layers - 1])[-1] + 1))
 
     @cached_property
     def links(self) -> list[LinkId]:
         """The links of the sweeps, of the lessons or the weights, and of the negatives."""
-        work, links = self.work, [] if self.by_weights else list(self.flow)
-        for layer in range(work.layers):
+        spec, links = self.spec, [] if self.by_weights else list(self.flow)
+        for layer in range(spec.layers):
             source = self.rank_of(layer)
             if self.by_weights:
                 # One is in use, and one may come for each slot that the target is behind.
                 links += [
-                    LinkId(source, to, "weights", layer, 1, to - source + 1) for to in range(source + 1, work.ranks)
+                    LinkId(source, to, "weights", layer, 1, to - source + 1) for to in range(source + 1, spec.ranks)
                 ]
-            elif layer + 1 < work.layers and self.rank_of(layer + 1) != source:
-                room = len(work.lessons(0)) + work.depth
-                links.append(LinkId(source, self.rank_of(layer + 1), "lessons", layer, work.depth, room))
-        if work.adaptive:
+            elif layer + 1 < spec.layers and self.rank_of(layer + 1) != source:
+                room = len(spec.train_batches(0)) + spec.depth
+                links.append(LinkId(source, self.rank_of(layer + 1), "lessons", layer, spec.depth, room))
+        if spec.adaptive:
             told = range(self.last + 1) if self.by_weights else [0]
             links += [LinkId(self.chooser, to, "negatives", 0, 1, 1) for to in told if to != self.chooser]
         return links
 
     def steps(self, rank: int) -> Steps:
         """Yield what `rank` does to the end."""
-        traffic = Traffic(rank, self._items(rank))
+        streams = Streams(rank, self._items(rank))
         starts = {begin: chapter for chapter, begin in self.begins.items()}
         slots = max(starts, default=-self.last - 1) + self.last + 1
-        yield from traffic.open()
+        yield from streams.open()
         for slot in range(slots):
             trained = starts.get(slot - rank) if rank <= self.last else None
             ended = starts.get(slot - self.last)
             if trained is not None:
-                yield from self._train(rank, traffic, trained)
+                yield from self._train(rank, streams, trained)
                 for layer in self._remembered(rank, trained):
-                    yield Remember(layer, trained)
+                    yield TakeSnapshot(layer, trained)
                 if rank < self.last:
                     yield Report(trained)
             if ended is not None:
-                yield from self._end(rank, traffic, ended)
-        yield from traffic.close()
+                yield from self._end(rank, streams, ended)
+        yield from streams.close()
 
     def _is_ahead(self, rank: int, chapter: int) -> bool:
         """Whether `rank` trains the next chapter before the last rank ends `chapter`."""
@@ -140,85 +140,85 @@ class SingleLayer(Placement):
 
     def _remembered(self, rank: int, chapter: int) -> list[int]:
         """Return the layers of `rank` that are needed as they were after `chapter` when they have changed."""
-        needed = not self.by_weights or self.work.due(self.work.save_every, chapter)
+        needed = not self.by_weights or self.spec.due(self.spec.save_every, chapter)
         return self.layers(rank) if needed and self._is_ahead(rank, chapter) else []
 
-    def _end(self, rank: int, traffic: Traffic, chapter: int) -> Steps:
+    def _end(self, rank: int, streams: Streams, chapter: int) -> Steps:
         """Yield what all ranks do when the last layer has been trained for `chapter`."""
-        work, ahead = self.work, self._is_ahead(rank, chapter)
-        copies = [link for link in traffic.items if link.cargo == "weights" and link.target == rank]
+        spec, ahead = self.spec, self._is_ahead(rank, chapter)
+        copies = [link for link in streams.items if link.payload == "weights" and link.target == rank]
         if self.by_weights and rank == self.reader > self.last:
             for link in copies:
-                yield traffic.receive(link)
-        for epoch, batches in c.after(work, chapter):
+                yield streams.receive(link)
+        for epoch, batches in c.after(spec, chapter):
             if not self.by_weights:
-                yield from c.renew(work, chapter, batches)
-                conclude = conclusion(work, chapter, epoch)
+                yield from c.set_epoch(spec, chapter, batches)
+                conclude = conclusion(spec, chapter, epoch)
                 yield from sweep(self, rank, batches, conclude, chapter=chapter if ahead else None)
             elif rank == self.reader:
-                yield from c.sweep_alone(work, chapter, epoch, batches)
+                yield from c.sweep_alone(spec, chapter, epoch, batches)
         if rank == self.reader:
             for link in copies:
-                yield from traffic.release(link)
-        for link in traffic.items:
-            if link.cargo == "negatives" and work.chosen_after(chapter) is not None:
-                yield from traffic.carry(link)
+                yield from streams.release(link)
+        for link in streams.items:
+            if link.payload == "negatives" and spec.chosen_after(chapter) is not None:
+                yield from streams.carry(link)
         if rank >= self.last:
             yield Report(chapter)
         if rank == 0:
-            yield Record(chapter, tuple(range(work.ranks)))
-        if work.due(work.save_every, chapter):
+            yield Record(chapter, tuple(range(spec.ranks)))
+        if spec.due(spec.save_every, chapter):
             yield Save(chapter, self.owners)
         for layer in self._remembered(rank, chapter):
-            yield Forget(layer, chapter)
+            yield FreeSnapshot(layer, chapter)
 
     def _items(self, rank: int) -> dict[LinkId, Sequence[Item]]:
         """Return all that will pass this rank's links but for the sweeps'."""
-        work, chapters = self.work, range(self.first, self.work.chapters)
+        spec, chapters = self.spec, range(self.first, self.spec.chapters)
         items: dict[LinkId, Sequence[Item]] = {}
         for link in self.links:
             if rank not in (link.source, link.target):
                 continue
-            if link.cargo == "lessons":
-                items[link] = work.lessons(0) * len(chapters)  # the same objects: it may be millions
-            elif link.cargo == "weights":
+            if link.payload == "lessons":
+                items[link] = spec.train_batches(0) * len(chapters)  # the same objects: it may be millions
+            elif link.payload == "weights":
                 items[link] = [State(link.stage, chapter) for chapter in chapters]
-            elif link.cargo == "negatives":
-                chosen = [work.chosen_after(chapter) for chapter in chapters]
-                items[link] = [Choice(chapter) for chapter in chosen if chapter is not None]
+            elif link.payload == "negatives":
+                chosen = [spec.chosen_after(chapter) for chapter in chapters]
+                items[link] = [Selection(chapter) for chapter in chosen if chapter is not None]
         return items
 
-    def _train(self, rank: int, traffic: Traffic, chapter: int) -> Steps:
+    def _train(self, rank: int, streams: Streams, chapter: int) -> Steps:
         """Yield the part of `chapter` that this rank's layers have."""
-        work, layers = self.work, self.layers(rank)
-        for link in traffic.items:
-            if link.cargo == "weights":
+        spec, layers = self.spec, self.layers(rank)
+        for link in streams.items:
+            if link.payload == "weights":
                 # The last weights have left before they change; those of the layers before are here.
-                yield traffic.reserve(link) if link.source == rank else traffic.receive(link)
-        lessons = _Lessons(self, rank, traffic, chapter)
+                yield streams.reserve(link) if link.source == rank else streams.receive(link)
+        train_batches = _ChapterInput(self, rank, streams, chapter)
         for layer in layers:
-            yield from c.train(work, chapter, layer, lessons.bring)
-            for link in traffic.items:
-                if link.cargo == "weights" and link.source == rank and link.stage == layer:
-                    yield traffic.send(link)
-            if layer + 1 in layers or (lessons.out and not self.by_weights):
-                yield from c.pass_on(work, chapter, layer, lessons.bring_on, lessons.leave)
+            yield from c.train(spec, chapter, layer, train_batches.bring)
+            for link in streams.items:
+                if link.payload == "weights" and link.source == rank and link.stage == layer:
+                    yield streams.send(link)
+            if layer + 1 in layers or (train_batches.out and not self.by_weights):
+                yield from c.pass_on(spec, chapter, layer, train_batches.bring_on, train_batches.leave)
             else:
-                for batch in work.lessons(chapter):
-                    yield from lessons.drop(layer, batch)
+                for batch in spec.train_batches(chapter):
+                    yield from train_batches.drop(layer, batch)
         if rank != self.reader:
-            for link in traffic.items:
-                if link.cargo == "weights" and link.target == rank:
-                    yield from traffic.release(link)
+            for link in streams.items:
+                if link.payload == "weights" and link.target == rank:
+                    yield from streams.release(link)
 
 
-class _Lessons:
+class _ChapterInput:
     """How the lessons of a chapter come to the layers of a rank and leave them."""
 
-    def __init__(self, schedule: SingleLayer, rank: int, traffic: Traffic, chapter: int) -> None:
-        self.layers, self.traffic, self.by_weights = schedule.layers(rank), traffic, schedule.by_weights
-        self.places = {batch: place for place, batch in enumerate(schedule.work.lessons(chapter))}
-        links = [link for link in traffic.items if link.cargo == "lessons"]
+    def __init__(self, schedule: SingleLayer, rank: int, streams: Streams, chapter: int) -> None:
+        self.layers, self.streams, self.by_weights = schedule.layers(rank), streams, schedule.by_weights
+        self.places = {batch: place for place, batch in enumerate(schedule.spec.train_batches(chapter))}
+        links = [link for link in streams.items if link.payload == "lessons"]
         self.into = next((link for link in links if link.target == rank), None)
         self.out = next((link for link in links if link.source == rank), None)
         self.met: set[Batch] = set()
@@ -228,37 +228,37 @@ class _Lessons:
         """Bring a lesson to `layer`: composed, sent, computed by way of all layers before, or kept."""
         first_time = batch not in self.met
         if layer == 0 or layer > self.layers[0] or (self.by_weights and not first_time):
-            yield from c.kept(layer, batch)
+            yield from c.stashed(layer, batch)
             return
         self.met.add(batch)
         if self.into:
-            move = self.traffic.receive if first_time else self.traffic.again
+            move = self.streams.receive if first_time else self.streams.reuse
             yield move(self.into, self.places[batch] - self.released)
             return
-        yield Compose(batch)
+        yield BuildInput(batch)
         for before in range(layer):
             yield Forward(before, batch)
-        yield Keep(layer - 1, batch)
-        yield Take(layer - 1, batch)
+        yield StashActivations(layer - 1, batch)
+        yield LoadActivations(layer - 1, batch)
 
     def bring_on(self, layer: int, batch: Batch) -> Steps:
         """Bring it once more, to be passed on."""
         yield from self.bring(layer, batch)
         if layer == self.layers[-1] and self.out:
-            yield self.traffic.reserve(self.out)
+            yield self.streams.reserve(self.out)
 
     def leave(self, layer: int, batch: Batch) -> Steps:
         """Keep or send what `layer` made of a lesson."""
         if layer == self.layers[-1] and self.out:
-            yield self.traffic.send(self.out)
+            yield self.streams.send(self.out)
         else:
-            yield Keep(layer, batch)
+            yield StashActivations(layer, batch)
         yield from self.drop(layer, batch)
 
     def drop(self, layer: int, batch: Batch) -> Steps:
         """Let go of what `layer` learnt from."""
         if layer == self.layers[0] and self.into:
-            yield from self.traffic.release(self.into)
+            yield from self.streams.release(self.into)
             self.released += 1
         elif layer > 0:
-            yield Drop(layer - 1, batch)
+            yield FreeActivations(layer - 1, batch)

@@ -21,7 +21,7 @@ class Adaptive:
 
 
 @dataclass(frozen=True)
-class Work:
+class ScheduleSpec:
     """What a schedule has to know of a run."""
 
     ranks: int
@@ -33,11 +33,11 @@ class Work:
     chapters: int
     batches: tuple[int, ...]  # of training, each epoch, by shard
     candidate_batches: tuple[int, ...]  # the same samples with every wrong class, by shard
-    held_out_batches: dict[Stream, tuple[int, int]]  # how many, and every how many chapters (0: after the last only)
+    test_batches: dict[Stream, tuple[int, int]]  # how many, and every how many chapters (0: after the last only)
     save_every: int
     adaptive: Adaptive | None = None
     exchange: Literal["activations", "weights"] = "activations"
-    redraw: Literal["chapter", "batch"] = "chapter"  # the negatives
+    resample: Literal["chapter", "batch"] = "chapter"  # the negatives
     after: float = 0.0  # FLOP of scoring samples after a chapter, for each of its training batches
     forwards: tuple[float, ...] = ()  # FLOP of passing a training batch's lesson through each layer once
 
@@ -61,10 +61,10 @@ class Work:
         If each batch has its own negatives every epoch has lessons of its own, numbered on; otherwise they come again.
         """
         epochs, count = self.epochs_of(chapter), self.batches[self.shard_of(chapter)]
-        own = self.redraw == "batch"
+        own = self.resample == "batch"
         return [(Batch("lesson", own * i * count + k), epoch) for i, epoch in enumerate(epochs) for k in range(count)]
 
-    def lessons(self, chapter: int) -> list[Batch]:
+    def train_batches(self, chapter: int) -> list[Batch]:
         """Return the lessons of a chapter, each once."""
         return list(dict.fromkeys(batch for batch, _ in self.training(chapter)))
 
@@ -80,30 +80,30 @@ class Work:
         """Whether something done every `every` chapters is due after `chapter` (from 0)."""
         return chapter + 1 == self.chapters or (every > 0 and (chapter + 1) % every == 0)
 
-    def held_out(self, chapter: int) -> list[Batch]:
+    def tests_after(self, chapter: int) -> list[Batch]:
         """Return the held-out batches to classify after `chapter`."""
         return [
             Batch(stream, index)
-            for stream, (count, every) in self.held_out_batches.items()
+            for stream, (count, every) in self.test_batches.items()
             if self.due(every, chapter)
             for index in range(count)
         ]
 
     def chosen_after(self, chapter: int) -> int | None:
         """Return the chapter whose negatives are chosen by the scores of the network after `chapter`."""
-        if self.adaptive is None or self.redraw == "batch" or chapter + self.adaptive.lag >= self.chapters:
+        if self.adaptive is None or self.resample == "batch" or chapter + self.adaptive.lag >= self.chapters:
             return None
         return chapter + self.adaptive.lag
 
     @property
     def lag(self) -> float:
         """How many chapters can be under way at once, if a chapter's negatives wait for the end of an earlier one."""
-        return self.adaptive.lag if self.adaptive and self.redraw == "chapter" else float("inf")
+        return self.adaptive.lag if self.adaptive and self.resample == "chapter" else float("inf")
 
     @property
     def ahead(self) -> int:
         """How many batches before its lesson the neutral inputs of a batch come."""
-        return self.adaptive.lag if self.adaptive and self.redraw == "batch" else 0
+        return self.adaptive.lag if self.adaptive and self.resample == "batch" else 0
 
     def ends_epoch(self, chapter: int, batch: Batch) -> bool:
         """Whether a batch of `chapter` has the epoch's last neutral inputs; they may come ahead of lessons."""

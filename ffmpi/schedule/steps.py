@@ -17,7 +17,7 @@ from typing import Literal
 #: Of held-out samples. softmax: neutral inputs for the head; goodness: samples with every class; local: plain images.
 Stream = Literal["lesson", "neutral", "train", "candidates", "softmax", "goodness", "local"]
 FOR_HEAD = ("neutral", "train", "softmax")
-HELD_OUT = ("softmax", "goodness", "local")
+TEST_STREAMS = ("softmax", "goodness", "local")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +37,18 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Selection:
     """The adaptive negatives that were chosen for `chapter`, or for one batch of the running epoch."""
 
     chapter: int
     batch: int | None = None
 
 
-Item = Batch | State | Choice
+Item = Batch | State | Selection
 
 #: What a link carries: a layer's activities; the same for lessons, with room for a whole chapter of them; only their
 #: neutral rows, for the head; a stage's whole state; a layer's weights to compute with; adaptive negatives.
-Cargo = Literal["activations", "lessons", "neutral", "state", "weights", "negatives"]
+Payload = Literal["activations", "lessons", "neutral", "state", "weights", "negatives"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +57,14 @@ class LinkId:
 
     source: int
     target: int
-    cargo: Cargo
+    payload: Payload
     stage: int
     depth: int  # buffers at the source, used in turn
     room: int  # and at the target
 
 
 @dataclass(frozen=True, slots=True)
-class Renew:
+class SetEpoch:
     """Take the order of the samples of `epoch` and the negatives of `chapter`, of those in `shard`."""
 
     epoch: int
@@ -73,7 +73,7 @@ class Renew:
 
 
 @dataclass(frozen=True, slots=True)
-class Compose:
+class BuildInput:
     """Write a batch into the first layer's input."""
 
     batch: Batch
@@ -98,7 +98,7 @@ class Receive:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class Reuse:
     """Use a batch once more that was received and is still in its buffer."""
 
     link: LinkId
@@ -142,7 +142,7 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
+class StashActivations:
     """Leave what a layer has put out in memory, to be taken again as often as wanted."""
 
     layer: int
@@ -150,7 +150,7 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
+class LoadActivations:
     """Take what was kept."""
 
     layer: int
@@ -158,7 +158,7 @@ class Take:
 
 
 @dataclass(frozen=True, slots=True)
-class Drop:
+class FreeActivations:
     """Keep it no longer."""
 
     layer: int
@@ -166,7 +166,7 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
-class Remember:
+class TakeSnapshot:
     """Copy a stage's state after `chapter`, which is going to change before all is done that needs it."""
 
     stage: int
@@ -174,7 +174,7 @@ class Remember:
 
 
 @dataclass(frozen=True, slots=True)
-class Forget:
+class FreeSnapshot:
     """Let go of what was remembered."""
 
     stage: int
@@ -182,7 +182,7 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True)
-class Collect:
+class GatherHeadInput:
     """Copy the neutral rows of a layer's activities to where the head, or the link to it, takes them from."""
 
     layer: int
@@ -190,7 +190,7 @@ class Collect:
 
 
 @dataclass(frozen=True, slots=True)
-class Learn:
+class UpdateHead:
     """Let the head learn from a batch, at the rate of `epoch`; `last` says that it is the epoch's last one."""
 
     batch: Batch
@@ -199,7 +199,7 @@ class Learn:
 
 
 @dataclass(frozen=True, slots=True)
-class Choose:
+class SelectNegatives:
     """Choose the negatives for `chapter` of a batch's samples by the scores it has just been given.
 
     With `index` only for that batch of the running epoch, whose neutral inputs came with this one.
@@ -211,7 +211,7 @@ class Choose:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class Evaluate:
     """Read the classes of a held-out batch out of the head (softmax), the goodness or the layers' classifiers."""
 
     batch: Batch
@@ -241,7 +241,8 @@ class Save:
 
 
 Step = (
-    Renew | Compose | Post | Receive | Again | Reserve | Send | Forward | Update | Keep | Take | Drop | Remember
-    | Forget | Collect | Learn | Choose | Score | Report | Record | Save
+    SetEpoch | BuildInput | Post | Receive | Reuse | Reserve | Send | Forward | Update | StashActivations
+    | LoadActivations | FreeActivations | TakeSnapshot | FreeSnapshot | GatherHeadInput
+    | UpdateHead | SelectNegatives | Evaluate | Report | Record | Save
 )  # fmt: skip
 Steps = Iterator[Step]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from .steps import Again, Item, LinkId, Post, Receive, Reserve, Send, Steps
+from .steps import Item, LinkId, Post, Receive, Reserve, Reuse, Send, Steps
 
 
-class Traffic:
+class Streams:
     """One end of some links, and the items that will pass each of them, in order.
 
     A link's buffers are used in turn: item n leaves slot n modulo depth and comes into slot n modulo room.
@@ -30,10 +30,10 @@ class Traffic:
         count = self.done[link] + ahead
         return Receive(link, count % link.room, self.items[link][count])
 
-    def again(self, link: LinkId, ahead: int = 0) -> Again:
+    def reuse(self, link: LinkId, ahead: int = 0) -> Reuse:
         """Use an item that has been received and not been released."""
         count = self.done[link] + ahead
-        return Again(link, count % link.room, self.items[link][count])
+        return Reuse(link, count % link.room, self.items[link][count])
 
     def release(self, link: LinkId) -> Steps:
         """Offer the buffer of the oldest item received to one that is to come."""

@@ -54,7 +54,7 @@ class Plain:
             mean, std = pixels.mean(), pixels.std()
         elif config.data.standardise == "pixel":
             mean, std = pixels.mean(axis=0), np.maximum(pixels.std(axis=0), 0.1 * pixels.std())
-        self.images, self.held_out = ((part.images / 255.0 - mean) / std for part in (train, test))
+        self.images, self.test_images = ((part.images / 255.0 - mean) / std for part in (train, test))
         units = config.network.layers
         self.count, self.append = len(units), config.data.label == "append" and not config.local
         sizes = [train.images.shape[1] + self.append * self.classes, *units]
@@ -88,7 +88,7 @@ class Plain:
             return images
         shown = np.where(labels[:, None] < 0, 1 / self.classes, labels[:, None] == np.arange(self.classes))
         value = self.config.data.label_value
-        assert value != "auto"  # see problem.resolved
+        assert value != "auto"  # see info.resolved
         shown = value * shown
         return np.hstack([images if self.append else images[:, self.classes :], shown][:: 1 if self.append else -1])
 
@@ -135,12 +135,12 @@ class Plain:
         for method in self.config.methods:
             neutral = None if self.config.local else np.full(len(self.test), -1)
             if method == "goodness":
-                scores[method] = self.every_class(self.held_out)
+                scores[method] = self.every_class(self.test_images)
                 continue
-            outs = self.through(self.show(self.held_out, neutral))
+            outs = self.through(self.show(self.test_images, neutral))
             each = [self.logits(blocks, outs) for blocks in self.classifiers or [self.head]]
             scores[method] = sum(each) if method == "all-layers" else each[-1]
-        return {method: 100 * float(np.mean(said.argmax(axis=1) == self.test)) for method, said in scores.items()}
+        return {method: 100 * float(np.mean(score.argmax(axis=1) == self.test)) for method, score in scores.items()}
 
     # -- Learning -----------------------------------------------------------------------------------------------------
     def learn(self, k: int, a: np.ndarray, h: np.ndarray, classes: np.ndarray, epoch: int) -> None:
@@ -153,7 +153,7 @@ class Plain:
             slope = reference.backward(error, block.weights, h, self.head_scale(h), divisor, self.config.network.eps)
             self.learn_classes({k: block}, outs, error, epoch)
         else:
-            coefficients, loss = reference.judge(
+            coefficients, loss = reference.goodness_loss(
                 self.goodness(h), rows // 2, rule.threshold * h.shape[1],
                 2 / (1 if rule.goodness == "sum" else h.shape[1]),
             )  # fmt: skip
@@ -188,7 +188,7 @@ class Plain:
             samples = order[start : start + c.train.batch]
             yield samples, negatives[samples]
 
-    def lesson(self, samples: np.ndarray, negatives: np.ndarray) -> np.ndarray:
+    def layer_input(self, samples: np.ndarray, negatives: np.ndarray) -> np.ndarray:
         """Return positives, then negatives; or plain images."""
         if self.config.local:
             return self.images[samples]
@@ -244,7 +244,7 @@ class Plain:
                 if now < 0:
                     continue
                 samples, negatives = batches[now]
-                a = self.lesson(samples, negatives)
+                a = self.layer_input(samples, negatives)
                 for k in range(self.count):
                     h = self.forward(k, a)
                     self.learn(k, a, h, self.train[samples], epoch)
@@ -256,7 +256,7 @@ class Plain:
         for k in range(self.count):
             for epoch in epochs:
                 for samples, negatives in self.draw(chapter, epoch if each else epochs[0]):
-                    a = self.lesson(samples, negatives)
+                    a = self.layer_input(samples, negatives)
                     for before in range(k):
                         a = self.forward(before, a)
                     self.learn(k, a, self.forward(k, a), self.train[samples], epoch)

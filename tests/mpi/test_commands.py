@@ -61,11 +61,11 @@ def test_evaluate_measures_what_training_measured(ranks: int, finished: Path, ff
     measured = json.loads(ffmpi(ranks, "evaluate", finished, "--json").stdout)
     assert measured["accuracy"] == last["accuracy"]
     assert measured["samples"] == 360
-    held_out = np.bincount(data.load("digits", None, "test").classes)
+    test = np.bincount(data.load("digits", None, "test").classes)
     for method, accuracy in measured["accuracy"].items():
         table, of_classes = np.array(measured["confusion"][method]), measured["class_accuracy"][method]
-        np.testing.assert_array_equal(table.sum(axis=1), held_out)
-        np.testing.assert_allclose(100 * table.diagonal() / held_out, of_classes)
+        np.testing.assert_array_equal(table.sum(axis=1), test)
+        np.testing.assert_allclose(100 * table.diagonal() / test, of_classes)
         assert 100 * table.trace() / 360 == pytest.approx(accuracy) and table.trace() < 360
 
 
@@ -107,25 +107,25 @@ def test_a_checkpoint_replaced_while_it_is_read_is_refused(
 
 
 def test_evaluate_by_the_goodness_of_chosen_layers(finished: Path, ffmpi: Run) -> None:
-    said = [
+    results = [
         json.loads(ffmpi(0, "evaluate", finished, "--json", *sets(f"classify.goodness_layers={layers}")).stdout)
         for layers in ("[2,3]", "[3]")
     ]
     trained = records(finished)[-1]["accuracy"]
-    assert said[0]["accuracy"] == trained and said[1]["accuracy"]["softmax"] == trained["softmax"]
-    assert said[1]["accuracy"]["goodness"] != trained["goodness"] > 50
+    assert results[0]["accuracy"] == trained and results[1]["accuracy"]["softmax"] == trained["softmax"]
+    assert results[1]["accuracy"]["goodness"] != trained["goodness"] > 50
 
 
 def predicted(ffmpi: Run, ranks: int, run: Path, method: str) -> float:
     """Return how many percent of the held-out digits `predict` classifies rightly."""
-    held_out, images = data.load("digits", None, "test"), run.parent / "images.h5"
-    assert held_out.images is not None
+    test, images = data.load("digits", None, "test"), run.parent / "images.h5"
+    assert test.images is not None
     with h5py.File(images, "w") as file:
-        file["images"] = held_out.images.reshape(-1, 8, 8)
+        file["images"] = test.images.reshape(-1, 8, 8)
     done = ffmpi(ranks, "predict", run, images, "--method", method, "--json")
-    said = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(said[0]["scores"]) == 10
-    return float(100 * np.mean([one["class"] for one in said] == held_out.classes))
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(results[0]["scores"]) == 10
+    return float(100 * np.mean([one["class"] for one in results] == test.classes))
 
 
 @pytest.mark.parametrize(("method", "ranks"), [("softmax", 3), ("goodness", 2), ("goodness", 0)])
@@ -145,12 +145,12 @@ def test_a_reader_that_has_enough_costs_no_traceback(finished: Path, run: Run, t
 
 
 def test_predict_a_png(finished: Path, ffmpi: Run, tmp_path: Path) -> None:
-    held_out = data.load("digits", None, "test")
-    assert held_out.images is not None
+    test = data.load("digits", None, "test")
+    assert test.images is not None
     for index in range(3):
-        Image.fromarray(held_out.images[index].reshape(8, 8)).save(tmp_path / f"digit{index}.png")
+        Image.fromarray(test.images[index].reshape(8, 8)).save(tmp_path / f"digit{index}.png")
     with h5py.File(tmp_path / "images.h5", "w") as file:
-        file["images"] = held_out.images[:3].reshape(-1, 8, 8)
+        file["images"] = test.images[:3].reshape(-1, 8, 8)
     from_png = ffmpi(0, "predict", finished, tmp_path / "digit1.png").stdout
     from_hdf5 = ffmpi(0, "predict", finished, tmp_path / "images.h5").stdout.splitlines()
     assert from_png.startswith("digit1.png\t")

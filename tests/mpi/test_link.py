@@ -118,12 +118,12 @@ def test_one_rank_of_a_host_compiles(run: Run, tmp_path: Path) -> None:
         tmp_path,
         """
         import numpy as np
-        from ffmpi.kernels import judge
+        from ffmpi.kernels import goodness_loss
         from ffmpi.runtime.mpi import one_per_host_first, start
         comm, one = start(), np.ones(1, np.float32)
         with one_per_host_first(comm):
-            judge(one, one[0], 1, 1.0, 1.0, 0.0, one)
-        misses, hits = sum(judge.stats.cache_misses.values()), sum(judge.stats.cache_hits.values())
+            goodness_loss(one, one[0], 1, 1.0, 1.0, 0.0, one)
+        misses, hits = sum(goodness_loss.stats.cache_misses.values()), sum(goodness_loss.stats.cache_hits.values())
         total = comm.gather((misses, hits))
         if comm.rank == 0:
             print(*(sum(column) for column in zip(*total)))

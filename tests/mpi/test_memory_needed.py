@@ -34,11 +34,11 @@ def train(ffmpi: Run, directory: Path, ranks: int, *settings: str) -> tuple[str,
 
 def test_a_batch_of_all_samples(ffmpi: Run, tmp_path: Path) -> None:
     pictures(tmp_path / "set.h5", 60_000, (4, 4))
-    said, (rank,) = train(ffmpi, tmp_path, 1, "train.batch=60000", "network.layers=[48,48]")
+    output, (rank,) = train(ffmpi, tmp_path, 1, "train.batch=60000", "network.layers=[48,48]")
     assert 0.5 * rank["priced_bytes"] < rank["peak_bytes"] <= rank["priced_bytes"]
     # 180,000 rows of two layers, sums and scores beside them, take 79 MB, and about as much is for nonzeros.
     assert 280 * MB < rank["peak_bytes"] < 400 * MB
-    assert f"memory up to {rank['priced_bytes'] / MB:.0f} MB" in said
+    assert f"memory up to {rank['priced_bytes'] / MB:.0f} MB" in output
 
 
 @pytest.mark.slow
@@ -64,5 +64,5 @@ def test_other_runs(ffmpi: Run, tmp_path: Path, ranks: int, settings: list[str])
 def test_what_cannot_fit_is_refused_before_it_starts(run: Run, tmp_path: Path) -> None:
     done = run(2, "-m", "ffmpi", "train", DIGITS, "--run", tmp_path / "run", *sets("network.layers=[150000,150000]"))
     assert done.returncode == 2 and not (tmp_path / "run" / "checkpoint.h5").exists()
-    (said,) = [line for line in done.stderr.splitlines() if "warning" not in line]
-    assert said.startswith("ffmpi: ") and "not enough memory: " in said and "need" in said
+    (output,) = [line for line in done.stderr.splitlines() if "warning" not in line]
+    assert output.startswith("ffmpi: ") and "not enough memory: " in output and "need" in output

@@ -44,8 +44,10 @@ def test_pixels_of_any_kind_learn_alike(ffmpi: Run, tmp_path: Path) -> None:
         assert max(values) - min(values) <= 1.5, values
     assert json.loads(ffmpi(2, "evaluate", run, "--json").stdout)["accuracy"] == found[-1]
     assert arrays(run)["inputs/mean"] > 5000
-    said = json.loads(ffmpi(0, "info", run, "--json").stdout)["config"]["data"]
-    assert (said["standardise"], said["label"]) == ("set", "append") and said["label_value"] > 1
+    settings_used = json.loads(ffmpi(0, "info", run, "--json").stdout)["config"]["data"]
+    assert (settings_used["standardise"], settings_used["label"]) == ("set", "append") and settings_used[
+        "label_value"
+    ] > 1
 
 
 def test_shards_are_measured_together(ffmpi: Run, tmp_path: Path) -> None:

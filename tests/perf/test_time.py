@@ -42,12 +42,12 @@ def report(chapter, measurements):
     print(1 - inside / (now - began))
     inside, began = 0.0, now
 
-for name in ("backward", "compose", "copy_rows", "forward", "forward_labelled", "judge", "row_scale",
+for name in ("backward", "compose", "copy_rows", "forward", "forward_labelled", "goodness_loss", "row_scale",
              "row_scale_labelled", "softmax", "update"):
     setattr(kernels, name, clocked(getattr(kernels, name)))
 def save(chapter):
     global before
-    writer = checkpoint.Writer(pathlib.Path("checkpoint.h5"), settled, worker.problem, chapter + 1, before)
+    writer = checkpoint.Writer(pathlib.Path("checkpoint.h5"), settled, worker.dataset, chapter + 1, before)
     before = writer.id
     return writer
 

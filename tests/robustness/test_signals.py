@@ -27,10 +27,10 @@ def test_a_signal_to_the_launcher_ends_all(number: int, status: int, start: Star
     done = job.wait()
     assert time.monotonic() - began < 10
     assert done.returncode == status and "Traceback" not in done.stderr
-    said = [line for line in done.stderr.splitlines() if line.startswith("ffmpi: ") and ": warning: " not in line]
+    messages = [line for line in done.stderr.splitlines() if line.startswith("ffmpi: ") and ": warning: " not in line]
     how = "interrupted by Ctrl-C" if number == signal.SIGINT else "stopped by SIGTERM"
     where = f"run/checkpoint.h5 holds epoch {chapters_saved(tmp_path / 'run')} of 100000"
-    assert said == [f"ffmpi: {how}; {where}, continue with 'ffmpi resume run'"]
+    assert messages == [f"ffmpi: {how}; {where}, continue with 'ffmpi resume run'"]
 
 
 def test_a_run_that_is_stopped_on_one_rank_continues_to_the_same_bits(start: Start, ffmpi: Run, tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_run_that_is_stopped_on_one_rank_continues_to_the_same_bits(start: Sta
     assert_same_bits(tmp_path / "undisturbed", tmp_path / "run")
 
 
-@pytest.mark.parametrize("phase", ["session.load", "kernels.forward"])
+@pytest.mark.parametrize("phase", ["setup.load", "kernels.forward"])
 def test_a_signal_in_any_phase_of_one_rank_ends_all(phase: str, run: Run, tmp_path: Path) -> None:
     """While data are loaded, or kernels, where an exception from a handler would be lost, too."""
     (tmp_path / "job.py").write_text(

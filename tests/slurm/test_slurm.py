@@ -84,11 +84,11 @@ def test_a_run_goes_through_the_queue_twice_to_the_same_bits(
     cluster.until(lambda: (tmp_path / "run" / "checkpoint.h5").exists(), 90)
     cluster.run("scancel", "--batch", "--signal=USR1", job)  # as Slurm does before the time limit
     cluster.until(lambda: done(cluster, job), 120)
-    said = log(tmp_path, job)
-    print(said[-2000:])
-    assert cluster.state(job) == "COMPLETED", said
-    assert said.count("ffmpi: stopped by SIGUSR1; run/checkpoint.h5 holds epoch") == 1, said
-    assert said.count("continuing after epoch") == 1 and "Traceback" not in said
+    output = log(tmp_path, job)
+    print(output[-2000:])
+    assert cluster.state(job) == "COMPLETED", output
+    assert output.count("ffmpi: stopped by SIGUSR1; run/checkpoint.h5 holds epoch") == 1, output
+    assert output.count("continuing after epoch") == 1 and "Traceback" not in output
     facts = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert facts["ranks"] == 2 and len(facts["continued"]) == 1 and len(lines(tmp_path / "run")) == EPOCHS
     assert_same_bits(tmp_path / "runs" / "seed-0", tmp_path / "run")
@@ -130,8 +130,8 @@ def test_a_job_that_saves_nothing_is_not_repeated(cluster: Cluster, submit: Subm
     cluster.run("scancel", "--batch", "--signal=USR1", job)
     cluster.until(lambda: done(cluster, job), 60)
     assert cluster.state(job) == "FAILED" and "ExitCode=75:0" in cluster.run("scontrol", "show", "job", job)
-    said = log(tmp_path, job)
-    assert "stopped by SIGUSR1 before anything was saved" in said and "not put back into the queue" in said
+    output = log(tmp_path, job)
+    assert "stopped by SIGUSR1 before anything was saved" in output and "not put back into the queue" in output
 
 
 def test_seeds_are_runs_of_their_own(cluster: Cluster, submit: Submit, tmp_path: Path) -> None:

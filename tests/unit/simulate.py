@@ -14,11 +14,12 @@ it began from, and a test expects each of them once.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from ffmpi.schedule import Schedule, Work
+from ffmpi.schedule import Schedule, ScheduleSpec
 from ffmpi.schedule import steps as s
 
 Programs = list[list[s.Step]]
@@ -33,21 +34,21 @@ def ensure(condition: object, step: s.Step, reason: str, *found: object) -> None
         raise Fault(f"{step}: {reason}" + "".join(f" {thing}" for thing in found))
 
 
-def version_after(work: Work, chapter: int) -> int:
+def version_after(spec: ScheduleSpec, chapter: int) -> int:
     """Return how many updates every stage has had after `chapter`."""
-    return work.epochs_per_chapter * sum(work.batches[c % len(work.batches)] for c in range(chapter + 1))
+    return spec.epochs_per_chapter * sum(spec.batches[c % len(spec.batches)] for c in range(chapter + 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
     """What a layer (-1: the input) put out for a batch, with the versions that each layer up to this one had.
 
-    Training samples come in the order, with the labels and with the negatives of the Renew they were composed under.
+    Training samples come in the order, with the labels and with the negatives of the SetEpoch they were composed under.
     """
 
     layer: int
     batch: s.Batch
-    drawn: s.Renew | None
+    drawn: s.SetEpoch | None
     versions: tuple[int, ...] = ()
 
 
@@ -102,14 +103,14 @@ class Outcome:
     scored: Counter[Any] = field(default_factory=Counter)
     recorded: list[int] = field(default_factory=list)
     saved: list[int] = field(default_factory=list)
-    messages: Counter[s.Cargo] = field(default_factory=Counter, compare=False)
+    messages: Counter[s.Payload] = field(default_factory=Counter, compare=False)
 
 
 class World:
     """What the ranks share: messages and posted buffers that have not met, reports, and who waits at a Save."""
 
     def __init__(self, schedule: Schedule, first: int) -> None:
-        self.schedule, self.first, self.work, self.outcome = schedule, first, schedule.work, Outcome()
+        self.schedule, self.first, self.spec, self.outcome = schedule, first, schedule.spec, Outcome()
         self.sent: dict[s.LinkId, deque[Any]] = {link: deque() for link in schedule.links}
         self.posted: dict[s.LinkId, deque[Any]] = {link: deque() for link in schedule.links}
         self.reports: dict[int, deque[int]] = defaultdict(deque)  # each rank's, by chapter
@@ -121,32 +122,37 @@ class World:
             (send, source), (post, target) = sent.popleft(), posted.popleft()
             ensure(send.item == post.item, send, "meets", post)
             target.content, target.item, target.state, source.state = source.content, send.item, "arrived", "sent"
-            self.outcome.messages[link.cargo] += 1
+            self.outcome.messages[link.payload] += 1
+
+
+def _method(kind: type) -> str:
+    """Return the name of the method that carries out a kind of step: ``set_epoch`` for SetEpoch."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
 
 
 class Rank:
     """One rank: its steps, buffers and states. The method for a kind of step returns False while it has to wait."""
 
     def __init__(self, world: World, rank: int, steps: list[s.Step]) -> None:
-        self.schedule, self.work, self.world, self.outcome = world.schedule, world.work, world, world.outcome
-        self.rank, self.steps, self.head = rank, deque(steps), self.work.layers
+        self.schedule, self.spec, self.world, self.outcome = world.schedule, world.spec, world, world.outcome
+        self.rank, self.steps, self.head = rank, deque(steps), self.spec.layers
         layers, stages = self.schedule.computed(rank), self.schedule.trained(rank)
         self.outputs = Outputs([-1, *layers] if 0 in layers else layers)
-        self.neutral = Outputs([k for k in layers if k in self.work.head_layers] if self.head in stages else [])
+        self.neutral = Outputs([k for k in layers if k in self.spec.head_layers] if self.head in stages else [])
         #: Versions of the stages that it trains, None while one may be coming; of others what they sent.
-        self.live: dict[int, int | None] = dict.fromkeys(stages, version_after(self.work, world.first - 1))
+        self.live: dict[int, int | None] = dict.fromkeys(stages, version_after(self.spec, world.first - 1))
         self.copies: dict[int, Buffer] = {layer: Buffer() for layer in layers if layer not in stages}
         self.buffers = {
             link: [Buffer() for _ in range(link.depth if link.source == rank else link.room)]
             for link in self.schedule.links
             if rank in (link.source, link.target)
         }
-        self.kept: dict[tuple[int, s.Batch], Buffer] = {}
-        self.remembered: dict[tuple[int, int], int] = {}
-        self.renewed: s.Renew | None = None
+        self.stashed: dict[tuple[int, s.Batch], Buffer] = {}
+        self.snapshots: dict[tuple[int, int], int] = {}
+        self.epoch_set: s.SetEpoch | None = None
         self.learnt: s.Batch | None = None  # what the head has the scores of
         self.measured: set[int] = set()  # chapters
-        lag = self.work.adaptive.lag if self.work.adaptive else 0
+        lag = self.spec.adaptive.lag if self.spec.adaptive else 0
         self.known = set(range(lag, world.first + lag))  # chapters whose negatives are, at first from a checkpoint
         self.known_now: set[int] = set()  # batches of the running epoch whose negatives are
         self.choosing: dict[int, set[s.Batch]] = defaultdict(set)
@@ -154,60 +160,60 @@ class Rank:
     def run(self) -> bool:
         """Go on until a step has to wait; return whether anything was done."""
         before = len(self.steps)
-        while self.steps and getattr(self, type(self.steps[0]).__name__.lower())(self.steps[0]) is not False:
+        while self.steps and getattr(self, _method(type(self.steps[0])))(self.steps[0]) is not False:
             self.steps.popleft()
         return len(self.steps) < before
 
     def end(self) -> None:
         """Make sure that nothing is left."""
         busy = {link: buffers for link, buffers in self.buffers.items() if any(b.state != "idle" for b in buffers)}
-        for left in (busy, self.kept, self.remembered, self.measured):
+        for left in (busy, self.stashed, self.snapshots, self.measured):
             if left:
                 raise Fault(f"rank {self.rank} ends with {left}")
 
     # -- Batches ------------------------------------------------------------------------------------------------------
-    def renew(self, step: s.Renew) -> None:
+    def set_epoch(self, step: s.SetEpoch) -> None:
         ensure(step.shard in self.schedule.shards(self.rank), step, "not a shard of rank", self.rank)
-        self.renewed = step
+        self.epoch_set = step
         self.known_now.clear()
 
-    def compose(self, step: s.Compose) -> None:
-        drawn, adaptive = None if step.batch.stream in s.HELD_OUT else self.renewed, self.work.adaptive
-        if self.work.ahead and step.batch.stream == "train":
+    def build_input(self, step: s.BuildInput) -> None:
+        drawn, adaptive = None if step.batch.stream in s.TEST_STREAMS else self.epoch_set, self.spec.adaptive
+        if self.spec.ahead and step.batch.stream == "train":
             ensure(step.batch.index in self.known_now, step, "the batch's negatives are not known")
         elif adaptive and step.batch.stream in ("lesson", "train"):
             assert drawn is not None
             chosen_after = drawn.chapter - adaptive.lag
             if chosen_after >= 0:
                 ensure(drawn.chapter in self.known, step, "not known are the negatives of chapter", drawn.chapter)
-                same = self.work.shard_of(chosen_after) == drawn.shard
+                same = self.spec.shard_of(chosen_after) == drawn.shard
                 ensure(same, step, "the negatives were chosen for the samples of another shard")
         self.outputs.write(Content(-1, step.batch, drawn), step)
 
     def labelled(self, contents: list[Content], step: s.Step) -> tuple[tuple[int, ...], ...]:
         """Return the versions in `contents`, which must come in the order that the rank has the labels of."""
         for content in contents:
-            ensure(content.drawn == self.renewed is not None, step, "has the labels of", self.renewed, content)
+            ensure(content.drawn == self.epoch_set is not None, step, "has the labels of", self.epoch_set, content)
         return tuple(content.versions for content in contents)
 
-    def keep(self, step: s.Keep) -> None:
-        ensure((step.layer, step.batch) not in self.kept, step, "is kept already")
+    def stash_activations(self, step: s.StashActivations) -> None:
+        ensure((step.layer, step.batch) not in self.stashed, step, "is kept already")
         self.outputs.read(step.layer, step.batch, step)
         buffer = self.outputs.current[step.layer]
         ensure(buffer is self.outputs.own[step.layer], step, "keeps what lies in a link's buffer")
-        self.kept[step.layer, step.batch] = buffer
+        self.stashed[step.layer, step.batch] = buffer
         self.outputs.own[step.layer] = self.outputs.current[step.layer] = Buffer()
 
-    def take(self, step: s.Take) -> None:
-        ensure((step.layer, step.batch) in self.kept, step, "is not kept")
-        self.outputs.current[step.layer] = self.kept[step.layer, step.batch]
+    def load_activations(self, step: s.LoadActivations) -> None:
+        ensure((step.layer, step.batch) in self.stashed, step, "is not kept")
+        self.outputs.current[step.layer] = self.stashed[step.layer, step.batch]
 
-    def drop(self, step: s.Drop) -> None:
-        ensure((step.layer, step.batch) in self.kept, step, "is not kept")
-        self.kept.pop((step.layer, step.batch)).content = None
+    def free_activations(self, step: s.FreeActivations) -> None:
+        ensure((step.layer, step.batch) in self.stashed, step, "is not kept")
+        self.stashed.pop((step.layer, step.batch)).content = None
 
     # -- Links --------------------------------------------------------------------------------------------------------
-    def buffer(self, step: s.Post | s.Receive | s.Again | s.Reserve | s.Send) -> Buffer:
+    def buffer(self, step: s.Post | s.Receive | s.Reuse | s.Reserve | s.Send) -> Buffer:
         end = step.link.source if isinstance(step, s.Reserve | s.Send) else step.link.target
         ensure(step.link in self.buffers and end == self.rank, step, "no such link on rank", self.rank)
         ensure(0 <= step.slot < len(self.buffers[step.link]), step, "no such slot")
@@ -216,7 +222,7 @@ class Rank:
     def post(self, step: s.Post) -> None:
         buffer = self.buffer(step)
         ensure(buffer.state == "idle", step, "posts a buffer that is", buffer.state)
-        if step.link.cargo == "state":
+        if step.link.payload == "state":
             self.change(step.link.stage, None, step)
         buffer.state, buffer.content = "posted", None
         self.world.posted[step.link].append((step, buffer))
@@ -228,35 +234,35 @@ class Rank:
         if buffer.state == "posted":
             return False
         buffer.state = "idle"
-        self.again(step)
+        self.reuse(step)
         return True
 
-    def again(self, step: s.Receive | s.Again) -> None:
+    def reuse(self, step: s.Receive | s.Reuse) -> None:
         buffer, link = self.buffer(step), step.link
         ensure(buffer.state == "idle" and buffer.item == step.item, step, "finds", buffer)
         if isinstance(step.item, s.Batch):
             buffer.read(link.stage, step.item, step)
-            (self.neutral if link.cargo == "neutral" else self.outputs).current[link.stage] = buffer
-        elif isinstance(step.item, s.Choice):
-            self.learn_of(step.item)
-        elif link.cargo == "state":
+            (self.neutral if link.payload == "neutral" else self.outputs).current[link.stage] = buffer
+        elif isinstance(step.item, s.Selection):
+            self.hear_of(step.item)
+        elif link.payload == "state":
             self.live[link.stage] = buffer.content
         else:
             self.copies[link.stage] = buffer
 
-    def learn_of(self, choice: s.Choice) -> None:
+    def hear_of(self, choice: s.Selection) -> None:
         if choice.batch is None:
             self.known.add(choice.chapter)
         else:
             self.known_now.add(choice.batch)
 
     def reserve(self, step: s.Reserve) -> bool:
-        buffer, cargo = self.buffer(step), step.link.cargo
+        buffer, payload = self.buffer(step), step.link.payload
         if buffer.state == "sending":
             return False
         buffer.state = "idle"
-        if cargo in ("activations", "lessons", "neutral"):
-            (self.neutral if cargo == "neutral" else self.outputs).reserved[step.link.stage] = buffer
+        if payload in ("activations", "lessons", "neutral"):
+            (self.neutral if payload == "neutral" else self.outputs).reserved[step.link.stage] = buffer
         return True
 
     def send(self, step: s.Send) -> None:
@@ -279,32 +285,32 @@ class Rank:
     def state(self, stage: int, step: s.Step, chapter: int | None = None) -> int:
         """Return the version of a stage that is to be used, as it is now or was after `chapter`."""
         if chapter is not None:
-            version = self.remembered.get((stage, chapter))
+            version = self.snapshots.get((stage, chapter))
         else:
             version = self.copies[stage].content if stage in self.copies else self.live.get(stage)
         ensure(version is not None, step, "has no such state on rank", self.rank)
         return version  # type: ignore[return-value]
 
-    def state_after(self, chapter: int, stage: int, step: s.Step, remembered: bool = False) -> int:
+    def state_after(self, chapter: int, stage: int, step: s.Step, snapshots: bool = False) -> int:
         """Return the version of a stage, now or as it is remembered, which must be the one after `chapter`."""
-        version = self.state(stage, step, chapter if remembered else None)
-        ensure(version == version_after(self.work, chapter), step, "number of updates so far:", version)
+        version = self.state(stage, step, chapter if snapshots else None)
+        ensure(version == version_after(self.spec, chapter), step, "number of updates so far:", version)
         return version
 
     def change(self, stage: int, version: int | None, step: s.Step) -> None:
         ensure(stage in self.live, step, "does not train stage", stage)
         for link, buffers in self.buffers.items():
-            if link.cargo in ("state", "weights") and (link.source, link.stage) == (self.rank, stage):
+            if link.payload in ("state", "weights") and (link.source, link.stage) == (self.rank, stage):
                 ensure(all(buffer.state == "idle" for buffer in buffers), step, "changes what leaves by", link)
         self.live[stage] = version
 
-    def remember(self, step: s.Remember) -> None:
-        ensure((step.stage, step.chapter) not in self.remembered, step, "is remembered already")
-        self.remembered[step.stage, step.chapter] = self.state_after(step.chapter, step.stage, step)
+    def take_snapshot(self, step: s.TakeSnapshot) -> None:
+        ensure((step.stage, step.chapter) not in self.snapshots, step, "is remembered already")
+        self.snapshots[step.stage, step.chapter] = self.state_after(step.chapter, step.stage, step)
 
-    def forget(self, step: s.Forget) -> None:
-        ensure((step.stage, step.chapter) in self.remembered, step, "is not remembered")
-        del self.remembered[step.stage, step.chapter]
+    def free_snapshot(self, step: s.FreeSnapshot) -> None:
+        ensure((step.stage, step.chapter) in self.snapshots, step, "is not remembered")
+        del self.snapshots[step.stage, step.chapter]
 
     # -- Layers and head ----------------------------------------------------------------------------------------------
     def forward(self, step: s.Forward) -> None:
@@ -323,53 +329,53 @@ class Rank:
         self.outcome.updates[step.layer].append((step.batch, step.epoch, out.drawn, out.versions))
         self.measured.add(out.drawn.chapter)
 
-    def collect(self, step: s.Collect) -> None:
+    def gather_head_input(self, step: s.GatherHeadInput) -> None:
         self.neutral.write(self.outputs.read(step.layer, step.batch, step), step)
 
-    def read_out(self, step: s.Learn | s.Score | s.Choose, by_head: bool) -> tuple[list[Content], int]:
+    def read_out(self, step: s.UpdateHead | s.Evaluate | s.SelectNegatives, by_head: bool) -> tuple[list[Content], int]:
         """Return what the head reads, and its version; or what the last layer put out."""
         if by_head:
-            found = [self.neutral.read(layer, step.batch, step) for layer in self.work.head_layers]
+            found = [self.neutral.read(layer, step.batch, step) for layer in self.spec.head_layers]
             return found, self.state(self.head, step)
-        return [self.outputs.read(self.work.layers - 1, step.batch, step)], -1
+        return [self.outputs.read(self.spec.layers - 1, step.batch, step)], -1
 
-    def learn(self, step: s.Learn) -> None:
+    def update_head(self, step: s.UpdateHead) -> None:
         found, version = self.read_out(step, by_head=True)
         versions = self.labelled(found, step)
-        assert self.renewed is not None
+        assert self.epoch_set is not None
         self.change(self.head, version + 1, step)
-        self.outcome.learnt.append((step.batch, step.epoch, step.last, self.renewed, versions, version))
+        self.outcome.learnt.append((step.batch, step.epoch, step.last, self.epoch_set, versions, version))
         self.learnt = step.batch
-        self.measured.add(self.renewed.chapter)
+        self.measured.add(self.epoch_set.chapter)
 
-    def choose(self, step: s.Choose) -> None:
-        adaptive, drawn = self.work.adaptive, self.renewed
+    def select_negatives(self, step: s.SelectNegatives) -> None:
+        adaptive, drawn = self.spec.adaptive, self.epoch_set
         assert adaptive is not None and drawn is not None
         by_head = adaptive.scores == "softmax"
         ensure(not by_head or self.learnt == step.batch, step, "the head has the scores of", self.learnt)
         found, version = self.read_out(step, by_head)
         self.outcome.chosen[step.chapter, step.batch, drawn, self.labelled(found, step), version] += 1
         if step.index is not None:
-            riding = step.batch.index + (self.work.ahead if step.batch.stream == "train" else 0)
+            riding = step.batch.index + (self.spec.ahead if step.batch.stream == "train" else 0)
             ensure(step.index == riding, step, "whose neutral inputs are of batch", riding)
-            self.learn_of(s.Choice(step.chapter, step.index))
+            self.hear_of(s.Selection(step.chapter, step.index))
             return
         self.choosing[step.chapter].add(step.batch)
-        of_shard = self.work.batches if by_head else self.work.candidate_batches
+        of_shard = self.spec.batches if by_head else self.spec.candidate_batches
         if len(self.choosing[step.chapter]) == of_shard[drawn.shard]:
             self.known.add(step.chapter)
 
-    def score(self, step: s.Score) -> None:
-        assert self.renewed is not None  # it says of which chapter this is a measurement
+    def evaluate(self, step: s.Evaluate) -> None:
+        assert self.epoch_set is not None  # it says of which chapter this is a measurement
         found, version = self.read_out(step, step.batch.stream == "softmax")
         versions = tuple(content.versions for content in found)
-        self.outcome.scored[self.renewed.chapter, step.batch, versions, version] += 1
+        self.outcome.scored[self.epoch_set.chapter, step.batch, versions, version] += 1
         self.learnt = None
-        self.measured.add(self.renewed.chapter)
+        self.measured.add(self.epoch_set.chapter)
 
     # -- Bringing together --------------------------------------------------------------------------------------------
     def report(self, step: s.Report) -> None:
-        ensure(not self.kept, step, "still kept are", *self.kept)
+        ensure(not self.stashed, step, "still kept are", *self.stashed)
         ensure(self.measured <= {step.chapter}, step, "measured were chapters", self.measured)
         self.world.reports[self.rank].append(step.chapter)
         self.measured.clear()
@@ -387,15 +393,15 @@ class Rank:
     def save(self, step: s.Save) -> bool:
         """Wait for all owners; a checkpoint has their states and what a resumed run cannot choose again."""
         ranks, here = {0, *step.owners}, self.world.saving[step]
-        ensure(self.rank in ranks and len(step.owners) == self.work.stages, step, "on rank", self.rank)
-        ensure(not self.kept, step, "still kept are", *self.kept)
+        ensure(self.rank in ranks and len(step.owners) == self.spec.stages, step, "on rank", self.rank)
+        ensure(not self.stashed, step, "still kept are", *self.stashed)
         for stage, owner in enumerate(step.owners):
             if owner == self.rank:
-                self.state_after(step.chapter, stage, step, remembered=(stage, step.chapter) in self.remembered)
+                self.state_after(step.chapter, stage, step, snapshots=(stage, step.chapter) in self.snapshots)
         if self.rank == 0 and self.rank not in here:
             ensure(self.outcome.recorded[-1:] == [step.chapter], step, "recorded are", self.outcome.recorded)
-            lag = self.work.adaptive.lag if self.work.adaptive and not self.work.ahead else 0
-            needed = set(range(max(lag, step.chapter + 1), min(step.chapter + lag + 1, self.work.chapters)))
+            lag = self.spec.adaptive.lag if self.spec.adaptive and not self.spec.ahead else 0
+            needed = set(range(max(lag, step.chapter + 1), min(step.chapter + lag + 1, self.spec.chapters)))
             ensure(needed <= self.known, step, "rank 0 does not know the negatives of", needed - self.known)
             self.outcome.saved.append(step.chapter)
         here.add(self.rank)
@@ -419,16 +425,16 @@ def simulate(schedule: Schedule, programs: Programs, first: int = 0) -> Outcome:
 
 def programs_of(schedule: Schedule) -> Programs:
     """Return the steps of every rank."""
-    return [list(schedule.steps(rank)) for rank in range(schedule.work.ranks)]
+    return [list(schedule.steps(rank)) for rank in range(schedule.spec.ranks)]
 
 
-def work_of(
+def spec_of(
     layers: int, *, head: bool = True, ranks: int = 1, depth: int = 2, batches: tuple[int, ...] = (3,),
-    held_out: dict[s.Stream, tuple[int, int]] | None = None, per_chapter: int = 1, chapters: int = 2,
+    test: dict[s.Stream, tuple[int, int]] | None = None, per_chapter: int = 1, chapters: int = 2,
     save_every: int = 1, costs: list[float] | None = None, **rest: Any,
-) -> Work:  # fmt: skip
+) -> ScheduleSpec:  # fmt: skip
     """Return a small run of `per_chapter` epochs a chapter; a head reads all layers but the first of several."""
-    return Work(
+    return ScheduleSpec(
         ranks=ranks,
         layers=layers,
         head_layers=tuple(range(min(1, layers - 1), layers)) if head else (),
@@ -438,7 +444,7 @@ def work_of(
         chapters=chapters,
         batches=batches,
         candidate_batches=tuple(2 * count - 1 for count in batches),
-        held_out_batches={key: value for key, value in (held_out or {}).items() if head or key != "softmax"},
+        test_batches={key: value for key, value in (test or {}).items() if head or key != "softmax"},
         save_every=save_every,
         **rest,
     )

@@ -21,9 +21,9 @@ from numpy.testing import assert_array_equal
 
 from ffmpi import config
 from ffmpi.commands.info import info
-from ffmpi.data.info import Problem
+from ffmpi.data.info import DatasetInfo
 from ffmpi.data.pixels import PixelFormat
-from ffmpi.data.scaling import Figures
+from ffmpi.data.scaling import PixelScaling
 from ffmpi.errors import UserError
 from ffmpi.network.layer import Parameters
 from ffmpi.run.checkpoint import FORMAT, Header, Writer, identity, reading
@@ -32,8 +32,8 @@ from tests.helpers import seal
 INPUTS, UNITS = 5, 3
 PROBLEM = {"shape": [2, 2], "names": ["cat", "d\u00f6g"], "train": 30, "digest": 77}
 PIXELS = PixelFormat("uint8", 3, 255)
-FIGURES = Figures(np.arange(4, dtype=np.float32), np.ones(1, np.float32), np.full(1, 3, np.float32))
-THE_SAME = Problem((2, 2), ("cat", "d\u00f6g"), 30, 10, 77, shards=(10, 20), figures=FIGURES, pixel_format=PIXELS)
+SCALING = PixelScaling(np.arange(4, dtype=np.float32), np.ones(1, np.float32), np.full(1, 3, np.float32))
+THE_SAME = DatasetInfo((2, 2), ("cat", "d\u00f6g"), 30, 10, 77, shards=(10, 20), scaling=SCALING, pixel_format=PIXELS)
 SETTINGS = config.parse(
     "data = { standardise = 'pixel', path = '/\u00e9' }",
     "test",
@@ -57,11 +57,11 @@ def shapes() -> dict[str, tuple[int, ...]]:
 
 
 def begin(
-    path: Path, chapter: int = 2, seed: int = 1, problem: Problem = THE_SAME, before: str | None = None
+    path: Path, chapter: int = 2, seed: int = 1, dataset: DatasetInfo = THE_SAME, before: str | None = None
 ) -> Writer:
     """Write a checkpoint of one layer, but do not commit it."""
     before = identity(path) if before is None else before
-    writer, made = Writer(path, SETTINGS, problem, chapter, before), parameters(seed)
+    writer, made = Writer(path, SETTINGS, dataset, chapter, before), parameters(seed)
     writer.create({f"layers/0/{name}": shape for name, shape in shapes().items()})
     for name in shapes():
         writer.write(f"layers/0/{name}", made.array(name))
@@ -145,7 +145,7 @@ def test_plain_hdf5(path: Path) -> None:
         assert config.parse(bytes(file["header/config"][()]).decode(), "text", []) == SETTINGS
         assert json.loads(file["header/problem"][()]) == PROBLEM | {"pixel_format": dataclasses.asdict(PIXELS)}
         checksums = json.loads(file["header/checksums"][()])
-        assert checksums.keys() == {f"layers/0/{name}" for name in shapes()} | FIGURES.arrays().keys()
+        assert checksums.keys() == {f"layers/0/{name}" for name in shapes()} | SCALING.arrays().keys()
         assert checksums[WEIGHTS] == zlib.crc32(file[WEIGHTS][()].tobytes())
 
 
@@ -491,13 +491,13 @@ from pathlib import Path
 import numpy as np
 from ffmpi.run.checkpoint import Writer
 from ffmpi.errors import UserError
-from ffmpi.data.info import Problem
+from ffmpi.data.info import DatasetInfo
 from ffmpi.config.schema import Config
 
 units = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000 * units // 2, resource.RLIM_INFINITY))
 try:
-    writer = Writer(Path(sys.argv[1]), Config(), Problem((4,), ("a", "b"), 1, 1), 1)
+    writer = Writer(Path(sys.argv[1]), Config(), DatasetInfo((4,), ("a", "b"), 1, 1), 1)
     names = [f"layers/{part}/weights" for part in range(3)]
     writer.create({name: (250, units) for name in names})
     for name in names:
@@ -547,9 +547,9 @@ def test_texts_of_any_length(tmp_path: Path) -> None:
 
 def test_figures_come_back(path: Path) -> None:
     with reading(path) as reader:
-        found = reader.header.figures
+        found = reader.header.scaling
     assert found is not None
-    for name, array in FIGURES.arrays().items():
+    for name, array in SCALING.arrays().items():
         assert_array_equal(found.arrays()[name], array, strict=True)
 
 
@@ -562,8 +562,8 @@ def test_figures_come_back(path: Path) -> None:
     ],
 )
 def test_figures_that_cannot_be(wrong: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:
-    problem = dataclasses.replace(THE_SAME, figures=dataclasses.replace(FIGURES, **wrong))
-    begin(tmp_path / "checkpoint.h5", problem=problem).commit()
+    dataset = dataclasses.replace(THE_SAME, scaling=dataclasses.replace(SCALING, **wrong))
+    begin(tmp_path / "checkpoint.h5", dataset=dataset).commit()
     refused(tmp_path / "checkpoint.h5", words, "one for each of 4 pixels")
 
 
@@ -575,9 +575,9 @@ def everything(path: Path) -> list[Any]:
     header, found = read(path)
     with reading(path) as reader:
         reader.check()
-    assert header.figures is not None
-    figures = {name: array.tobytes() for name, array in header.figures.arrays().items()}
-    return [header, figures, *(found.array(name).tobytes() for name in shapes())]
+    assert header.scaling is not None
+    scaling = {name: array.tobytes() for name, array in header.scaling.arrays().items()}
+    return [header, scaling, *(found.array(name).tobytes() for name in shapes())]
 
 
 def test_each_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:

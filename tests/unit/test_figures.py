@@ -7,8 +7,8 @@ import pytest
 
 from ffmpi import config
 from ffmpi.config.schema import Config
-from ffmpi.data.info import Problem, resolved
-from ffmpi.data.scaling import Figures, combined, figures_of, moments, scaling
+from ffmpi.data.info import DatasetInfo, resolved
+from ffmpi.data.scaling import PixelScaling, combined, moments, scaling_of, slope_and_offset
 
 
 def own(*settings: str) -> Config:
@@ -25,14 +25,14 @@ def pictures(dtype: str = "f4", samples: int = 40, pixels: int = 7) -> np.ndarra
 @pytest.mark.parametrize("standardise", ["set", "pixel"])
 def test_inputs_have_mean_0_and_deviation_1(dtype: str, standardise: str) -> None:
     images = pictures(dtype)
-    figures = figures_of(own(f"data.standardise={standardise}"), [moments(images)])
-    assert figures is not None
-    slope, offset = scaling(own(), figures, images)
+    scaling = scaling_of(own(f"data.standardise={standardise}"), [moments(images)])
+    assert scaling is not None
+    slope, offset = slope_and_offset(own(), scaling, images)
     inputs = slope * images.astype(np.float64) + offset
     axis = 0 if standardise == "pixel" else None
     np.testing.assert_allclose(inputs.mean(axis=axis), 0, atol=1e-5)
     np.testing.assert_allclose(inputs.std(axis=axis), 1, rtol=1e-5)
-    np.testing.assert_allclose(figures.square[0], (inputs**2).sum(axis=1).mean(), rtol=1e-5)
+    np.testing.assert_allclose(scaling.square[0], (inputs**2).sum(axis=1).mean(), rtol=1e-5)
 
 
 def test_moments_of_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,24 +50,24 @@ def test_pixels_that_hardly_vary_are_not_blown_up() -> None:
     images = pictures()
     images[:, 2] = 1
     images[0, 2] = 1.001
-    figures = figures_of(own("data.standardise=pixel"), [moments(images)])
-    assert figures is not None
-    slope, offset = scaling(own(), figures, images)
+    scaling = scaling_of(own("data.standardise=pixel"), [moments(images)])
+    assert scaling is not None
+    slope, offset = slope_and_offset(own(), scaling, images)
     assert abs(slope * images + offset)[:, 2].max() < 0.1
 
 
 def test_images_that_are_all_the_same() -> None:
-    figures = figures_of(own(), [moments(np.full((3, 4), 7, np.uint8))])
-    assert figures is not None
-    slope, offset = scaling(own(), figures, np.zeros((1, 4), np.uint8))
+    scaling = scaling_of(own(), [moments(np.full((3, 4), 7, np.uint8))])
+    assert scaling is not None
+    slope, offset = slope_and_offset(own(), scaling, np.zeros((1, 4), np.uint8))
     np.testing.assert_allclose(slope * 7 + offset, 0, atol=1e-6)
-    assert resolved(own(), Problem((4,), ("a", "b"), 3, 1, figures=figures)).data.label_value > 0
+    assert resolved(own(), DatasetInfo((4,), ("a", "b"), 3, 1, scaling=scaling)).data.label_value > 0
 
 
 def test_given_figures_are_kept() -> None:
     fixed = own("data.mean=0.5", "data.std=3")
-    assert fixed.data.standardise == "fixed" and figures_of(fixed, []) is None
-    slope, offset = scaling(fixed, None, np.zeros((1, 2), np.uint8))
+    assert fixed.data.standardise == "fixed" and scaling_of(fixed, []) is None
+    slope, offset = slope_and_offset(fixed, None, np.zeros((1, 2), np.uint8))
     assert slope[0] == np.float32(1 / (255 * 3.0)) and offset[1] == np.float32(-0.5 / 3)
     assert own().data.standardise == "set"
     assert config.parse("", "run.toml", []).data.standardise == "fixed"  # data sets that are known
@@ -87,17 +87,19 @@ def test_given_figures_are_kept() -> None:
     ],
 )
 def test_where_the_label_stands(pixels: int, classes: int, settings: list[str], label: str) -> None:
-    problem = Problem((pixels,), tuple(map(str, range(classes))), 10, 10)
-    data = resolved(own(*settings), problem).data
+    dataset = DatasetInfo((pixels,), tuple(map(str, range(classes))), 10, 10)
+    data = resolved(own(*settings), dataset).data
     assert (data.label, data.label_value) == (label, 1.0)
-    assert resolved(own("data.label_value=2.5"), problem).data.label_value == 2.5
+    assert resolved(own("data.label_value=2.5"), dataset).data.label_value == 2.5
 
 
 def test_the_label_grows_with_the_input() -> None:
     values = []
     for square in (100.0, 400.0):
-        problem = Problem((100,), ("a", "b"), 10, 10, figures=Figures(np.zeros(1), np.ones(1), np.array([square])))
-        values.append(resolved(own(), problem).data.label_value)
+        dataset = DatasetInfo(
+            (100,), ("a", "b"), 10, 10, scaling=PixelScaling(np.zeros(1), np.ones(1), np.array([square]))
+        )
+        values.append(resolved(own(), dataset).data.label_value)
     assert values[1] == pytest.approx(2 * values[0])
     assert own("data.label_value=auto").data.label_value == "auto"
     with pytest.raises(Exception, match=r"data.label_value = -1: expected 'auto' or a number more than 0"):

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from ffmpi import config
-from ffmpi.data.info import Problem
+from ffmpi.data.info import DatasetInfo
 from ffmpi.run.health import Finding, findings
 
-PROBLEM = Problem((8, 8), tuple("0123456789"), 1437, 360)
+DATASET = DatasetInfo((8, 8), tuple("0123456789"), 1437, 360)
 #: (loss, goodness of positives, of negatives, percent of the pairs told apart), as measured on 3 x 256 units.
 BEGUN = [(21.9, 243.0, 239.7, 66), (33.6, 240.2, 236.3, 66), (27.4, 248.9, 247.2, 60)]
 LEARNT = [(0.0323, 264.6, 240.1, 100), (0.0185, 272.3, 224.4, 100), (0.02, 280.7, 218.3, 100)]
@@ -33,10 +33,10 @@ def record(epoch: int, layers: list[Any], head: float = 99.0, **accuracy: float)
     }
 
 
-def found(now: dict[str, Any], *changes: str, began: Any = None, problem: Problem = PROBLEM) -> list[Finding]:
+def found(now: dict[str, Any], *changes: str, began: Any = None, dataset: DatasetInfo = DATASET) -> list[Finding]:
     chosen = settings(*changes)
     first = record(1, BEGUN) if began is None else began
-    return findings(now, first, chosen, problem, last=now["epoch"] == chosen.train.epochs)
+    return findings(now, first, chosen, dataset, last=now["epoch"] == chosen.train.epochs)
 
 
 def test_a_network_that_learns_is_not_complained_of() -> None:
@@ -80,13 +80,13 @@ def test_dead_layers_and_losses_of_the_order_of_the_threshold() -> None:
 
 @pytest.mark.parametrize(("classes", "blind", "sound"), [(2, 54.0, 60.0), (10, 18.0, 20.0), (100, 1.5, 2.5)])
 def test_classifiers_near_chance(classes: int, blind: float, sound: float) -> None:
-    problem = Problem((8, 8), tuple(map(str, range(classes))), 1437, 10**6)
-    (head,) = found(record(6, LEARNT, head=blind), problem=problem)
+    dataset = DatasetInfo((8, 8), tuple(map(str, range(classes))), 1437, 10**6)
+    (head,) = found(record(6, LEARNT, head=blind), dataset=dataset)
     assert (head.kind, head.who) == ("chance", "softmax head") and "head.optimizer.rate = 0.1" in head.cure
-    assert found(record(6, LEARNT, head=sound), problem=problem) == []
+    assert found(record(6, LEARNT, head=sound), dataset=dataset) == []
     layers = [{"loss": 2.3, "squares": 100.0, "training_accuracy": accuracy} for accuracy in (sound, blind, blind)]
     local: dict[str, Any] = {"epoch": 6, "accuracy": {}, "layers": layers}
-    told = found(local, "rule.name=local-softmax", began=local, problem=problem)
+    told = found(local, "rule.name=local-softmax", began=local, dataset=dataset)
     assert [finding.who for finding in told] == ["layer 2", "layer 3"] and told[1].cure == "mend layer 2 first"
 
 
@@ -104,9 +104,9 @@ def test_a_head_that_steps_once_an_epoch_has_time() -> None:
 
 
 def test_accuracies_near_chance_after_the_last_chapter() -> None:
-    five = Problem((8, 8), tuple("01234"), 500, 200)
-    assert found(record(59, LEARNT, softmax=20.0), problem=five) == []
-    (softmax,) = found(record(60, LEARNT, softmax=23.0, goodness=40.0), problem=five)
+    five = DatasetInfo((8, 8), tuple("01234"), 500, 200)
+    assert found(record(59, LEARNT, softmax=20.0), dataset=five) == []
+    (softmax,) = found(record(60, LEARNT, softmax=23.0, goodness=40.0), dataset=five)
     assert str(softmax).startswith("softmax: held-out accuracy 23.00 %; 20 % is chance; likely cure: ")
 
 

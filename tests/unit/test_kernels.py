@@ -313,7 +313,7 @@ def test_update_skipping_zeros_gives_the_same_bits(
     z = kernels.to_panels(np.maximum(z_plain, 0), kernels.padded_rows(shown))
     c[np.tile(rng.random(rows) > 0.8, shown // rows)] = 0
     scales = rng.uniform(1, 2, shown).astype(np.float32)
-    labels = {"labels": rng.integers(0, 3, shown), "place": 2, "classes": 3, "value": VALUE} if labelled else {}
+    labels = {"labels": rng.integers(0, 3, shown), "label_offset": 2, "classes": 3, "value": VALUE} if labelled else {}
     nonzeros, results = kernels.Nonzeros(rows, kernels.panels_of(inputs)), []
     nonzeros.counts[:] = -1
     for skip in (None, nonzeros):
@@ -368,12 +368,12 @@ def test_denormal_moments_become_zero() -> None:
 
 
 @pytest.mark.parametrize(("rows", "positives"), [(0, 0), (1, 1), (1, 0), (7, 3), (200, 100)])
-def test_judge(rows: int, positives: int) -> None:
+def test_goodness_loss(rows: int, positives: int) -> None:
     total, per = np.random.default_rng(0).uniform(0, 60, rows).astype(np.float32), np.float32(3)
     g = total / per
     c = np.full(rows, np.nan, np.float32)
-    loss, positive, negative, active = kernels.judge(total, per, positives, 10.0, 2.0, 0.0, c)
-    expected_c, expected_loss = reference.judge(g, positives, 10.0, 2.0)
+    loss, positive, negative, active = kernels.goodness_loss(total, per, positives, 10.0, 2.0, 0.0, c)
+    expected_c, expected_loss = reference.goodness_loss(g, positives, 10.0, 2.0)
     np.testing.assert_allclose(c, expected_c, rtol=1e-6)
     np.testing.assert_allclose(loss, expected_loss.sum(), rtol=1e-12)
     assert active == np.count_nonzero(c)
@@ -407,24 +407,24 @@ def test_adam_constants(step: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-@pytest.mark.parametrize(("pixels", "blank"), [(1, 0), (16, 10), (17, 10), (64, 0), (64, 16), (784, 10), (33, 20)])
-def test_compose(dtype: type, pixels: int, blank: int) -> None:
+@pytest.mark.parametrize(("pixels", "skipped"), [(1, 0), (16, 10), (17, 10), (64, 0), (64, 16), (784, 10), (33, 20)])
+def test_compose(dtype: type, pixels: int, skipped: int) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (5, pixels)).astype(dtype)
     samples, inputs = np.array([4, 0, 0, 2]), pixels + 10
     slope, offset = rng.uniform(0, 1 / 255, pixels).astype(np.float32), rng.uniform(-1, 1, pixels).astype(np.float32)
-    expected = reference.compose(images, samples, blank, slope, offset, inputs)
+    expected = reference.compose(images, samples, skipped, slope, offset, inputs)
     a, total = kernels.zeros(kernels.panels_of(inputs), 8, kernels.LANES), kernels.zeros(16)
-    kernels.compose(images, samples, blank, slope, offset, a, total)
+    kernels.compose(images, samples, skipped, slope, offset, a, total)
     np.testing.assert_allclose(kernels.from_panels(a, 4, inputs), expected, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(total[:4], (expected**2).sum(axis=1), rtol=1e-5)
     assert not kernels.from_panels(a, 4, len(a) * 16)[:, inputs:].any()
 
 
-def labelled(samples: int, inputs: int, units: int, place: int, classes: int):
+def labelled(samples: int, inputs: int, units: int, label_offset: int, classes: int):
     """Return images with blank label places, rows that show each as positive and negative, and neutral ones."""
     a, _, w, bias = make(samples, inputs, units)
-    a[:, place : place + classes] = 0
+    a[:, label_offset : label_offset + classes] = 0
     rng = np.random.default_rng(2)
     source = np.tile(np.arange(samples), 3)
     positive = rng.integers(0, classes, samples)
@@ -438,30 +438,32 @@ LABELLED = [(1, 12, 1, 0, 2), (7, 30, 17, 20, 10), (33, 64, 49, 0, 10), (20, 100
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize(("samples", "inputs", "units", "place", "classes"), LABELLED)
-def test_forward_labelled(samples: int, inputs: int, units: int, place: int, classes: int, threads: int) -> None:
-    a, source, labels, scale, w, bias = labelled(samples, inputs, units, place, classes)
-    expected = reference.forward_labelled(a, source, labels, place, classes, VALUE, scale, w, bias)
+@pytest.mark.parametrize(("samples", "inputs", "units", "label_offset", "classes"), LABELLED)
+def test_forward_labelled(samples: int, inputs: int, units: int, label_offset: int, classes: int, threads: int) -> None:
+    a, source, labels, scale, w, bias = labelled(samples, inputs, units, label_offset, classes)
+    expected = reference.forward_labelled(a, source, labels, label_offset, classes, VALUE, scale, w, bias)
     panels, rows = Panels(a, np.ones(samples, np.float32), w, bias), len(source)
     h, total = kernels.zeros(len(panels.w), rows, 16), kernels.zeros(kernels.padded_rows(rows) + 16)
     squares = kernels.zeros(len(panels.w), len(total) // 16 * 16)
     kernels.forward_labelled(
-        panels.a, samples, source, labels, place, classes, VALUE, scale, panels.w, panels.bias, panels.h, h, total,
-        squares, threads=threads,
+        panels.a, samples, source, labels, label_offset, classes, VALUE, scale, panels.w, panels.bias, panels.h, h,
+        total, squares, threads=threads,
     )  # fmt: skip
     np.testing.assert_allclose(kernels.from_panels(h, rows, units), expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(total[:rows], (expected**2).sum(axis=1), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("samples", "inputs", "units", "place", "classes"), LABELLED)
-def test_update_of_rows_that_share_images(samples: int, inputs: int, units: int, place: int, classes: int) -> None:
-    a, source, labels, scale, w, bias = labelled(samples, inputs, units, place, classes)
+@pytest.mark.parametrize(("samples", "inputs", "units", "label_offset", "classes"), LABELLED)
+def test_update_of_rows_that_share_images(
+    samples: int, inputs: int, units: int, label_offset: int, classes: int
+) -> None:
+    a, source, labels, scale, w, bias = labelled(samples, inputs, units, label_offset, classes)
     rows = 2 * samples
     source, labels, scale = source[:rows], labels[:rows], scale[:rows]
     rng = np.random.default_rng(3)
     c = np.where(rng.random(rows) < 0.6, rng.standard_normal(rows), 0).astype(np.float32)
-    z = reference.forward_labelled(a, source, labels, place, classes, VALUE, scale, w, bias)
-    shown = reference.show(a, source, labels, place, classes, VALUE)
+    z = reference.forward_labelled(a, source, labels, label_offset, classes, VALUE, scale, w, bias)
+    shown = reference.show(a, source, labels, label_offset, classes, VALUE)
     dw, db = reference.gradients(shown, scale, c, z)
     nothing = np.zeros_like(w)
     expected_w, expected_m = reference.sgd(w, dw, nothing, 0.1, 0.0, 0.9)
@@ -469,7 +471,7 @@ def test_update_of_rows_that_share_images(samples: int, inputs: int, units: int,
     moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
     active = kernels.update(
         kernels.SGD, panels.a, scale, c, kernels.to_panels(z), panels.w, panels.bias, moments,
-        kernels.sgd_constants(0.1, 0.0, 0.9), labels=labels, place=place, classes=classes, value=VALUE,
+        kernels.sgd_constants(0.1, 0.0, 0.9), labels=labels, label_offset=label_offset, classes=classes, value=VALUE,
     )  # fmt: skip
     assert active == np.count_nonzero((c[:samples] != 0) | (c[samples:] != 0))
     np.testing.assert_allclose(kernels.from_panels(panels.w, inputs, units), expected_w, rtol=1e-4, atol=1e-5)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import pytest
 
 from ffmpi import config, errors
-from ffmpi.data.info import Problem, resolved, work_of
+from ffmpi.data.info import DatasetInfo, resolved, spec_of
 from ffmpi.errors import UserError
 from ffmpi.runtime import memory
 from ffmpi.runtime.limits import Limit
 from ffmpi.runtime.memory import MB, Need, Price
 from ffmpi.schedule import schedule_of
 
-MNIST = Problem((28, 28), tuple("0123456789"), 60_000, 10_000)
+MNIST = DatasetInfo((28, 28), tuple("0123456789"), 60_000, 10_000)
 
 
-def price(rank: int, ranks: int, *settings: str, problem: Problem = MNIST) -> Price:
-    settled = resolved(config.parse("", "test", list(settings)), problem)
-    schedule = schedule_of(settled.schedule.name, work_of(settled, problem, ranks))
-    return memory.price(settled, problem, schedule, rank, 0.0)
+def price(rank: int, ranks: int, *settings: str, dataset: DatasetInfo = MNIST) -> Price:
+    settled = resolved(config.parse("", "test", list(settings)), dataset)
+    schedule = schedule_of(settled.schedule.name, spec_of(settled, dataset, ranks))
+    return memory.price(settled, dataset, schedule, rank, 0.0)
 
 
 def test_weights_activations_and_data_by_hand() -> None:
@@ -29,7 +29,7 @@ def test_weights_activations_and_data_by_hand() -> None:
     # Images once, 1600 rows of the layer, as many of its input's nonzeros, its products with the images.
     rows = 4 * (800 * 784 + 1600 * 1600 + 800 * 1600) + 6 * 1600 * 784
     assert rows < found.activations < 1.1 * rows
-    assert 70_000 * 784 < found.data < 70_000 * (784 + 100) and found.links == found.lessons == 0
+    assert 70_000 * 784 < found.data < 70_000 * (784 + 100) and found.links == found.stash == 0
 
 
 def test_large_batches_count() -> None:
@@ -40,9 +40,9 @@ def test_large_batches_count() -> None:
 def test_lessons_of_a_chapter_and_remembered_states() -> None:
     chapter = ["schedule.name=all-layers", "train.epochs=4", "network.layers=[1000,500]", "train.batch=100"]
     found = price(0, 1, *chapter)
-    assert 600 * 200 * 1000 * 4 < found.lessons < 1.1 * 600 * 200 * 1000 * 4
-    fewer = price(0, 1, *chapter, problem=Problem((28, 28), tuple("0123456789"), 6_000, 10_000))
-    assert found.lessons / fewer.lessons == pytest.approx(10)
+    assert 600 * 200 * 1000 * 4 < found.stash < 1.1 * 600 * 200 * 1000 * 4
+    fewer = price(0, 1, *chapter, dataset=DatasetInfo((28, 28), tuple("0123456789"), 6_000, 10_000))
+    assert found.stash / fewer.stash == pytest.approx(10)
     single = ["schedule.name=single-layer", *chapter[1:], "network.layers=[1000,500,500,500]"]
     weights = price(0, 4, *single).weights
     assert weights > 2 * (2 * 4 * 784 * 1000)  # the first layer's, and as they were some chapters ago

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from ffmpi import cli, config, errors
 from ffmpi.commands.table import table
-from ffmpi.data.info import Problem, resolved, work_of
+from ffmpi.data.info import DatasetInfo, resolved, spec_of
 from ffmpi.errors import ranges, why_missing
 from ffmpi.run import progress
 from ffmpi.schedule import schedule_of
@@ -64,10 +64,10 @@ def test_a_long_name_is_whole_in_a_pipe(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def told(layers: int, ranks: int, *, width: int = 80) -> progress.Progress:
-    problem = Problem((8, 8), ("a", "b"), 300, 100)
-    settled = resolved(config.parse("", "test", [f"network.layers={[20] * layers}", "train.epochs=2"]), problem)
-    schedule = schedule_of("pipeline", work_of(settled, problem, ranks))
-    made = progress.Progress(settled, problem, schedule, ["node"] * ranks, False)
+    dataset = DatasetInfo((8, 8), ("a", "b"), 300, 100)
+    settled = resolved(config.parse("", "test", [f"network.layers={[20] * layers}", "train.epochs=2"]), dataset)
+    schedule = schedule_of("pipeline", spec_of(settled, dataset, ranks))
+    made = progress.Progress(settled, dataset, schedule, ["node"] * ranks, False)
     made.console.width = width
     return made
 
@@ -83,22 +83,22 @@ def record(layers: int, ranks: int) -> dict[str, object]:
 
 
 def test_two_hundred_layers(capsys: pytest.CaptureFixture[str]) -> None:
-    said = told(200, 2)
-    said.start(Path("run"), 0)
-    said.chapter(record(200, 2), [])
+    display = told(200, 2)
+    display.start(Path("run"), 0)
+    display.chapter(record(200, 2), [])
     text = capsys.readouterr().out
-    first, last = (schedule for schedule in map(said.duties, range(2)))
+    first, last = (schedule for schedule in map(display.duties, range(2)))
     assert re.fullmatch(r"layers 1 to \d+", first) and re.fullmatch(r"layers \d+ to 200 \+ softmax head", last)
     assert "layers 200 x 20" in text and "loss 0.500 to 0.500 in layers 1 to 200" in text
     assert max(map(len, text.splitlines())) < 300
 
 
 def test_the_last_table_cuts_no_number(capsys: pytest.CaptureFixture[str]) -> None:
-    said = told(200, 2)
-    said.console = Console(highlight=False, force_terminal=True, width=80)
-    said.chapter(record(200, 2), [])
+    display = told(200, 2)
+    display.console = Console(highlight=False, force_terminal=True, width=80)
+    display.chapter(record(200, 2), [])
     capsys.readouterr()
-    said.finish(SimpleNamespace(checkpoint=Path("run/checkpoint.h5")))
+    display.finish(SimpleNamespace(checkpoint=Path("run/checkpoint.h5")))
     text = capsys.readouterr().out
     assert text.count("12345.68 s") == text.count("1234.57 s") == text.count("123456 MB") == 2 and "…" not in text
 
@@ -106,11 +106,11 @@ def test_the_last_table_cuts_no_number(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_run_goes_on_without_its_output(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(errors, "_warned", set())
     monkeypatch.setattr(progress, "silence", lambda: None)
-    said = told(2, 1)
+    display = told(2, 1)
     with open("/dev/full", "w") as full:
-        said.console = Console(file=full)
+        display.console = Console(file=full)
         for _ in range(2):
-            said.chapter(record(2, 1), [])
+            display.chapter(record(2, 1), [])
         full_descriptor = os.open(os.devnull, os.O_WRONLY)
         os.dup2(full_descriptor, full.fileno())
     err = capsys.readouterr().err

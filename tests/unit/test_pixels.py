@@ -24,7 +24,7 @@ STANDARDISED = ((BYTES / 255 - 0.3) / 0.35).astype(np.float32)
 
 
 @pytest.fixture(autouse=True)
-def said(monkeypatch: pytest.MonkeyPatch) -> None:
+def output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(errors, "_warned", set())
 
 
@@ -33,11 +33,11 @@ def test_every_scale_becomes_every_other_to_the_bit(one: str, other: str, capsys
     trained = measured_format(SAME[other])
     found = converted(SAME[one], trained, "x.h5")
     assert_array_equal(found, SAME[other], strict=True)
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     assert (
-        said.startswith("ffmpi: note: x.h5: pixels are ")
-        and f", converted to {trained.dtype} of " in said
-        and said.count("\n") == 1
+        output.startswith("ffmpi: note: x.h5: pixels are ")
+        and f", converted to {trained.dtype} of " in output
+        and output.count("\n") == 1
     )
     single = np.float32(SAME[one]) if one == "-1 to 1" else SAME[one]
     assert_array_equal(converted(single[3:4], trained, "x.h5"), SAME[other][3:4])  # one picture is enough
@@ -125,11 +125,11 @@ def test_a_set_of_several_files() -> None:
 
 def test_held_out_samples_are_fitted() -> None:
     images = pixels(7, 3, 5, 4)
-    held_out = DataSet(images.reshape(7, -1), np.zeros(7, np.uint8), (3, 5, 4), ("a", "b"))
+    test = DataSet(images.reshape(7, -1), np.zeros(7, np.uint8), (3, 5, 4), ("a", "b"))
     trained = PixelFormat("float32", 0, 1)
-    found = fitted(held_out, trained, (5, 4, 3), "x.h5")
+    found = fitted(test, trained, (5, 4, 3), "x.h5")
     assert found.images is not None and found.shape == (5, 4, 3)
     assert_array_equal(found.images, (images.transpose(0, 2, 3, 1) / 255).astype(np.float32).reshape(7, -1))
-    classes = DataSet(None, held_out.classes, (3, 5, 4), ("a", "b"))
+    classes = DataSet(None, test.classes, (3, 5, 4), ("a", "b"))
     assert fitted(classes, trained, (5, 4, 3), "x.h5").images is None
-    refused(lambda: fitted(held_out, trained, (4, 5, 3), "x.h5"), "x.h5 has images of shape (3, 5, 4), expected (4, 5,")
+    refused(lambda: fitted(test, trained, (4, 5, 3), "x.h5"), "x.h5 has images of shape (3, 5, 4), expected (4, 5,")

@@ -7,10 +7,10 @@ import math
 import random
 
 import pytest
-from simulate import work_of
+from simulate import spec_of
 
 from ffmpi.errors import UserError
-from ffmpi.schedule import Work, schedule_of
+from ffmpi.schedule import ScheduleSpec, schedule_of
 from ffmpi.schedule.all_layers import AllLayers
 from ffmpi.schedule.placement import Placement, balance
 from ffmpi.schedule.single_layer import SingleLayer
@@ -39,20 +39,20 @@ def test_balance_of_equal_costs() -> None:
 
 
 def test_placement() -> None:
-    placement = Placement(work_of(3, ranks=2, costs=[4, 1, 1, 2]))
+    placement = Placement(spec_of(3, ranks=2, costs=[4, 1, 1, 2]))
     assert placement.blocks == [range(0, 1), range(1, 4)]
     assert [placement.layers(rank) for rank in range(2)] == [[0], [1, 2]]
     assert [placement.trained(rank) for rank in range(2)] == [[0], [1, 2, 3]]
     assert placement.owners == (0, 1, 1, 1) and placement.head == 1
     assert placement.bound == 2.0
-    assert Placement(work_of(3, head=False)).head is None and Placement(work_of(3)).flow == []
+    assert Placement(spec_of(3, head=False)).head is None and Placement(spec_of(3)).flow == []
 
 
 def test_links_of_the_head() -> None:
     """The head gets what it reads from every rank; a link that skips ranks has a buffer more for each."""
-    placement = Placement(work_of(4, ranks=3, costs=[1, 1, 1, 1, 3]))
+    placement = Placement(spec_of(4, ranks=3, costs=[1, 1, 1, 1, 3]))
     assert placement.blocks == [range(0, 2), range(2, 4), range(4, 5)]
-    links = [(link.source, link.target, link.cargo, link.stage, link.depth, link.room) for link in placement.flow]
+    links = [(link.source, link.target, link.payload, link.stage, link.depth, link.room) for link in placement.flow]
     assert links == [
         (0, 1, "activations", 1, 2, 2),
         (0, 2, "neutral", 1, 3, 3),
@@ -63,12 +63,12 @@ def test_links_of_the_head() -> None:
 
 def test_layers_that_are_computed() -> None:
     """With weights a rank computes what its lessons go through, and the rank of the head all that the head reads."""
-    by_weights = SingleLayer(work_of(4, ranks=3, costs=[1, 1, 1, 1, 3], exchange="weights"))
+    by_weights = SingleLayer(spec_of(4, ranks=3, costs=[1, 1, 1, 1, 3], exchange="weights"))
     assert [by_weights.computed(rank) for rank in range(3)] == [[0, 1], [0, 1, 2, 3], [0, 1, 2, 3]]
     assert [by_weights.trained(rank) for rank in range(3)] == [[0, 1], [2, 3], [4]]
-    by_activations = SingleLayer(work_of(4, ranks=3, costs=[1, 1, 1, 1, 3]))
+    by_activations = SingleLayer(spec_of(4, ranks=3, costs=[1, 1, 1, 1, 3]))
     assert [by_activations.computed(rank) for rank in range(3)] == [[0, 1], [2, 3], []]
-    in_turn = AllLayers(work_of(2, ranks=2))
+    in_turn = AllLayers(spec_of(2, ranks=2))
     assert [(in_turn.computed(rank), in_turn.trained(rank)) for rank in range(2)] == [([0, 1], [0, 1, 2])] * 2
 
 
@@ -76,12 +76,12 @@ def test_layers_that_are_computed() -> None:
 def test_shards(first: int) -> None:
     """The rank of a chapter has the chapter's shard; nobody else has it."""
     for ranks, shards in [(1, 3), (2, 4), (4, 4), (3, 1)]:
-        work = work_of(3, ranks=ranks, chapters=9, batches=(2,) * shards)
-        plan = schedule_of("federated", work, first)
+        spec = spec_of(3, ranks=ranks, chapters=9, batches=(2,) * shards)
+        plan = schedule_of("federated", spec, first)
         assert isinstance(plan, AllLayers)
         holders = {shard: [rank for rank in range(ranks) if shard in plan.shards(rank)] for shard in range(shards)}
-        for chapter in range(first, work.chapters):
-            holding = holders[work.shard_of(chapter)]
+        for chapter in range(first, spec.chapters):
+            holding = holders[spec.shard_of(chapter)]
             assert plan.rank_of(chapter) in holding and len(holding) == (1 if shards > 1 else ranks)
 
 
@@ -90,43 +90,43 @@ def test_shards(first: int) -> None:
 def test_more_ranks_than_stages(name: str, head: bool, stages: int, named: str) -> None:
     expected = f"5 ranks for 3 layers{named}: schedule '{name}' can use at most {stages}; start {stages} ranks or fewer"
     with pytest.raises(UserError) as caught:
-        schedule_of(name, work_of(3, head=head, ranks=5))
+        schedule_of(name, spec_of(3, head=head, ranks=5))
     assert str(caught.value) == expected
-    plan = schedule_of(name, work_of(3, head=head, ranks=stages))
+    plan = schedule_of(name, spec_of(3, head=head, ranks=stages))
     assert [plan.trained(rank) for rank in range(stages)] == [[stage] for stage in range(stages)]
 
 
 @pytest.mark.parametrize(
-    ("name", "work", "expected"),
+    ("name", "spec", "expected"),
     [
         (
             "sequential",
-            work_of(3, ranks=2),
+            spec_of(3, ranks=2),
             "schedule.name = 'sequential' with 2 ranks: expected one rank, or another schedule: 'all-layers' gives the "
             "same bits on several",
         ),
         (
             "all-layers",
-            work_of(3, ranks=5, chapters=8),
+            spec_of(3, ranks=5, chapters=8),
             "5 ranks for 8 chapters of 4 layers and classifiers: this schedule can use at most 4; "
             "start 4 ranks or fewer",
         ),
         (
             "all-layers",
-            work_of(3, ranks=3, chapters=2),
+            spec_of(3, ranks=3, chapters=2),
             "3 ranks for 2 chapters of 4 layers and classifiers: this schedule can use at most 2; "
             "start 2 ranks or fewer, or raise train.chapters",
         ),
         (
             "federated",
-            work_of(3, ranks=2, chapters=6, batches=(1, 1, 1)),
+            spec_of(3, ranks=2, chapters=6, batches=(1, 1, 1)),
             "2 ranks for 3 shards: expected as many, or a number that divides them",
         ),
     ],
 )
-def test_ranks_that_a_schedule_cannot_use(name: str, work: Work, expected: str) -> None:
+def test_ranks_that_a_schedule_cannot_use(name: str, spec: ScheduleSpec, expected: str) -> None:
     with pytest.raises(UserError) as caught:
-        schedule_of(name, work)
+        schedule_of(name, spec)
     assert str(caught.value) == expected
 
 
@@ -146,8 +146,8 @@ def test_ranks_that_a_schedule_cannot_use(name: str, work: Work, expected: str) 
     ],
 )
 def test_bound_of_single_layer(chapters: int, more: dict, expected: float) -> None:
-    work = work_of(2, head=False, ranks=2, chapters=chapters, costs=[1, 1], **more)
-    assert SingleLayer(work).bound == pytest.approx(expected)
+    spec = spec_of(2, head=False, ranks=2, chapters=chapters, costs=[1, 1], **more)
+    assert SingleLayer(spec).bound == pytest.approx(expected)
 
 
 def reached(costs: list[float], after: float, lag: int, ranks: int, chapters: int) -> float:
@@ -174,6 +174,6 @@ def test_bound_of_all_layers() -> None:
         ranks = generator.randint(1, min(most, chapters))
         adaptive = {"adaptive": Adaptive("goodness", lag), "after": after}
         for count, least in ((chapters, 0.0), (200 * ranks, 0.9)):
-            work = work_of(stages, head=False, ranks=ranks, chapters=count, costs=costs, **adaptive)
-            found, bound = reached(costs, after, lag, ranks, count), AllLayers(work).bound
+            spec = spec_of(stages, head=False, ranks=ranks, chapters=count, costs=costs, **adaptive)
+            found, bound = reached(costs, after, lag, ranks, count), AllLayers(spec).bound
             assert least * bound <= found <= bound * (1 + 1e-9)

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from ffmpi import config, errors
-from ffmpi.data.info import Problem, resolved, work_of
-from ffmpi.data.scaling import Figures
+from ffmpi.data.info import DatasetInfo, resolved, spec_of
+from ffmpi.data.scaling import PixelScaling
 from ffmpi.run import progress
 from ffmpi.run.health import Finding
 from ffmpi.schedule import schedule_of
 from ffmpi.schedule.steps import Batch, Update
 
 SETTINGS = config.parse("", "test", ["train.epochs=9", "train.chapters=1", "schedule.name=sequential"])
-PROBLEM = Problem((8, 8), ("a", "b"), 300, 100)
+DATASET = DatasetInfo((8, 8), ("a", "b"), 300, 100)
 
 
 def test_a_long_chapter_says_where_it_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +24,7 @@ def test_a_long_chapter_says_where_it_is(capsys: pytest.CaptureFixture[str], mon
     now = 0.0
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now))
     told = progress.Progress(
-        SETTINGS, PROBLEM, schedule_of("sequential", work_of(SETTINGS, PROBLEM, 1)), ["host"], False
+        SETTINGS, DATASET, schedule_of("sequential", spec_of(SETTINGS, DATASET, 1)), ["host"], False
     )
     for minute in range(12):
         now = 60.0 * minute
@@ -50,11 +50,11 @@ def test_a_long_chapter_says_where_it_is(capsys: pytest.CaptureFixture[str], mon
     ],
 )
 def test_first_lines_say_what_the_inputs_are(settings: list[str], expected: str) -> None:
-    figures = Figures(np.linspace(0.1, 0.3, 64), np.full(64, 2.0), np.array([320.0]))
+    scaling = PixelScaling(np.linspace(0.1, 0.3, 64), np.full(64, 2.0), np.array([320.0]))
     given = config.parse("", "test", settings)
-    measured = figures if given.data.standardise == "pixel" else None
-    problem = Problem((8, 8), ("a", "b"), 300, 100, figures=measured)
-    assert progress.inputs_text(resolved(given, problem), problem) == expected
+    measured = scaling if given.data.standardise == "pixel" else None
+    dataset = DatasetInfo((8, 8), ("a", "b"), 300, 100, scaling=measured)
+    assert progress.inputs_text(resolved(given, dataset), dataset) == expected
 
 
 def test_each_warning_comes_once_and_many_are_summed_up(
@@ -62,7 +62,7 @@ def test_each_warning_comes_once_and_many_are_summed_up(
 ) -> None:
     monkeypatch.setattr(errors, "_warned", set())
     told = progress.Progress(
-        SETTINGS, PROBLEM, schedule_of("sequential", work_of(SETTINGS, PROBLEM, 1)), ["host"], True
+        SETTINGS, DATASET, schedule_of("sequential", spec_of(SETTINGS, DATASET, 1)), ["host"], True
     )
     dead = [Finding("dead", f"layer {layer}", "zero", "less") for layer in range(1, 101)]
     for epoch, found in ((1, dead[:1]), (2, dead[:2]), (3, dead)):

@@ -16,7 +16,7 @@ from ffmpi.errors import UserError
 from ffmpi.network.classifier import Classifier
 from ffmpi.network.inputs import Labels
 from ffmpi.network.layer import Activations, rate_at
-from ffmpi.rules.goodness import SMALLEST, goodness, judge, ranked
+from ffmpi.rules.goodness import SMALLEST, goodness, goodness_loss, ranked
 from ffmpi.run.metrics import HEAD, LAYER, METHODS, RANK, Clock, Measurements
 
 POSITIVES, NEGATIVES, INPUTS, UNITS = 3, 4, 5, 6
@@ -40,11 +40,11 @@ def test_coefficients_are_the_derivative(rule: Rule) -> None:
     rng = np.random.default_rng(1)
     a, w, bias = rng.normal(size=(ROWS, INPUTS)), rng.normal(size=(INPUTS, UNITS)) / 2, rng.normal(size=UNITS) / 2
     h = activities(a, w, bias)
-    said = judge(rule, (h**2).sum(axis=1).astype(np.float32), UNITS, POSITIVES)
-    assert said.coefficients.dtype == np.float32 and said.coefficients.shape == (ROWS,)
-    assert (said.coefficients[:POSITIVES] < 0).all() and (said.coefficients[POSITIVES:] > 0).all()
-    assert_allclose(said.loss / ROWS, loss(rule, h), rtol=1e-6)
-    analytic = (said.coefficients[:, None] * a).T @ h, said.coefficients @ h
+    result = goodness_loss(rule, (h**2).sum(axis=1).astype(np.float32), UNITS, POSITIVES)
+    assert result.coefficients.dtype == np.float32 and result.coefficients.shape == (ROWS,)
+    assert (result.coefficients[:POSITIVES] < 0).all() and (result.coefficients[POSITIVES:] > 0).all()
+    assert_allclose(result.loss / ROWS, loss(rule, h), rtol=1e-6)
+    analytic = (result.coefficients[:, None] * a).T @ h, result.coefficients @ h
     for array, derivative in zip((w, bias), analytic, strict=True):
         numerical, step = np.empty_like(array), 1e-6
         for place in np.ndindex(array.shape):
@@ -62,8 +62,8 @@ def test_goodness() -> None:
     assert_array_equal(goodness(Rule(goodness="sum"), total, 4), total)
     assert_array_equal(goodness(Rule(goodness="mean"), total, 4), total / 4)
     assert goodness(Rule(goodness="mean"), total, 4).dtype == np.float32
-    said = judge(Rule(goodness="mean"), np.array([4, 8, 12, 20], np.float32), 4, 2)
-    assert (said.positive_goodness, said.negative_goodness) == (3.0, 8.0)
+    result = goodness_loss(Rule(goodness="mean"), np.array([4, 8, 12, 20], np.float32), 4, 2)
+    assert (result.positive_goodness, result.negative_goodness) == (3.0, 8.0)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -71,9 +71,9 @@ def test_at_the_threshold(rule: Rule) -> None:
     theta = rule.threshold * UNITS
     total = np.full(2, theta if rule.goodness == "sum" else theta * UNITS, np.float32)
     slope = 1.0 if rule.goodness == "sum" else 1.0 / UNITS
-    said = judge(rule, total, UNITS, 1)
-    assert_allclose(said.coefficients, [-slope / 2, slope / 2], rtol=1e-6)
-    assert_allclose(said.loss, 2 * np.log(2), rtol=1e-6)
+    result = goodness_loss(rule, total, UNITS, 1)
+    assert_allclose(result.coefficients, [-slope / 2, slope / 2], rtol=1e-6)
+    assert_allclose(result.loss, 2 * np.log(2), rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["sum", "mean"])
@@ -85,29 +85,29 @@ def test_far_from_the_threshold(kind: str) -> None:
         for threshold in (1e-30, 1.0, 1e6, 1e30):
             rule = Rule(goodness=kind, threshold=threshold)  # type: ignore[arg-type]
             total = np.array([0, 1e4, largest, 0, 1e4, largest], np.float32)
-            said = judge(rule, total, 2, 3)
-            assert np.isfinite(said.coefficients).all() and np.isfinite(said.loss) and said.loss > 0
+            result = goodness_loss(rule, total, 2, 3)
+            assert np.isfinite(result.coefficients).all() and np.isfinite(result.loss) and result.loss > 0
     slope = 2.0 if kind == "sum" else 1.0
-    said = judge(Rule(goodness=kind), np.array([largest, largest], np.float32), 2, 1)  # type: ignore[arg-type]
-    assert_array_equal(said.coefficients, np.array([0, slope / 2], np.float32))  # decided, and as wrong as can be
-    assert_allclose(said.loss, float(largest) / (1 if kind == "sum" else 2), rtol=1e-6)
+    result = goodness_loss(Rule(goodness=kind), np.array([largest, largest], np.float32), 2, 1)  # type: ignore[arg-type]
+    assert_array_equal(result.coefficients, np.array([0, slope / 2], np.float32))  # decided, and as wrong as can be
+    assert_allclose(result.loss, float(largest) / (1 if kind == "sum" else 2), rtol=1e-6)
 
 
 def test_rows_beyond_float32_take_no_part() -> None:
     margin = -np.log(SMALLEST)  # of a positive row: c = exp(-margin) 2 / rows
     rule, rows = Rule(threshold=1.0), 2
     total = np.array([1 + margin - 1, 1 + margin + 1], np.float32)
-    inside, outside = judge(rule, total, 1, rows).coefficients
+    inside, outside = goodness_loss(rule, total, 1, rows).coefficients
     assert outside == 0.0 and -10 * SMALLEST < inside <= -SMALLEST
     # What is left has no denormal numbers to compute with.
     assert float(np.finfo(np.float32).tiny) < SMALLEST
-    c = judge(rule, np.linspace(0, 200, 2001, dtype=np.float32), 1, 2001).coefficients
+    c = goodness_loss(rule, np.linspace(0, 200, 2001, dtype=np.float32), 1, 2001).coefficients
     assert (np.abs(c[c != 0]) >= SMALLEST).all() and (c[-100:] == 0).all()
 
 
 def test_a_nan_is_not_hidden() -> None:
-    said = judge(Rule(), np.array([np.nan, 1], np.float32), 3, 1)
-    assert np.isnan(said.loss) and np.isnan(said.coefficients[0])
+    result = goodness_loss(Rule(), np.array([np.nan, 1], np.float32), 3, 1)
+    assert np.isnan(result.loss) and np.isnan(result.coefficients[0])
 
 
 def settled(*settings: str) -> Config:
@@ -130,10 +130,10 @@ def test_rate() -> None:
 
 def test_measurements_are_views_of_one_array() -> None:
     m = Measurements.zeros(3, 2)
-    assert (m.layers.shape, m.head.shape, m.held_out.shape, m.ranks.shape) == (
+    assert (m.layers.shape, m.head.shape, m.test.shape, m.ranks.shape) == (
         (3, len(LAYER)), (len(HEAD),), (len(METHODS), 2), (2, len(RANK)),
     )  # fmt: skip
-    views = (m.layers, m.head, m.held_out, m.ranks)
+    views = (m.layers, m.head, m.test, m.ranks)
     for number, view in enumerate(views, 1):
         view[:] = number
     assert m.flat.dtype == np.float64 and m.flat.sum() == sum(n * v.size for n, v in enumerate(views, 1))
@@ -150,7 +150,7 @@ def test_record() -> None:
     m.add_layer(0, 8, 20, 4, 6, 16, 4)  # sums over 16 rows: 8 positive, 8 negative
     m.add_layer(1, 16, 0, 0, 4, 16, 16)  # a layer that has died
     m.head[:] = 6, 9, 12
-    m.held_out[METHODS.index("softmax")] = 3, 4
+    m.test[METHODS.index("softmax")] = 3, 4
     m.ranks[0] = 5.0, 2.0, 1.0, 0.5, 3e9, 100, 120, 90, 50, 30, 10
     m.ranks[1] = 5.5, 2.5, 0.0, 0.0, 0.0, 100, 120, 90, 50, 30, 10
     assert m.elapsed == 5.5
@@ -186,7 +186,7 @@ def test_local_softmax_is_the_derivative(normalise: str) -> None:
         f"network.normalise={normalise or 'rms'}", f"head.normalise={'true' if normalise else 'false'}",
     )  # fmt: skip
     classifier = Classifier(c, (0,), classes, ROWS)
-    classifier.draw()
+    classifier.initialise()
     d, offsets = (classifier.blocks[0].array(name).astype(np.float64) for name in ("weights", "bias"))
 
     def loss_of(w: np.ndarray, bias: np.ndarray) -> float:
@@ -195,13 +195,13 @@ def test_local_softmax_is_the_derivative(normalise: str) -> None:
         logits = (h / norm[:, None] if normalise else h) @ d + offsets
         return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(ROWS), labels]))
 
-    out, slopes = Activations(UNITS, ROWS), Activations(UNITS, ROWS)
+    out, derivative = Activations(UNITS, ROWS), Activations(UNITS, ROWS)
     h = activities(inputs, w, bias).astype(np.float32)
     out.h[:, :ROWS], out.total[:ROWS] = kernels.to_panels(h), (h**2).sum(axis=1)
     classifier.forward({0: out}, ROWS)
-    assert_allclose(classifier.judge(labels).loss / ROWS, loss_of(w, bias), rtol=1e-5)
-    classifier.backward(0, out.h, ROWS, slopes.h)
-    dz = kernels.from_panels(slopes.h, ROWS, UNITS).astype(np.float64)
+    assert_allclose(classifier.loss(labels).loss / ROWS, loss_of(w, bias), rtol=1e-5)
+    classifier.backward(0, out.h, ROWS, derivative.h)
+    dz = kernels.from_panels(derivative.h, ROWS, UNITS).astype(np.float64)
     for array, derivative in ((w, inputs.T @ dz), (bias, dz.sum(axis=0))):
         numerical, step = np.empty_like(array), 1e-5
         for place in np.ndindex(array.shape):
@@ -224,9 +224,9 @@ def test_negatives_of_the_greatest_goodness() -> None:
     labels.choose(4, np.array([2, 0]), np.array([[5, 7], [1, 2]], np.float32))
     labels.choose(4, np.array([1]), np.array([[1, 1]], np.float32))  # the first of equals
     assert labels.choices[4].tolist() == [1, 1, 2] and labels.choices[4].dtype == np.uint8
-    labels.renew(4, 4)
+    labels.set_epoch(4, 4)
     assert labels.negatives.tolist() == [1, 1, 2]
-    labels.renew(5, 5)  # nobody has chosen: drawn at random
+    labels.set_epoch(5, 5)  # nobody has chosen: drawn at random
     assert (labels.negatives != labels.classes).all()
     labels.choose(6, np.array([0]), np.zeros((1, 2), np.float32))
     labels.forget(4)
@@ -265,7 +265,7 @@ def test_redrawing() -> None:
         labels = Labels(settled("train.epochs=4", "train.chapters=2", *settings), classes, 7)
         found = []
         for epoch in range(4):
-            labels.renew(epoch, epoch // 2)
+            labels.set_epoch(epoch, epoch // 2)
             assert (labels.negatives != classes).all()
             found.append(labels.negatives.tobytes())
         return found

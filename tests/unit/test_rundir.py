@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ffmpi import config, errors
-from ffmpi.data.info import Problem
+from ffmpi.data.info import DatasetInfo
 from ffmpi.errors import UserError
 from ffmpi.run.checkpoint import Writer
 from ffmpi.run.directory import RunDirectory
@@ -118,7 +118,7 @@ def test_a_run_that_was_deleted_meanwhile(run: RunDirectory) -> None:
     with pytest.raises(UserError, match="was deleted or moved away while the run wrote there"):
         run.append({})
     with pytest.raises(UserError, match="its directory was deleted, or moved away, while"):
-        Writer(run.checkpoint, SETTINGS, Problem((2, 2), ("a", "b"), 3, 3), 1)
+        Writer(run.checkpoint, SETTINGS, DatasetInfo((2, 2), ("a", "b"), 3, 3), 1)
 
 
 def test_what_cannot_be_continued(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,11 +151,11 @@ def test_an_edited_configuration_is_told_of(
     recipe = run.path / "config.toml"
     recipe.write_text(config.dump(config.parse("", "test", ["train.epochs=7", "schedule.threads=2"])))
     run.compare(SETTINGS)
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "train.epochs = 7 (100), schedule.threads = 2 (1); the run goes on" in said
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1 and "train.epochs = 7 (100), schedule.threads = 2 (1); the run goes on" in output
     recipe.write_text("train = ")
     run.compare(SETTINGS)
-    assert "not valid TOML" in (said := capsys.readouterr().err) and "goes on with the configuration in its" in said
+    assert "not valid TOML" in (output := capsys.readouterr().err) and "goes on with the configuration in its" in output
 
 
 def test_another_working_directory_finds_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

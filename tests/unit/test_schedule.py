@@ -7,117 +7,119 @@ import itertools
 import random
 
 import pytest
-from simulate import Fault, Outcome, Programs, programs_of, simulate, version_after, work_of
+from simulate import Fault, Outcome, Programs, programs_of, simulate, spec_of, version_after
 
-from ffmpi.schedule import Schedule, Work, schedule_of
+from ffmpi.schedule import Schedule, ScheduleSpec, schedule_of
 from ffmpi.schedule import steps as s
 from ffmpi.schedule.spec import Adaptive
 
 NAMES = ["pipeline", "sequential", "single-layer", "single-layer by weights", "all-layers", "federated"]
 
 
-def schedule(name: str, work: Work, first: int = 0) -> Schedule:
-    return schedule_of(name.removesuffix(" by weights"), work, first)
+def schedule(name: str, spec: ScheduleSpec, first: int = 0) -> Schedule:
+    return schedule_of(name.removesuffix(" by weights"), spec, first)
 
 
 # What has to come out -------------------------------------------------------------------------------------------------
 
 
-def expected_of(name: str, work: Work, first: int) -> Outcome:
+def expected_of(name: str, spec: ScheduleSpec, first: int) -> Outcome:
     """Return what comes of the chapters from `first` on, on any number of ranks."""
     out = Outcome()
-    for chapter in range(first, work.chapters):
-        for nth, epoch in enumerate(work.epochs_of(chapter)):
-            for index in range(work.batches[work.shard_of(chapter)]):
-                (of_pipeline if name == "pipeline" else of_chapter_algorithm)(out, work, chapter, nth, epoch, index)
-        of_whole_network(out, work, chapter)
+    for chapter in range(first, spec.chapters):
+        for nth, epoch in enumerate(spec.epochs_of(chapter)):
+            for index in range(spec.batches[spec.shard_of(chapter)]):
+                (of_pipeline if name == "pipeline" else of_chapter_algorithm)(out, spec, chapter, nth, epoch, index)
+        of_whole_network(out, spec, chapter)
         out.recorded.append(chapter)
-    out.saved = saved_chapters(work, first, in_turn=name in ("all-layers", "federated"))
+    out.saved = saved_chapters(spec, first, in_turn=name in ("all-layers", "federated"))
     return out
 
 
-def of_pipeline(out: Outcome, work: Work, chapter: int, nth: int, epoch: int, index: int) -> None:
+def of_pipeline(out: Outcome, spec: ScheduleSpec, chapter: int, nth: int, epoch: int, index: int) -> None:
     """Batch i of epoch e meets every layer, and the head, after e * batches + i updates: as on one rank."""
-    batch, drawn, seen = s.Batch("train", index), s.Renew(epoch, chapter), epoch * work.batches[0] + index
-    for layer in range(work.layers):
+    batch, drawn, seen = s.Batch("train", index), s.SetEpoch(epoch, chapter), epoch * spec.batches[0] + index
+    for layer in range(spec.layers):
         out.updates[layer].append((batch, epoch, drawn, (seen,) * (layer + 1)))
-    if not work.ahead:
-        of_head(out, work, batch, epoch, drawn, seen, seen)
+    if not spec.ahead:
+        of_head(out, spec, batch, epoch, drawn, seen, seen)
         return
     # The neutral inputs run ahead: the first ones alone, the others with the lessons of earlier batches.
-    count, start = work.batches[0], epoch * work.batches[0]
-    alone = [s.Batch("neutral", i) for i in range(min(work.ahead, count))] if index == 0 else []
-    own = start + (work.ahead + index if index else 0)
-    for riding in [*alone, *([batch] if index + work.ahead < count else [])]:
-        versions = tuple((seen,) * (layer + 1) for layer in work.head_layers)
+    count, start = spec.batches[0], epoch * spec.batches[0]
+    alone = [s.Batch("neutral", i) for i in range(min(spec.ahead, count))] if index == 0 else []
+    own = start + (spec.ahead + index if index else 0)
+    for riding in [*alone, *([batch] if index + spec.ahead < count else [])]:
+        versions = tuple((seen,) * (layer + 1) for layer in spec.head_layers)
         out.learnt.append((riding, epoch, own + 1 == start + count, drawn, versions, own))
         out.chosen[chapter, riding, drawn, versions, own + 1] += 1
         own += 1
 
 
-def of_chapter_algorithm(out: Outcome, work: Work, chapter: int, nth: int, epoch: int, index: int) -> None:
+def of_chapter_algorithm(out: Outcome, spec: ScheduleSpec, chapter: int, nth: int, epoch: int, index: int) -> None:
     """A layer, and the head after all of them, learns when the layers before it have finished the chapter."""
-    shard = work.shard_of(chapter)
-    count, before, finished = work.batches[shard], version_after(work, chapter - 1), version_after(work, chapter)
-    again = nth if work.redraw == "batch" else 0  # otherwise the first epoch's lessons come again
-    lesson, drawn = s.Batch("lesson", again * count + index), s.Renew(epoch - nth + again, chapter, shard)
+    shard = spec.shard_of(chapter)
+    count, before, finished = spec.batches[shard], version_after(spec, chapter - 1), version_after(spec, chapter)
+    again = nth if spec.resample == "batch" else 0  # otherwise the first epoch's lessons come again
+    train, drawn = s.Batch("lesson", again * count + index), s.SetEpoch(epoch - nth + again, chapter, shard)
     own = before + nth * count + index
-    for layer in range(work.layers):
-        out.updates[layer].append((lesson, epoch, drawn, (finished,) * layer + (own,)))
-    of_head(out, work, s.Batch("neutral", index), epoch, s.Renew(epoch - nth, chapter, shard), finished, own)
+    for layer in range(spec.layers):
+        out.updates[layer].append((train, epoch, drawn, (finished,) * layer + (own,)))
+    of_head(out, spec, s.Batch("neutral", index), epoch, s.SetEpoch(epoch - nth, chapter, shard), finished, own)
 
 
-def of_head(out: Outcome, work: Work, batch: s.Batch, epoch: int, drawn: s.Renew, seen: int, own: int) -> None:
+def of_head(
+    out: Outcome, spec: ScheduleSpec, batch: s.Batch, epoch: int, drawn: s.SetEpoch, seen: int, own: int
+) -> None:
     """The head learns, and says in the last epoch of a chapter what negatives to show."""
-    versions = tuple((seen,) * (layer + 1) for layer in work.head_layers)
+    versions = tuple((seen,) * (layer + 1) for layer in spec.head_layers)
     if versions:
-        ends = batch.index + 1 == work.batches[drawn.shard]
+        ends = batch.index + 1 == spec.batches[drawn.shard]
         out.learnt.append((batch, epoch, ends, drawn, versions, own))
-    adaptive, last = work.adaptive, epoch == work.epochs_of(drawn.chapter)[-1]
-    if adaptive and adaptive.scores == "softmax" and last and drawn.chapter + adaptive.lag < work.chapters:
+    adaptive, last = spec.adaptive, epoch == spec.epochs_of(drawn.chapter)[-1]
+    if adaptive and adaptive.scores == "softmax" and last and drawn.chapter + adaptive.lag < spec.chapters:
         out.chosen[drawn.chapter + adaptive.lag, batch, drawn, versions, own + 1] += 1
 
 
-def of_whole_network(out: Outcome, work: Work, chapter: int) -> None:
+def of_whole_network(out: Outcome, spec: ScheduleSpec, chapter: int) -> None:
     """Candidates for negatives and held-out samples see all layers, and the head, as they are after the chapter."""
-    finished, shard, adaptive = version_after(work, chapter), work.shard_of(chapter), work.adaptive
-    last, head = ((finished,) * work.layers,), tuple((finished,) * (layer + 1) for layer in work.head_layers)
-    if adaptive and adaptive.scores == "goodness" and chapter + adaptive.lag < work.chapters:
-        drawn = s.Renew(chapter * work.epochs_per_chapter, chapter, shard)
-        for index in range(work.candidate_batches[shard]):
+    finished, shard, adaptive = version_after(spec, chapter), spec.shard_of(chapter), spec.adaptive
+    last, head = ((finished,) * spec.layers,), tuple((finished,) * (layer + 1) for layer in spec.head_layers)
+    if adaptive and adaptive.scores == "goodness" and chapter + adaptive.lag < spec.chapters:
+        drawn = s.SetEpoch(chapter * spec.epochs_per_chapter, chapter, shard)
+        for index in range(spec.candidate_batches[shard]):
             out.chosen[chapter + adaptive.lag, s.Batch("candidates", index), drawn, last, -1] += 1
-    for stream, (count, every) in work.held_out_batches.items():
-        if is_due(work, every, chapter):
+    for stream, (count, every) in spec.test_batches.items():
+        if is_due(spec, every, chapter):
             for index in range(count):
                 read = (head, finished) if stream == "softmax" else (last, -1)
                 out.scored[chapter, s.Batch(stream, index), *read] += 1
 
 
-def is_due(work: Work, every: int, chapter: int) -> bool:
-    return chapter == work.chapters - 1 or (every > 0 and (chapter + 1) % every == 0)
+def is_due(spec: ScheduleSpec, every: int, chapter: int) -> bool:
+    return chapter == spec.chapters - 1 or (every > 0 and (chapter + 1) % every == 0)
 
 
-def saved_chapters(work: Work, first: int, in_turn: bool) -> list[int]:
+def saved_chapters(spec: ScheduleSpec, first: int, in_turn: bool) -> list[int]:
     """Return the chapters that are saved; where ranks take them in turn, rank 0's next, and the last."""
     saved: list[int] = []
     due = False
-    for chapter in range(first, work.chapters):
-        due |= is_due(work, work.save_every, chapter)
-        of_rank_0 = chapter % work.ranks == 0
-        if due and (not in_turn or of_rank_0 or chapter == work.chapters - 1):
+    for chapter in range(first, spec.chapters):
+        due |= is_due(spec, spec.save_every, chapter)
+        of_rank_0 = chapter % spec.ranks == 0
+        if due and (not in_turn or of_rank_0 or chapter == spec.chapters - 1):
             saved.append(chapter)
             due = False
     return saved
 
 
-def prove(name: str, work: Work, first: int = 0) -> Outcome:
+def prove(name: str, spec: ScheduleSpec, first: int = 0) -> Outcome:
     """Every update, lesson of the head, choice, score, record and checkpoint is there once, made of what it should."""
     try:
-        plan = schedule(name, work, first)
+        plan = schedule(name, spec, first)
         found = simulate(plan, programs_of(plan), first)
-        assert found == expected_of(name, work, first)
+        assert found == expected_of(name, spec, first)
     except AssertionError as error:
-        error.add_note(f"{name} from chapter {first}: {work}")
+        error.add_note(f"{name} from chapter {first}: {spec}")
         raise
     return found
 
@@ -125,26 +127,26 @@ def prove(name: str, work: Work, first: int = 0) -> Outcome:
 # All schedules --------------------------------------------------------------------------------------------------------
 
 
-def draw(generator: random.Random, name: str, layers: int, head: bool, chapters: int, ranks: int) -> Work:
+def draw(generator: random.Random, name: str, layers: int, head: bool, chapters: int, ranks: int) -> ScheduleSpec:
     """Return a run of a schedule that is as it may be in all else."""
     g, federated = generator, name == "federated"
     kinds = [None, Adaptive("goodness", g.randint(1, 4)), Adaptive("softmax", g.randint(1, 4))][: 2 + head]
     adaptive = None if federated else g.choice(kinds)
     each_batch = adaptive is None or (name == "pipeline" and adaptive.scores == "softmax")
-    return work_of(
+    return spec_of(
         layers,
         head=head,
         ranks=ranks,
         depth=g.randint(1, 3),
         batches=tuple(g.randint(1, 4) for _ in range(ranks * g.randint(1, 2) if federated else 1)),
-        held_out={stream: (g.randint(0, 3), g.randint(0, 2)) for stream in s.HELD_OUT if g.random() < 0.7},
+        test={stream: (g.randint(0, 3), g.randint(0, 2)) for stream in s.TEST_STREAMS if g.random() < 0.7},
         per_chapter=g.randint(1, 3),
         chapters=chapters,
         save_every=g.randint(0, 3),
         costs=[float(g.randint(1, 9) ** 2) for _ in range(layers + head)] if g.random() < 0.5 else None,
         adaptive=adaptive,
         exchange="weights" if name.endswith("by weights") else "activations",
-        redraw=g.choice(["chapter", "batch"]) if each_batch else "chapter",
+        resample=g.choice(["chapter", "batch"]) if each_batch else "chapter",
         after=1000.0 if ranks > layers + head else 0.0,  # so much to read out that so many ranks have something to do
     )
 
@@ -167,22 +169,22 @@ def test_schedule(layers: int, head: bool, name: str) -> None:
 def test_resuming_from_every_chapter(name: str) -> None:
     adaptive = None if name == "federated" else Adaptive("softmax", 2)
     ranks = 1 if name == "sequential" else 3
-    work = work_of(
-        3, ranks=ranks, chapters=5, save_every=2, adaptive=adaptive, held_out={"softmax": (2, 1)},
+    spec = spec_of(
+        3, ranks=ranks, chapters=5, save_every=2, adaptive=adaptive, test={"softmax": (2, 1)},
         exchange="weights" if name.endswith("by weights") else "activations",
     )  # fmt: skip
-    for first in range(work.chapters):
-        prove(name, work, first)
-    assert prove(name, work, work.chapters) == Outcome()
+    for first in range(spec.chapters):
+        prove(name, spec, first)
+    assert prove(name, spec, spec.chapters) == Outcome()
 
 
 def test_links_of_a_run_of_shards() -> None:
     """Samples and what is made of them never leave their rank."""
     for ranks, shards in [(1, 4), (2, 4), (3, 3), (4, 4)]:
-        work = work_of(3, ranks=ranks, chapters=8, batches=tuple(range(1, shards + 1)), held_out={"goodness": (1, 1)})
-        assert set(prove("federated", work).messages) == ({"state"} if ranks > 1 else set())
-        plan = schedule("federated", work)
-        assert {link.cargo for link in plan.links} == ({"state"} if ranks > 1 else set())
+        spec = spec_of(3, ranks=ranks, chapters=8, batches=tuple(range(1, shards + 1)), test={"goodness": (1, 1)})
+        assert set(prove("federated", spec).messages) == ({"state"} if ranks > 1 else set())
+        plan = schedule("federated", spec)
+        assert {link.payload for link in plan.links} == ({"state"} if ranks > 1 else set())
         assert sorted(shard for rank in range(ranks) for shard in plan.shards(rank)) == list(range(shards))
 
 
@@ -191,18 +193,18 @@ def test_only_what_is_needed_is_sent() -> None:
     scores, chapters, epochs, batches = {"softmax": (3, 1), "goodness": (2, 1)}, 3, 2, 5
     found = {}
     for name in NAMES:
-        work = work_of(
+        spec = spec_of(
             4,
             ranks=1 if name == "sequential" else 3,
             batches=(batches,),
-            held_out=scores,
+            test=scores,
             per_chapter=epochs,
             chapters=chapters,
             costs=[1, 1, 1, 1, 3],
             adaptive=None if name == "federated" else Adaptive("softmax", 1),
             exchange="weights" if name.endswith("by weights") else "activations",
         )
-        found[name] = dict(prove(name, work).messages)
+        found[name] = dict(prove(name, spec).messages)
     through, to_head = chapters * (epochs * batches + 3 + 2), chapters * (epochs * batches + 3)
     choices = chapters - 1
     assert found == {
@@ -222,12 +224,10 @@ def test_only_what_is_needed_is_sent() -> None:
 # What simulate.py proves is worth something only if wrong steps fail --------------------------------------------------
 
 MUTATED = {
-    "pipeline": work_of(
-        4, ranks=3, costs=[1, 1, 1, 1, 3], held_out={"softmax": (3, 1)}, adaptive=Adaptive("softmax", 1)
-    ),
-    "single-layer": work_of(3, head=False, ranks=3, chapters=4, held_out={"goodness": (2, 1)}, save_every=2),
-    "single-layer by weights": work_of(3, ranks=2, chapters=3, exchange="weights", adaptive=Adaptive("goodness", 1)),
-    "all-layers": work_of(3, ranks=3, chapters=6, adaptive=Adaptive("softmax", 2)),
+    "pipeline": spec_of(4, ranks=3, costs=[1, 1, 1, 1, 3], test={"softmax": (3, 1)}, adaptive=Adaptive("softmax", 1)),
+    "single-layer": spec_of(3, head=False, ranks=3, chapters=4, test={"goodness": (2, 1)}, save_every=2),
+    "single-layer by weights": spec_of(3, ranks=2, chapters=3, exchange="weights", adaptive=Adaptive("goodness", 1)),
+    "all-layers": spec_of(3, ranks=3, chapters=6, adaptive=Adaptive("softmax", 2)),
 }
 
 
@@ -245,8 +245,8 @@ def series(programs: Programs, *kinds: type) -> dict[object, list[tuple[int, int
 def does_nothing(steps: list[s.Step], index: int) -> bool:
     """Whether a step renews what is in force, or waits for what never left or another step waits for too."""
     step, before, after = steps[index], steps[:index], steps[index + 1 :]
-    if isinstance(step, s.Renew):
-        return [x for x in before if isinstance(x, s.Renew)][-1:] == [step]
+    if isinstance(step, s.SetEpoch):
+        return [x for x in before if isinstance(x, s.SetEpoch)][-1:] == [step]
     if not isinstance(step, s.Reserve):
         return False
     last, following = (
@@ -254,7 +254,7 @@ def does_nothing(steps: list[s.Step], index: int) -> bool:
         for part in (before, after)
     )
     if not last:
-        return step.link.cargo in ("state", "weights", "negatives")  # others' outputs have to be directed there
+        return step.link.payload in ("state", "weights", "negatives")  # others' outputs have to be directed there
     return any(isinstance(x, s.Reserve) for x in last[-1:] + following[:1])
 
 
@@ -277,12 +277,14 @@ def test_swapped_steps_are_caught(name: str) -> None:
     """Each step in the place of the next one of its kind on the same link or layer; choices may come in any order."""
     generator, plan = random.Random(4), schedule(name, MUTATED[name])
     programs = programs_of(plan)
-    for places in series(programs, s.Post, s.Receive, s.Send, s.Forward, s.Update, s.Learn, s.Keep).values():
+    for places in series(
+        programs, s.Post, s.Receive, s.Send, s.Forward, s.Update, s.UpdateHead, s.StashActivations
+    ).values():
         pairs = list(itertools.pairwise(places))
         for (rank, i), (_, j) in generator.sample(pairs, min(4, len(pairs))):
             changed = [list(steps) for steps in programs]
             steps = changed[rank]
-            if steps[i] != steps[j] and not isinstance(getattr(steps[i], "item", None), s.Choice):
+            if steps[i] != steps[j] and not isinstance(getattr(steps[i], "item", None), s.Selection):
                 steps[i], steps[j] = steps[j], steps[i]
                 with pytest.raises(Fault):
                     simulate(plan, changed)
@@ -295,11 +297,11 @@ def test_a_forgotten_state_is_caught() -> None:
         [
             dataclasses.replace(step, chapter=None) if isinstance(step, s.Forward) else step
             for step in steps
-            if not isinstance(step, s.Remember | s.Forget | s.Save)
+            if not isinstance(step, s.TakeSnapshot | s.FreeSnapshot | s.Save)
         ]
         for steps in programs_of(plan)
     ]
-    assert simulate(plan, programs).scored != expected_of("single-layer", plan.work, 0).scored
+    assert simulate(plan, programs).scored != expected_of("single-layer", plan.spec, 0).scored
 
 
 def test_a_deadlock_is_caught() -> None:

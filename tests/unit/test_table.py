@@ -140,9 +140,9 @@ def test_runs_that_are_not_finished(tmp_path: Path, capsys: pytest.CaptureFixtur
     with pytest.raises(UserError, match="no such run directory"):
         rows_of(tmp_path / "none")
     table([str(running), str(done), str(tmp_path / "none")], as_json=True, as_markdown=False)
-    said = capsys.readouterr()
-    assert [row["model"] for row in json.loads(said.out)] == ["done, softmax"]
-    assert [line.split(":")[1] for line in said.err.splitlines()] == [" left out"] * 2
+    output = capsys.readouterr()
+    assert [row["model"] for row in json.loads(output.out)] == ["done, softmax"]
+    assert [line.split(":")[1] for line in output.err.splitlines()] == [" left out"] * 2
 
 
 def test_names_are_shown_as_they_are(

@@ -6,12 +6,12 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from simulate import Programs, programs_of, work_of
+from simulate import Programs, programs_of, spec_of
 
 from ffmpi import config
 from ffmpi.data import FORMATS
-from ffmpi.data.info import Problem, costs_of
-from ffmpi.schedule import Work, schedule_of
+from ffmpi.data.info import DatasetInfo, costs_of
+from ffmpi.schedule import ScheduleSpec, schedule_of
 from ffmpi.schedule import steps as s
 from ffmpi.schedule.spec import Adaptive
 
@@ -20,12 +20,12 @@ BATCHES = 60  # so many that the filling and draining of the pipeline hardly cou
 RECIPE = Path(__file__).parents[2] / "runs" / "paper" / "mnist-hinton.toml"
 
 
-def waiting(work: Work, programs: Programs) -> float:
+def waiting(spec: ScheduleSpec, programs: Programs) -> float:
     """Return the share of the ranks' time that they wait, if messages take none and the stages' arithmetic their cost.
 
     A message arrives when it has been sent and a buffer for it has been posted.
     """
-    clocks, places = [0.0] * work.ranks, [0] * work.ranks
+    clocks, places = [0.0] * spec.ranks, [0] * spec.ranks
     sent: dict[s.LinkId, list[float]] = defaultdict(list)
     posted: dict[s.LinkId, list[float]] = defaultdict(list)
     received: dict[s.LinkId, int] = defaultdict(int)
@@ -52,28 +52,28 @@ def waiting(work: Work, programs: Programs) -> float:
                     posted[step.link].append(clocks[rank])
                 elif isinstance(step, s.Forward | s.Update):
                     share = FORWARD if isinstance(step, s.Forward) else 1 - FORWARD
-                    clocks[rank] += share * work.costs[step.layer] * (step.batch.stream == "train")
-                elif isinstance(step, s.Learn):
-                    clocks[rank] += work.costs[-1]
+                    clocks[rank] += share * spec.costs[step.layer] * (step.batch.stream == "train")
+                elif isinstance(step, s.UpdateHead):
+                    clocks[rank] += spec.costs[-1]
                 places[rank] += 1
                 moved = True
     assert places == [len(program) for program in programs]
     # At the end all wait for the last one.
     waited += sum(max(clocks) - clock for clock in clocks)
-    return waited / (work.ranks * max(clocks))
+    return waited / (spec.ranks * max(clocks))
 
 
-def waiting_of(work: Work) -> float:
+def waiting_of(spec: ScheduleSpec) -> float:
     """Return the same of a run of the pipeline."""
-    return waiting(work, programs_of(schedule_of("pipeline", work, 0)))
+    return waiting(spec, programs_of(schedule_of("pipeline", spec, 0)))
 
 
-def adaptive(lag: int | None, ranks: int, costs: list[float]) -> Work:
+def adaptive(lag: int | None, ranks: int, costs: list[float]) -> ScheduleSpec:
     """Return a pipeline in which each batch's negatives are chosen `lag` batches before it, or none is chosen."""
     chosen = Adaptive("softmax", lag) if lag else None
-    return work_of(
+    return spec_of(
         len(costs) - 1, ranks=ranks, depth=3, batches=(BATCHES,), chapters=1, costs=costs, adaptive=chosen,
-        redraw="batch",
+        resample="batch",
     )  # fmt: skip
 
 
@@ -91,8 +91,8 @@ def test_the_least_lag_at_which_nobody_waits_is_the_number_of_ranks(ranks: int) 
 def test_the_recipe_after_hinton_has_the_least_lag_at_which_two_ranks_do_not_wait() -> None:
     """But for what they wait because three layers and the head do not divide evenly."""
     settled = config.read(str(RECIPE))
-    problem = Problem((28, 28), tuple("0123456789"), FORMATS["mnist"].train, FORMATS["mnist"].test)
-    costs = list(costs_of(settled, problem))
+    dataset = DatasetInfo((28, 28), tuple("0123456789"), FORMATS["mnist"].train, FORMATS["mnist"].test)
+    costs = list(costs_of(settled, dataset))
     without = waiting_of(adaptive(None, 2, costs))
     shares = {lag: waiting_of(adaptive(lag, 2, costs)) for lag in (1, 2)}
     assert shares[1] > without + 0.2 and shares[2] == pytest.approx(without, abs=0.001)

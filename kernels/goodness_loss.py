@@ -11,10 +11,10 @@ from .powers import exponentials
 
 
 @compiled(error_model="numpy")
-def judge(total, per, positives, theta, slope, smallest, c):  # type: ignore[no-untyped-def]
-    """Write each row's coefficient; return the sums of loss, positive and negative goodness, see `reference.judge`.
+def goodness_loss(total, per, positives, theta, slope, smallest, c):  # type: ignore[no-untyped-def]
+    """Write each row's coefficient; return the sums of loss, positive and negative goodness, and how many rows count.
 
-    And how many coefficients are not zero.
+    Those whose coefficient is not zero; see `reference.goodness_loss`.
 
     Parameters
     ----------
