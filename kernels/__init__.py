@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 # ruff: noqa: F401
 if TYPE_CHECKING:
+    from .augment import compose_moved
     from .backward import backward
     from .compiled import DIGEST, cache_problem, compiled_here
     from .compose import compose, pairs
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 #: What each file has for others.
 _FILES = {
+    "augment": ["compose_moved"],
     "backward": ["backward"],
     "compiled": ["DIGEST", "cache_problem", "compiled_here"],
     "compose": ["compose", "pairs"],

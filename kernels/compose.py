@@ -10,6 +10,23 @@ from .simd import LANES, horizontal_sum, load, mul
 
 
 @compiled
+def write_row(image, row, skipped, slope, offset, a, total):  # type: ignore[no-untyped-def]
+    """Write an image (pixels,) into a row of `a`, see `compose`."""
+    pixels, square = len(image), np.float32(0.0)
+    for panel in range(-(-pixels // LANES)):
+        start = panel * LANES
+        if skipped <= start and start + LANES <= pixels:  # a whole panel: LLVM makes vectors of it
+            for lane in range(LANES):
+                a[panel, row, lane] = slope[start + lane] * np.float32(image[start + lane]) + offset[start + lane]
+        else:
+            for lane in range(max(skipped - start, 0), min(LANES, pixels - start)):
+                a[panel, row, lane] = slope[start + lane] * np.float32(image[start + lane]) + offset[start + lane]
+        values = load(a, (panel * a.shape[1] + row) * LANES)
+        square += horizontal_sum(mul(values, values))
+    total[row] = square
+
+
+@compiled
 def compose(images, samples, skipped, slope, offset, a, total):  # type: ignore[no-untyped-def]
     """Write one row of `a` for each entry of `samples`, see `reference.compose`.
 
@@ -17,22 +34,13 @@ def compose(images, samples, skipped, slope, offset, a, total):  # type: ignore[
     ----------
     images : (n, pixels) uint8 or float32
     samples : (rows,) int64, which image
-    blank : how many pixels from the first on are left zero, for labels to be written over them
+    skipped : how many pixels from the first on are left zero, for labels to be written over them
     slope, offset : (pixels,) float32; an input is slope * pixel + offset
     a : (panels, pitch, 16) float32, written where pixels are; all else must be zero beforehand
     total : (pitch,) float32, written: sum of squares of each row
     """
-    pixels = images.shape[1]
     for row in range(len(samples)):
-        image = images[samples[row]]
-        square = np.float32(0.0)
-        for panel in range(-(-pixels // LANES)):
-            start = panel * LANES
-            for lane in range(max(skipped - start, 0), min(LANES, pixels - start)):
-                a[panel, row, lane] = slope[start + lane] * np.float32(image[start + lane]) + offset[start + lane]
-            values = load(a, (panel * a.shape[1] + row) * LANES)
-            square += horizontal_sum(mul(values, values))
-        total[row] = square
+        write_row(images[samples[row]], row, skipped, slope, offset, a, total)
 
 
 @compiled

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .augment import compose_moved
 from .backward import backward
 from .compose import compose, pairs
 from .constants import LANES, SGD
@@ -32,7 +33,9 @@ def compile_each(*, threads: int = 1) -> Iterator[None]:
     a, w, bias, row = zeros(1, 8, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(LANES)
     h, product, first = zeros(1, 8, LANES), zeros(1, 8, LANES), np.zeros(1, np.int64)
     squares, one = zeros(1, LANES), row[:1]
-    compose(np.zeros((1, 4), np.uint8), first, 2, np.ones(4, np.float32), np.zeros(4, np.float32), a, row)
+    image, factors = np.zeros((1, 4), np.uint8), np.ones(4, np.float32)
+    compose(image, first, 2, factors, factors, a, row)
+    compose_moved(image, first, np.zeros((1, 3), np.int64), (1, 2, 2, 1), 0.0, 2, factors, factors, a, row)
     pairs(first, first, first, 1, 0)
     copy_rows(h, row, 0, 1, product, row)
     row_scale(row, 1, np.float32(1), np.float32(1), row)

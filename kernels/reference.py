@@ -11,7 +11,7 @@ import numpy as np
 def compose(
     images: np.ndarray, samples: np.ndarray, skipped: int, slope: np.ndarray, offset: np.ndarray, inputs: int
 ) -> np.ndarray:
-    """Return the inputs (rows, inputs): scaled pixels, zero in the first `blank` places and beyond the pixels.
+    """Return the inputs (rows, inputs): scaled pixels, zero in the first `skipped` places and beyond the pixels.
 
     slope, offset : (pixels,).
     """
@@ -19,6 +19,19 @@ def compose(
     scaled = slope * images[samples].astype(np.float32) + offset
     a[:, skipped : images.shape[1]] = scaled[:, skipped:]
     return a
+
+
+def move(image: np.ndarray, down: int, right: int, flip: bool, fill: float) -> np.ndarray:
+    """Return `image` (planes, height, width, depth) moved `down` and to the `right`, then mirrored if `flip`.
+
+    What has moved in from outside is `fill`. A crop at (y, x) out of an image with a border of k pixels is this with
+    k - y and k - x.
+    """
+    _, height, width, _ = image.shape
+    border = (0, 0), (abs(down),) * 2, (abs(right),) * 2, (0, 0)
+    y, x = abs(down) - down, abs(right) - right
+    moved = np.pad(image, border, constant_values=fill)[:, y : y + height, x : x + width]
+    return moved[:, :, ::-1] if flip else moved
 
 
 def show(

@@ -421,6 +421,41 @@ def test_compose(dtype: type, pixels: int, skipped: int) -> None:
     assert not kernels.from_panels(a, 4, len(a) * 16)[:, inputs:].any()
 
 
+GEOMETRIES = [(1, 1, 1, 1), (1, 5, 7, 1), (3, 6, 5, 1), (1, 6, 5, 3), (1, 28, 28, 1)]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize(("skipped", "fill"), [(0, 0.0), (10, 7.0)])
+def test_compose_moved(dtype: type, geometry: tuple[int, int, int, int], skipped: int, fill: float) -> None:
+    rng, pixels = np.random.default_rng(0), int(np.prod(geometry))
+    images = rng.integers(0, 256, (3, pixels)).astype(dtype)
+    every = [(y, x, f) for y in (-9, -2, 0, 1, 5) for x in (-7, -1, 0, 3, 40) for f in (0, 1)]
+    moves, samples, inputs = np.array(every), rng.integers(0, 3, len(every)), pixels + 3
+    slope, offset = rng.uniform(0, 1 / 255, pixels).astype(np.float32), rng.uniform(-1, 1, pixels).astype(np.float32)
+    shape, rows = images[0].reshape(geometry).shape, len(every)
+    moved = np.stack([reference.move(images[s].reshape(shape), *m, fill) for s, m in zip(samples, every, strict=True)])
+    expected = reference.compose(moved.reshape(rows, -1), np.arange(rows), skipped, slope, offset, inputs)
+    a, total = kernels.zeros(kernels.panels_of(inputs), 56, kernels.LANES), kernels.zeros(64)
+    kernels.compose_moved(images, samples, moves, geometry, fill, skipped, slope, offset, a, total)
+    np.testing.assert_allclose(kernels.from_panels(a, rows, inputs), expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(total[:rows], (expected.astype(np.float64) ** 2).sum(axis=1), rtol=1e-5)
+    plain, plain_total = kernels.zeros(*a.shape), kernels.zeros(64)
+    kernels.compose(moved.reshape(rows, -1), np.arange(rows), skipped, slope, offset, plain, plain_total)
+    np.testing.assert_array_equal(a, plain)
+    np.testing.assert_array_equal(total, plain_total)
+
+
+def test_a_crop_out_of_a_border_is_a_move() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (2, 5, 6, 1))
+    padded = np.pad(image, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    for y in range(5):
+        for x in range(5):
+            np.testing.assert_array_equal(
+                reference.move(image, 2 - y, 2 - x, False, 0), padded[:, y : y + 5, x : x + 6]
+            )
+
+
 def labelled(samples: int, inputs: int, units: int, label_offset: int, classes: int):
     """Return images with blank label places, rows that show each as positive and negative, and neutral ones."""
     a, _, w, bias = make(samples, inputs, units)
