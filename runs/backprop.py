@@ -27,7 +27,7 @@ THREADS = 2
 
 
 def torch_accuracy(recipe: str, settings: list[str], epochs: int, seed: int) -> float:
-    """Train by backpropagation and return the held-out accuracy in percent."""
+    """Train by backpropagation and return the test accuracy in percent."""
     import torch
 
     torch.set_num_threads(THREADS)

@@ -4,7 +4,7 @@ python runs/own_images.py
 python runs/own_images.py --cifar DIR
 
 Prints a Markdown table: one set of digits as five kinds of numbers; made-up pictures, small and large, few and many
-classes; and, with the path of CIFAR-10, 1,024 photographs of airplanes and frogs, of which 500 others are held out.
+classes; and, with the path of CIFAR-10, 1,024 photographs of airplanes and frogs, of which 500 others are for testing.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def made_up(
 
 
 def photographs(path: str) -> tuple[Split, Split]:
-    """Return the first airplanes and frogs of CIFAR-10, 512 of each to train and 250 of each held out."""
+    """Return the first airplanes and frogs of CIFAR-10, 512 of each to train and 250 of each to test."""
     found = []
     for split, count in (("train", 512), ("test", 250)):
         samples, images = load("cifar10", path, split)
@@ -74,7 +74,7 @@ def photographs(path: str) -> tuple[Split, Split]:
 
 
 def accuracies(train: Split, test: Split, scratch: Path, options: list[str]) -> dict[str, float]:
-    """Write the samples into a file, train on it, and return the held-out accuracy by method."""
+    """Write the samples into a file, train on it, and return the test accuracy by method."""
     with h5py.File(scratch / "images.h5", "w") as file:
         for name, (images, labels) in (("train", train), ("test", test)):
             file[f"{name}/images"], file[f"{name}/labels"] = images, labels
@@ -109,7 +109,7 @@ def main() -> None:
     sets.append(("made up, large, 6 classes", *made_up(3, (96, 96, 3), 6, 300, 120, 0.4)))
     if args.cifar:
         sets.append(("airplane or frog", *photographs(args.cifar)))
-    print("| images | training | held out | shape | softmax | goodness |\n| --- | --- | --- | --- | --- | --- |")
+    print("| images | training | test | shape | softmax | goodness |\n| --- | --- | --- | --- | --- | --- |")
     options = [part for setting in args.settings for part in ("--set", setting)]
     for name, train, test in sets:
         with tempfile.TemporaryDirectory() as scratch:

@@ -58,9 +58,9 @@ def main() -> None:
     except UserError as error:
         parser.exit(2, f"ffmpi: {error}\n")
     # One rank has as many threads as each of several, which need a core for each: else nothing is compared.
-    if args.ranks * threads > (room := len(Place.here("").cores)):
+    if args.ranks * threads > (cores := len(Place.here("").cores)):
         parser.error(
-            f"{args.ranks} ranks of {threads} threads need {args.ranks * threads} cores, but here are {room}; expected "
+            f"{args.ranks} ranks of {threads} threads need {args.ranks * threads} cores, but here are {cores}; expected "
             "fewer --ranks, or --set schedule.threads=1"
         )
     rates: dict[int, list[float]] = {1: [], args.ranks: []}
@@ -74,7 +74,7 @@ def main() -> None:
     ratio = statistics.median(b / a for a, b in zip(*rates.values(), strict=True))
     print(
         f"{one:.0f} samples/s on 1 rank, {many:.0f} on {args.ranks}: {ratio:.2f} times as fast "
-        f"(median of {args.rounds} pairs); the schedule allows {bound:.2f}"
+        f"(median of {args.rounds} pairs); ideal speed-up, by load balance: {bound:.2f}"
     )
 
 
