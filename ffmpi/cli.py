@@ -127,7 +127,7 @@ def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
 @click.option("--confusion", is_flag=True, help="Print which class is taken for which; --json always has it.")
 @as_json
 def evaluate(checkpoint: str, settings: tuple[str, ...], confusion: bool, as_json: bool) -> None:
-    """Measure the held-out accuracy of CHECKPOINT, a file or a run directory, and that of each class.
+    """Measure the test accuracy of CHECKPOINT, a file or a run directory, and that of each class.
 
     Only settings that leave the network as it is may be changed: where the data are and what they are called, how
     classes are read out (classify), train.batch, and schedule.depth, schedule.threads, schedule.timeout.

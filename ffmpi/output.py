@@ -35,4 +35,4 @@ def complaint(error: BaseException) -> str:
     silence()
     if isinstance(error, BrokenPipeError):
         return ""
-    return f"the output cannot be written ({getattr(error, 'strerror', error)}); expected room where it goes"
+    return f"the output cannot be written ({getattr(error, 'strerror', error)}); expected free space there"

@@ -60,8 +60,8 @@ def main() -> None:
     # One rank has as many threads as each of several, which need a core for each: else nothing is compared.
     if args.ranks * threads > (cores := len(Place.here("").cores)):
         parser.error(
-            f"{args.ranks} ranks of {threads} threads need {args.ranks * threads} cores, but here are {cores}; expected "
-            "fewer --ranks, or --set schedule.threads=1"
+            f"{args.ranks} ranks of {threads} threads need {args.ranks * threads} cores, and there are {cores}; "
+            "expected fewer --ranks, or --set schedule.threads=1"
         )
     rates: dict[int, list[float]] = {1: [], args.ranks: []}
     with tempfile.TemporaryDirectory() as scratch:

@@ -32,7 +32,7 @@ from .confusion import class_accuracies, class_table, confusion_matrix, confusio
 
 
 def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_confusion: bool = False) -> None:
-    """Print the held-out accuracy by every method of the run, of each class, and the confusion matrix if asked to."""
+    """Print the test accuracy by every method of the run, of each class, and the confusion matrix if asked to."""
     file: Path = on_rank_0(comm, lambda: checkpoint_path(path))
     header, settled = _read_header(comm, file, settings, places=True)
     held_out: DataSet | None = None
@@ -89,7 +89,7 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_conf
         print(json.dumps(found))
         return
     percents = ", ".join(f"{value:.2f} % by {method}" for method, value in measured.items())
-    print(f"{file}: {percents} of {dataset.test} held-out samples")
+    print(f"{file}: {percents} of {dataset.test} test samples")
     for line in class_table(dataset.names, matrices):
         print(line)
     for method, matrix in matrices.items() if with_confusion else ():

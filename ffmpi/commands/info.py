@@ -34,7 +34,7 @@ def info(path: str | None, as_json: bool) -> None:
             for warning in value:
                 console.print(f"warning: {warning}", markup=False, soft_wrap=True)
         else:
-            title = name.replace("held_out", "held-out").replace("_", " ")
+            title = name.replace("held_out", "test").replace("_", " ")
             console.print(f"{title}: {_text(name, value)}", markup=False, soft_wrap=True)
 
 
@@ -151,5 +151,5 @@ def _list(as_json: bool) -> None:
         print(json.dumps(msgspec.to_builtins(known)))
         return
     for name, entry in known.items():
-        counts = f"{entry.train} training and {entry.test} held-out samples, " if entry.train else ""
+        counts = f"{entry.train} training and {entry.test} test samples, " if entry.train else ""
         print(f"{name}: {entry.description}; {counts}path: {entry.path or 'none needed'}")

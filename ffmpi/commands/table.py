@@ -138,7 +138,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     if not records or records[-1]["epoch"] < config.train.epochs:
         done = records[-1]["epoch"] if records else 0
         raise UserError(
-            f"{path}: {done} of {config.train.epochs} epochs are done; expected a finished run: wait, or go on with "
+            f"{path}: {done} of {config.train.epochs} epochs are done; expected a finished run: wait, or use "
             f"'ffmpi resume {path}'"
         )
     environment = run.facts()

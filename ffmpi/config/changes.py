@@ -8,7 +8,7 @@ from ..errors import UserError
 from .read import change, differences
 from .schema import Config
 
-#: What may change when a run goes on: the weights do not depend on it.
+#: What may change when a run is resumed: the weights do not depend on it.
 CHANGEABLE = (
     "schedule.name", "schedule.exchange", "schedule.depth", "schedule.threads", "schedule.timeout", "checkpoint.every",
     "data.path", "data.images", "data.labels", "shards.held_out",
@@ -24,7 +24,7 @@ def with_settings(before: Config, run: str, settings: list[str]) -> Config:
     """Return the configuration `before` of the run in the directory `run` with `settings` from the command line."""
     for setting in settings:
         if setting.partition("=")[0].strip() not in CHANGEABLE:
-            raise UserError(f"--set {setting}: a run that goes on may change only {', '.join(CHANGEABLE)}")
+            raise UserError(f"--set {setting}: a resumed run may change only {', '.join(CHANGEABLE)}")
     after = change(before, run, settings)
     _check_schedule(before, after, "--set ")
     return after
@@ -43,8 +43,8 @@ def with_configuration(before: Config, given: Config, run: str, source: str) -> 
         named = ", ".join("{} = {!r}, now {!r}".format(key, *apart[key]) for key in fixed[:_NAMED])
         more = f" and {len(fixed) - _NAMED} more" if len(fixed) > _NAMED else ""
         raise UserError(
-            f"{source}: not the configuration that the run in {run} was started with ({named}{more}); a run that "
-            f"goes on may change only {', '.join(CHANGEABLE)}; expected another --run for another run"
+            f"{source}: not the configuration that the run in {run} was started with ({named}{more}); a resumed run "
+            f"may change only {', '.join(CHANGEABLE)}; expected another --run for another run"
         )
     after = before
     for key, value in different.items():
@@ -59,6 +59,6 @@ def _check_schedule(before: Config, after: Config, source: str) -> None:
     names = before.schedule.name, after.schedule.name
     if names[0] != names[1] and {*names} & {"pipeline", "federated"}:
         raise UserError(
-            f"{source}schedule.name={names[1]}: {names[0]!r} is another algorithm; a run that goes on may change "
+            f"{source}schedule.name={names[1]}: {names[0]!r} is another algorithm; a resumed run may change "
             "between sequential, single-layer and all-layers"
         )

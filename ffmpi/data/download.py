@@ -132,7 +132,7 @@ def _fetch(url: str, remote: Remote, target: Path) -> Path:
             _transfer(url, remote, output, target)
         part.replace(target)
     except OSError as error:
-        raise UserError(f"{target}: cannot be written ({error.strerror}), expected room for {url}") from error
+        raise UserError(f"{target}: cannot be written ({error.strerror}), expected free space for {url}") from error
     finally:
         part.unlink(missing_ok=True)
     return target

@@ -118,7 +118,7 @@ def _read(file: Path, shape: tuple[int, ...]) -> np.ndarray:
         if (done := fill(stream, array)) < size:
             raise UserError(f"{file}: truncated after {done} bytes of data, expected {size} as its header says")
         if stream.read(1):  # for .gz this also reads, and so checks, the checksum at the end
-            raise UserError(f"{file}: goes on after its last sample, expected {size} bytes of data as its header says")
+            raise UserError(f"{file}: has bytes after its last sample, expected {size} bytes as its header says")
         return array
 
 

@@ -109,7 +109,7 @@ def _format(part: DataSet) -> PixelFormat:
 def read_files(
     comm: Any, config: Config, scaling: PixelScaling | None
 ) -> tuple[DatasetInfo, dict[int, DataSet], DataSet]:  # fmt: skip
-    """Read this rank's shards, each from a file of its own, and the held-out samples, which everybody may see.
+    """Read this rank's shards, each from a file of its own, and the test samples, which everybody may see.
 
     Of the other shards it learns their sizes, checksums and class names and, unless there are `figures` already, the
     moments of their pixels.

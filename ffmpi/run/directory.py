@@ -178,15 +178,15 @@ class RunDirectory:
         try:
             found = read(str(recipe))
         except UserError as error:
-            warn(f"{error}; the run goes on with the configuration in its checkpoint")
+            warn(f"{error}; the run continues with the configuration in its checkpoint")
             return
         different = differences(saved, found)
         if different:
             named = ", ".join(f"{key} = {new!r} ({old!r})" for key, (old, new) in list(different.items())[:3])
             warn(
                 f"{recipe}: not the configuration in the checkpoint, which is in brackets: {named}"
-                f"{' and more' if len(different) > 3 else ''}; the run goes on with the checkpoint's, what may change "
-                "can be set with --set"
+                f"{' and more' if len(different) > 3 else ''}; the run continues with the checkpoint's; "
+                "what may change can be set with --set"
             )
 
     def append(self, record: dict[str, Any]) -> None:
@@ -201,7 +201,7 @@ class RunDirectory:
         if not self.path.is_dir():
             return UserError(f"{self.path}: was deleted or moved away while the run wrote there, so the run ends")
         return UserError(
-            f"{self.path}: cannot be written to ({error}); make room, then go on with 'ffmpi resume {self.path}'"
+            f"{self.path}: cannot be written to ({error}); free some space, then use 'ffmpi resume {self.path}'"
         )
 
     def go_on(self, epoch: int, config: Config, facts: dict[str, Any]) -> None:

@@ -125,7 +125,7 @@ def _head(now: dict[str, float], config: Config, classes: int, below: Sequence[F
     if accuracy >= _least(classes):
         return []
     text = f"its training accuracy is {accuracy:.1f} %; {100 / classes:.3g} % is chance"
-    cure = f"mend {below[0].who} first" if below else f"change head.optimizer.rate = {config.head.optimizer.rate:g}"
+    cure = f"fix {below[0].who} first" if below else f"change head.optimizer.rate = {config.head.optimizer.rate:g}"
     return [Finding("chance", "softmax head", text, cure)]
 
 
@@ -139,9 +139,9 @@ def _accuracies(accuracy: dict[str, float], classes: int, test: int, below: Sequ
     """Return the methods whose accuracy on `test` samples may be chance's, to two standard deviations."""
     chance = 1 / classes
     least = min(_least(classes), 100 * (chance + 2 * math.sqrt(chance * (1 - chance) / test)))
-    cure = f"mend {below[0].who} first" if below else "look whether the labels belong to the images"
+    cure = f"fix {below[0].who} first" if below else "look whether the labels belong to the images"
     return [
-        Finding("accuracy", method, f"held-out accuracy {value:.2f} %; {100 * chance:.3g} % is chance", cure)
+        Finding("accuracy", method, f"test accuracy {value:.2f} %; {100 * chance:.3g} % is chance", cure)
         for method, value in accuracy.items()
         if value < least
     ]
@@ -155,7 +155,7 @@ def _cure(
     scale = math.log(classes) if config.local else _threshold(config, index)  # of a large loss
     goodness = now.get("squares", 1.0) if config.local else max(now["positive_goodness"], now["negative_goodness"])
     if below:
-        return f"mend {below[0].who} first"
+        return f"fix {below[0].who} first"
     if FORMATS[config.data.name].own and config.data.standardise == "fixed":
         return "set data.standardise = 'set', which brings the pixels to a common scale"
     if goodness <= _ZERO * scale:

@@ -59,7 +59,7 @@ class Measurements:
             self.head[column] += value
 
     def accuracy(self, method: str) -> float | None:
-        """Return the held-out accuracy in percent by `method`, or None if it was not measured."""
+        """Return the test accuracy in percent by `method`, or None if it was not measured."""
         correct, rows = self.test[METHODS.index(method)]
         return 100.0 * float(correct) / float(rows) if rows else None
 

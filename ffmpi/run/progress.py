@@ -61,7 +61,7 @@ class Progress:
         parts = [[f"{count} x {units}"] if count > _NAMED else [str(units)] * count for units, count in runs]
         sizes = " - ".join(text for part in parts for text in part)
         self._say(
-            f"{data.name}: {self.dataset.train} training and {self.dataset.test} held-out samples, "
+            f"{data.name}: {self.dataset.train} training and {self.dataset.test} test samples, "
             f"{self.dataset.pixels} pixels, {self.dataset.classes} classes; layers {sizes}"
         )
         for line in about:
@@ -99,7 +99,9 @@ class Progress:
             raise
         except OSError as error:
             silence()
-            warn(f"the output cannot be written ({error.strerror}); the run goes on, its numbers are in metrics.jsonl")
+            warn(
+                f"the output cannot be written ({error.strerror}); the run continues, its numbers are in metrics.jsonl"
+            )
 
     def duties(self, rank: int) -> str:
         """Say which layers, counted from 1, and what else `rank` has."""
@@ -197,7 +199,7 @@ class Progress:
             self.console.width = 120
         self._write(lambda: self.console.print(table))
         accuracy = ", ".join(f"{value:.2f} % by {method}" for method, value in self._last["accuracy"].items())
-        self._say(f"held-out accuracy {accuracy}; {self._seconds:.1f} s of training; {directory.checkpoint}")
+        self._say(f"test accuracy {accuracy}; {self._seconds:.1f} s of training; {directory.checkpoint}")
         for text in _few(self._last.get("warnings", [])):
             self._say(f"warning: {text}")
 

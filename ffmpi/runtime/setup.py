@@ -150,7 +150,7 @@ def restore(comm: Any, path: Path, header: Header, model: RankModel) -> None:
         if reader.header != header:
             found, expected = (f"chapter {one.chapter}, id {one.id or 'none'}" for one in (reader.header, header))
             if comm.rank == 0:
-                raise UserError(f"{path}: was replaced by a run that goes on while it was read; try again")
+                raise UserError(f"{path}: was replaced by a run in progress while it was read; try again")
             raise UserError(
                 f"{path}: not the checkpoint that rank 0 reads: {found} here, {expected} there; expected one file that "
                 "all ranks see and nobody replaces meanwhile"

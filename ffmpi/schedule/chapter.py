@@ -1,7 +1,7 @@
 """What the schedules of the paper's chapter algorithm share: how one layer, and the head, is trained for a chapter.
 
 A layer trains its C epochs on what the layers before it, already trained, put out; then it passes the chapter's lessons
-on. After the last layer come the head, the scores of the negatives to come, and the held-out samples.
+on. After the last layer come the head, the scores of the negatives to come, and the test samples.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ its own. Lessons reach a rank in one of two ways: as the activities of the layer
 them on, into buffers for a whole chapter; or by computing them with the weights of all layers before, as in the paper.
 
 When the last layer has finished a chapter all ranks together pass the neutral inputs, the candidates for adaptive
-negatives and the held-out samples through the network as it was after that chapter: the ranks ahead have remembered
+negatives and the test samples through the network as it was after that chapter: the ranks ahead have remembered
 their layers. With `weights` only weights travel, and the last rank does all this alone while the others wait, as in the
 paper for adaptive negatives. If negatives are chosen for a chapter that would begin before the scores are there, its
 beginning waits for them.

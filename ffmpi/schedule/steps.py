@@ -14,7 +14,7 @@ from typing import Literal
 
 #: Of training samples. lesson: what layers learn from, positives and negatives or plain images; neutral: what the head
 #: learns from; train: a lesson and, with a head, the neutral inputs; candidates: samples with every wrong class.
-#: Of held-out samples. softmax: neutral inputs for the head; goodness: samples with every class; local: plain images.
+#: Of test samples. softmax: neutral inputs for the head; goodness: samples with every class; local: plain images.
 Stream = Literal["lesson", "neutral", "train", "candidates", "softmax", "goodness", "local"]
 FOR_HEAD = ("neutral", "train", "softmax")
 TEST_STREAMS = ("softmax", "goodness", "local")

@@ -130,7 +130,7 @@ class Plain:
         return np.stack(columns, axis=1)
 
     def accuracy(self) -> dict[str, float]:
-        """Return the percentage of held-out images that each method classifies rightly."""
+        """Return the percentage of test images that each method classifies rightly."""
         scores: dict[str, np.ndarray] = {}
         for method in self.config.methods:
             neutral = None if self.config.local else np.full(len(self.test), -1)

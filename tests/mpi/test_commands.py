@@ -117,7 +117,7 @@ def test_evaluate_by_the_goodness_of_chosen_layers(finished: Path, ffmpi: Run) -
 
 
 def predicted(ffmpi: Run, ranks: int, run: Path, method: str) -> float:
-    """Return how many percent of the held-out digits `predict` classifies rightly."""
+    """Return how many percent of the test digits `predict` classifies rightly."""
     test, images = data.load("digits", None, "test"), run.parent / "images.h5"
     assert test.images is not None
     with h5py.File(images, "w") as file:
@@ -264,7 +264,7 @@ def test_layers_that_die_end_nothing(ffmpi: Run, tmp_path: Path) -> None:
     assert every[0]["warnings"][0] == zero + "lower optimizer.rate = 0.3"
     assert all(any(warning.startswith(zero) for warning in record["warnings"]) for record in every)
     assert done.stderr.count(f"ffmpi: warning: epoch 1, {zero}") == done.stderr.count(zero) == 1
-    assert f"\nwarning: {zero}" in done.stdout and "\nwarning: goodness: held-out accuracy 10.00 %" in done.stdout
+    assert f"\nwarning: {zero}" in done.stdout and "\nwarning: goodness: test accuracy 10.00 %" in done.stdout
     assert json.loads(ffmpi(0, "info", "run", "--json").stdout)["warnings"] == last["warnings"]
     assert f"warning: {zero}" in ffmpi(0, "info", "run").stdout
 

@@ -40,7 +40,7 @@ def test_a_run_finds_its_data_and_says_where_it_looked(run: Run, tmp_path: Path)
     done = run(0, "-c", FULL, here, "train", "run.toml", "--run", there / "run", *options)
     assert done.returncode == 0, done.stderr
     assert "ffmpi: warning: optimizer.beta1 = 0.5: no effect, since optimizer.name = 'sgd'\n" in done.stderr
-    assert done.stderr.count("the output cannot be written (No space left on device); the run goes on") == 1
+    assert done.stderr.count("the output cannot be written (No space left on device); the run continues") == 1
     assert [record["epoch"] for record in records(there / "run")] == [1, 2]
     with reading(there / "run" / "checkpoint.h5") as reader:
         assert reader.header.config == config.read(str(there / "run" / "config.toml"))
@@ -49,7 +49,7 @@ def test_a_run_finds_its_data_and_says_where_it_looked(run: Run, tmp_path: Path)
     # Another working directory makes no difference; the output of evaluate is all there is to it, so it fails.
     done = run(0, "-c", FULL, there, "evaluate", "run")
     assert done.returncode == 2 and done.stderr == (
-        "ffmpi: the output cannot be written (No space left on device); expected room where it goes\n"
+        "ffmpi: the output cannot be written (No space left on device); expected free space there\n"
     )
     done = run(0, "-m", "ffmpi", "evaluate", there / "run", *sets("train.batch=7", "head.normalise=false"))
     assert done.returncode == 2 and done.stderr.startswith("ffmpi: --set head.normalise=false: head.normalise is the")

@@ -149,7 +149,7 @@ GOOD = idx(pixels(30, 28, 28))
         (struct.pack(">4I", 0x0803, 0, 28, 28), ["0 x 28 x 28", "samples x 28 x 28"]),
         (struct.pack(">4I", 0x0803, 0xFFFFFFFF, 28, 28), ["truncated", "3367254359280 bytes"]),
         (GOOD[:-1], ["truncated after 23519 bytes", "expected 23520"]),
-        (GOOD + b"x", ["goes on after its last sample", "23520 bytes"]),
+        (GOOD + b"x", ["has bytes after its last sample", "23520 bytes"]),
         (idx(pixels(29, 28, 28)), ["29 images", "expected 30", "train-labels-idx1-ubyte"]),
     ],
 )

@@ -51,7 +51,7 @@ def test_layers_that_see_nothing_of_the_label() -> None:
     told = found(record(60, BLIND, softmax=98.3, goodness=31.4), *OWN, "data.standardise=fixed")
     assert [(finding.kind, finding.who) for finding in told] == [("undecided", f"layer {n}") for n in (1, 2, 3)]
     assert "told apart in 61 % of the pairs" in str(told[0]) and "data.standardise = 'set'" in told[0].cure
-    assert {finding.cure for finding in told[1:]} == {"mend layer 1 first"}
+    assert {finding.cure for finding in told[1:]} == {"fix layer 1 first"}
     (upper,) = found(record(6, [LEARNT[0], LEARNT[1], (2.5, 255.4, 255.4, 53)]))
     assert upper.who == "layer 3" and upper.cure.startswith("lower optimizer.rate = 0.01")
     (lowest,) = found(record(6, [(2.5, 255.4, 255.4, 53), *LEARNT[1:]]), "data.label_value=0.5")
@@ -87,7 +87,7 @@ def test_classifiers_near_chance(classes: int, blind: float, sound: float) -> No
     layers = [{"loss": 2.3, "squares": 100.0, "training_accuracy": accuracy} for accuracy in (sound, blind, blind)]
     local: dict[str, Any] = {"epoch": 6, "accuracy": {}, "layers": layers}
     told = found(local, "rule.name=local-softmax", began=local, dataset=dataset)
-    assert [finding.who for finding in told] == ["layer 2", "layer 3"] and told[1].cure == "mend layer 2 first"
+    assert [finding.who for finding in told] == ["layer 2", "layer 3"] and told[1].cure == "fix layer 2 first"
 
 
 def test_a_dead_layer_with_a_classifier() -> None:
@@ -107,7 +107,7 @@ def test_accuracies_near_chance_after_the_last_chapter() -> None:
     five = DatasetInfo((8, 8), tuple("01234"), 500, 200)
     assert found(record(59, LEARNT, softmax=20.0), dataset=five) == []
     (softmax,) = found(record(60, LEARNT, softmax=23.0, goodness=40.0), dataset=five)
-    assert str(softmax).startswith("softmax: held-out accuracy 23.00 %; 20 % is chance; likely cure: ")
+    assert str(softmax).startswith("softmax: test accuracy 23.00 %; 20 % is chance; likely cure: ")
 
 
 def test_records_of_older_versions_have_no_pairs() -> None:

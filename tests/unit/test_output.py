@@ -114,7 +114,7 @@ def test_a_run_goes_on_without_its_output(capsys: pytest.CaptureFixture[str], mo
         full_descriptor = os.open(os.devnull, os.O_WRONLY)
         os.dup2(full_descriptor, full.fileno())
     err = capsys.readouterr().err
-    assert err.count("\n") == 1 and "No space left on device); the run goes on" in err
+    assert err.count("\n") == 1 and "No space left on device); the run continues" in err
 
 
 @pytest.mark.parametrize(

@@ -152,10 +152,12 @@ def test_an_edited_configuration_is_told_of(
     recipe.write_text(config.dump(config.parse("", "test", ["train.epochs=7", "schedule.threads=2"])))
     run.compare(SETTINGS)
     output = capsys.readouterr().err
-    assert output.count("\n") == 1 and "train.epochs = 7 (100), schedule.threads = 2 (1); the run goes on" in output
+    assert output.count("\n") == 1 and "train.epochs = 7 (100), schedule.threads = 2 (1); the run continues" in output
     recipe.write_text("train = ")
     run.compare(SETTINGS)
-    assert "not valid TOML" in (output := capsys.readouterr().err) and "goes on with the configuration in its" in output
+    assert (
+        "not valid TOML" in (output := capsys.readouterr().err) and "continues with the configuration in its" in output
+    )
 
 
 def test_another_working_directory_finds_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ def of_head(
 
 
 def of_whole_network(out: Outcome, spec: ScheduleSpec, chapter: int) -> None:
-    """Candidates for negatives and held-out samples see all layers, and the head, as they are after the chapter."""
+    """Candidates for negatives and test samples see all layers, and the head, as they are after the chapter."""
     finished, shard, adaptive = version_after(spec, chapter), spec.shard_of(chapter), spec.adaptive
     last, head = ((finished,) * spec.layers,), tuple((finished,) * (layer + 1) for layer in spec.head_layers)
     if adaptive and adaptive.scores == "goodness" and chapter + adaptive.lag < spec.chapters:
