@@ -35,7 +35,7 @@ def deadly(learn):
         learn(worker, step)
     return step
 
-Worker._update, Worker._learn = deadly(Worker._update), deadly(Worker._learn)
+Worker._update, Worker._update_head = deadly(Worker._update), deadly(Worker._update_head)
 main()
 """
 

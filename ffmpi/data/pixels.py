@@ -166,7 +166,7 @@ def _rescaled(
 def fitted(
     test: DataSet, trained: PixelFormat | None, shape: tuple[int, ...], where: str
 ) -> DataSet:  # fmt: skip
-    """Return `held_out` with its images, if it has them, arranged to `shape` and converted to the format `trained`.
+    """Return `test` with its images, if it has them, arranged to `shape` and converted to the format `trained`.
 
     Raises UserError, which names `where` they are from, if they cannot be.
     """

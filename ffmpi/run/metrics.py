@@ -27,7 +27,7 @@ class Measurements:
     ----------
     layers : (layers, 6), columns LAYER, sums over rows
     head : (3,), columns HEAD
-    held_out : (4, 2), rows METHODS, columns HELD_OUT
+    test : (4, 2), rows METHODS, columns TEST
     ranks : (ranks, 11), columns RANK
     """
 

@@ -63,7 +63,7 @@ class Buffers:
         """Make the buffers of this rank's end: memory of their own, or the stage's weights themselves."""
         sends, stage, batch = link.source == self.comm.rank, link.stage, self.config.train.batch
         parts: list[list[np.ndarray]] = []
-        for slot in range(link.depth if sends else link.room):
+        for buffer in range(link.send_buffers if sends else link.receive_buffers):
             content: Any = None
             if link.payload == "state":
                 part = [parameters.flat for parameters in self.model.states(stage).values()]
@@ -76,7 +76,7 @@ class Buffers:
             else:
                 content = self.model.activations(stage, batch if link.payload == "neutral" else None)
                 part = [content.flat]
-            self._contents[link, slot] = content
+            self._contents[link, buffer] = content
             parts.append(part)
         peer = link.target if sends else link.source
         return Link(self.comm, peer, tag, parts, self.config.schedule.timeout)
@@ -84,19 +84,19 @@ class Buffers:
     # -- Between ranks ------------------------------------------------------------------------------------------------
     def post(self, step: s.Post) -> None:
         """See `steps.Post`."""
-        self.links[step.link].post(step.slot)
+        self.links[step.link].post(step.buffer)
 
     def receive(self, step: s.Receive) -> None:
         """See `steps.Receive`."""
-        self.links[step.link].wait(step.slot)
+        self.links[step.link].wait(step.buffer)
         self.use(step)
 
     def use(self, step: s.Receive | s.Reuse) -> None:
         """See `steps.Again`."""
-        link, content = step.link, self._contents[step.link, step.slot]
+        link, content = step.link, self._contents[step.link, step.buffer]
         if link.payload == "neutral":
             self.collected[link.stage] = content
-        elif link.payload in ("activations", "lessons"):
+        elif link.payload in ("activations", "chapter"):
             self.held[link.stage] = content
         elif link.payload == "weights":
             self.model.use(link.stage, content)
@@ -106,20 +106,20 @@ class Buffers:
 
     def reserve(self, step: s.Reserve) -> None:
         """See `steps.Reserve`."""
-        link, content = step.link, self._contents[step.link, step.slot]
-        self.links[link].wait(step.slot)
+        link, content = step.link, self._contents[step.link, step.buffer]
+        self.links[link].wait(step.buffer)
         if link.payload == "neutral":
             self.collected[link.stage] = content
-        elif link.payload in ("activations", "lessons"):
+        elif link.payload in ("activations", "chapter"):
             self._reserved[link.stage] = content
 
     def send(self, step: s.Send) -> None:
         """See `steps.Send`."""
         if step.link.payload == "negatives":
             assert isinstance(step.item, s.Selection)
-            content = self._contents[step.link, step.slot]
+            content = self._contents[step.link, step.buffer]
             self.batches.labels.give_choice(step.item.chapter, step.item.batch, content)
-        self.links[step.link].send(step.slot)
+        self.links[step.link].send(step.buffer)
 
     # -- On this rank -------------------------------------------------------------------------------------------------
     def output(self, layer: int) -> Activations:

@@ -19,7 +19,7 @@ class Link:
     def __init__(self, comm: Any, peer: int, tag: int, buffers: list[list[np.ndarray]], timeout: float) -> None:
         """Connect to rank `peer` of `comm`; both ends use the same `tag`, no other link does.
 
-        `buffers` has for each slot the arrays that make up a message, sent one after the other.
+        `buffers` has a list for each buffer: the arrays that make up a message, sent one after the other.
         """
         self._comm, self._peer, self._tag, self._timeout = comm, peer, tag, timeout
         self.buffers, self._receives = buffers, False
@@ -30,20 +30,20 @@ class Link:
         """Bytes of all buffers."""
         return sum(array.nbytes for buffer in self.buffers for array in buffer)
 
-    def post(self, slot: int) -> None:
-        """Let the next message come into `slot`."""
+    def post(self, buffer: int) -> None:
+        """Let the next message come into buffer number `buffer`."""
         self._receives = True
-        self._requests[slot] = [self._comm.Irecv(array, self._peer, self._tag) for array in self.buffers[slot]]
+        self._requests[buffer] = [self._comm.Irecv(array, self._peer, self._tag) for array in self.buffers[buffer]]
 
-    def send(self, slot: int) -> None:
-        """Start sending `slot`; it must not change until `wait` has returned."""
-        self._requests[slot] = [self._comm.Isend(array, self._peer, self._tag) for array in self.buffers[slot]]
+    def send(self, buffer: int) -> None:
+        """Start sending buffer number `buffer`; it must not change until `wait` has returned."""
+        self._requests[buffer] = [self._comm.Isend(array, self._peer, self._tag) for array in self.buffers[buffer]]
 
-    def wait(self, slot: int) -> None:
-        """Wait until the message posted to or sent from `slot`, if any, is done."""
-        for request in self._requests[slot]:
+    def wait(self, buffer: int) -> None:
+        """Wait until the message posted to or sent from `buffer`, if any, is done."""
+        for request in self._requests[buffer]:
             wait(request, self._timeout, f"a message between this rank and rank {self._peer}", self._peer)
-        self._requests[slot] = []
+        self._requests[buffer] = []
 
     @property
     def pending(self) -> tuple[list[Any], list[Any]]:

@@ -39,8 +39,8 @@ class Pipeline(Placement):
         adaptive = self.spec.adaptive
         if adaptive is None or self.chooser == 0:
             return self.flow
-        room = min(self.spec.ahead, self.spec.batches[0]) + 1
-        return [*self.flow, LinkId(self.chooser, 0, "negatives", 0, room, room)]
+        buffers = min(self.spec.ahead, self.spec.batches[0]) + 1
+        return [*self.flow, LinkId(self.chooser, 0, "negatives", 0, buffers, buffers)]
 
     def steps(self, rank: int) -> Steps:
         """Yield what `rank` does to the end."""

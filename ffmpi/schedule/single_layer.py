@@ -107,8 +107,8 @@ class SingleLayer(Placement):
                     LinkId(source, to, "weights", layer, 1, to - source + 1) for to in range(source + 1, spec.ranks)
                 ]
             elif layer + 1 < spec.layers and self.rank_of(layer + 1) != source:
-                room = len(spec.train_batches(0)) + spec.depth
-                links.append(LinkId(source, self.rank_of(layer + 1), "lessons", layer, spec.depth, room))
+                receive_buffers = len(spec.train_batches(0)) + spec.depth
+                links.append(LinkId(source, self.rank_of(layer + 1), "chapter", layer, spec.depth, receive_buffers))
         if spec.adaptive:
             told = range(self.last + 1) if self.by_weights else [0]
             links += [LinkId(self.chooser, to, "negatives", 0, 1, 1) for to in told if to != self.chooser]
@@ -179,7 +179,7 @@ class SingleLayer(Placement):
         for link in self.links:
             if rank not in (link.source, link.target):
                 continue
-            if link.payload == "lessons":
+            if link.payload == "chapter":
                 items[link] = spec.train_batches(0) * len(chapters)  # the same objects: it may be millions
             elif link.payload == "weights":
                 items[link] = [State(link.stage, chapter) for chapter in chapters]
@@ -218,7 +218,7 @@ class _ChapterInput:
     def __init__(self, schedule: SingleLayer, rank: int, streams: Streams, chapter: int) -> None:
         self.layers, self.streams, self.by_weights = schedule.layers(rank), streams, schedule.by_weights
         self.places = {batch: place for place, batch in enumerate(schedule.spec.train_batches(chapter))}
-        links = [link for link in streams.items if link.payload == "lessons"]
+        links = [link for link in streams.items if link.payload == "chapter"]
         self.into = next((link for link in links if link.target == rank), None)
         self.out = next((link for link in links if link.source == rank), None)
         self.met: set[Batch] = set()

@@ -46,9 +46,10 @@ class Selection:
 
 Item = Batch | State | Selection
 
-#: What a link carries: a layer's activities; the same for lessons, with room for a whole chapter of them; only their
-#: neutral rows, for the head; a stage's whole state; a layer's weights to compute with; adaptive negatives.
-Payload = Literal["activations", "lessons", "neutral", "state", "weights", "negatives"]
+#: What a link carries: a layer's activities; the same of what the next layer learns from, into buffers for a whole
+#: chapter; only their neutral rows, for the head; a stage's whole state; a layer's weights to compute with; adaptive
+#: negatives.
+Payload = Literal["activations", "chapter", "neutral", "state", "weights", "negatives"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,8 @@ class LinkId:
     target: int
     payload: Payload
     stage: int
-    depth: int  # buffers at the source, used in turn
-    room: int  # and at the target
+    send_buffers: int  # buffers at the source, used in turn
+    receive_buffers: int  # and at the target
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +85,16 @@ class Post:
     """Offer a buffer to an incoming link (Irecv): from now on the item may arrive while other steps run."""
 
     link: LinkId
-    slot: int
+    buffer: int
     item: Item
 
 
 @dataclass(frozen=True, slots=True)
 class Receive:
-    """Wait until the posted item is there and use it; it stays in its buffer until the slot is posted again."""
+    """Wait until the posted item is there and use it; it stays in its buffer until the buffer is posted again."""
 
     link: LinkId
-    slot: int
+    buffer: int
     item: Item
 
 
@@ -102,7 +103,7 @@ class Reuse:
     """Use a batch once more that was received and is still in its buffer."""
 
     link: LinkId
-    slot: int
+    buffer: int
     item: Item
 
 
@@ -111,7 +112,7 @@ class Reserve:
     """Wait until what was last sent from a buffer has left; the link's layer puts its next output there."""
 
     link: LinkId
-    slot: int
+    buffer: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class Send:
     """Start sending a buffer (Isend)."""
 
     link: LinkId
-    slot: int
+    buffer: int
     item: Item
 
 

@@ -11,7 +11,8 @@ from .steps import Item, LinkId, Post, Receive, Reserve, Reuse, Send, Steps
 class Streams:
     """One end of some links, and the items that will pass each of them, in order.
 
-    A link's buffers are used in turn: item n leaves slot n modulo depth and comes into slot n modulo room.
+    A link's buffers are used in turn: item n leaves buffer n modulo `send_buffers` and
+    arrives in buffer n modulo `receive_buffers`.
     """
 
     def __init__(self, rank: int, items: dict[LinkId, Sequence[Item]]) -> None:
@@ -22,35 +23,35 @@ class Streams:
         """Post the first items of every incoming link."""
         for link, items in self.items.items():
             if link.target == self.rank:
-                for slot, item in enumerate(items[: link.room]):
-                    yield Post(link, slot, item)
+                for buffer, item in enumerate(items[: link.receive_buffers]):
+                    yield Post(link, buffer, item)
 
     def receive(self, link: LinkId, ahead: int = 0) -> Receive:
         """Receive the next item, or one `ahead` of those that have been released."""
         count = self.done[link] + ahead
-        return Receive(link, count % link.room, self.items[link][count])
+        return Receive(link, count % link.receive_buffers, self.items[link][count])
 
     def reuse(self, link: LinkId, ahead: int = 0) -> Reuse:
         """Use an item that has been received and not been released."""
         count = self.done[link] + ahead
-        return Reuse(link, count % link.room, self.items[link][count])
+        return Reuse(link, count % link.receive_buffers, self.items[link][count])
 
     def release(self, link: LinkId) -> Steps:
         """Offer the buffer of the oldest item received to one that is to come."""
         count = self.done[link]
         self.done[link] += 1
-        if count + link.room < len(self.items[link]):
-            yield Post(link, count % link.room, self.items[link][count + link.room])
+        if count + link.receive_buffers < len(self.items[link]):
+            yield Post(link, count % link.receive_buffers, self.items[link][count + link.receive_buffers])
 
     def reserve(self, link: LinkId) -> Reserve:
-        """Make room for the next item to send."""
-        return Reserve(link, self.done[link] % link.depth)
+        """Wait until the buffer of the next item to send is free."""
+        return Reserve(link, self.done[link] % link.send_buffers)
 
     def send(self, link: LinkId) -> Send:
         """Send the next item."""
         count = self.done[link]
         self.done[link] += 1
-        return Send(link, count % link.depth, self.items[link][count])
+        return Send(link, count % link.send_buffers, self.items[link][count])
 
     def carry(self, link: LinkId) -> Steps:
         """Send the next item, or at the other end receive it."""
@@ -65,5 +66,5 @@ class Streams:
         """Wait until all that was sent has left."""
         for link, items in self.items.items():
             if link.source == self.rank:
-                for slot in range(min(link.depth, len(items))):
-                    yield Reserve(link, slot)
+                for buffer in range(min(link.send_buffers, len(items))):
+                    yield Reserve(link, buffer)

@@ -62,10 +62,10 @@ def test_messages_travel_between_kernels(run: Run, tmp_path: Path) -> None:
         tmp_path,
         """
         import json, time
-        from ffmpi.runtime.mpi import mover, start
+        from ffmpi.runtime.mpi import make_progress, start
         import numpy as np
         comm = start()
-        move, arrived = mover(comm), []
+        move, arrived = make_progress(comm), []
         early = comm.Isend(np.zeros(1), 1 - comm.rank, 9)
         for driven in (False, True):
             data = np.full(1 << 21, comm.rank, np.float64)

@@ -143,7 +143,7 @@ class Rank:
         self.live: dict[int, int | None] = dict.fromkeys(stages, version_after(self.spec, world.first - 1))
         self.copies: dict[int, Buffer] = {layer: Buffer() for layer in layers if layer not in stages}
         self.buffers = {
-            link: [Buffer() for _ in range(link.depth if link.source == rank else link.room)]
+            link: [Buffer() for _ in range(link.send_buffers if link.source == rank else link.receive_buffers)]
             for link in self.schedule.links
             if rank in (link.source, link.target)
         }
@@ -216,8 +216,8 @@ class Rank:
     def buffer(self, step: s.Post | s.Receive | s.Reuse | s.Reserve | s.Send) -> Buffer:
         end = step.link.source if isinstance(step, s.Reserve | s.Send) else step.link.target
         ensure(step.link in self.buffers and end == self.rank, step, "no such link on rank", self.rank)
-        ensure(0 <= step.slot < len(self.buffers[step.link]), step, "no such slot")
-        return self.buffers[step.link][step.slot]
+        ensure(0 <= step.buffer < len(self.buffers[step.link]), step, "no such buffer")
+        return self.buffers[step.link][step.buffer]
 
     def post(self, step: s.Post) -> None:
         buffer = self.buffer(step)
@@ -261,7 +261,7 @@ class Rank:
         if buffer.state == "sending":
             return False
         buffer.state = "idle"
-        if payload in ("activations", "lessons", "neutral"):
+        if payload in ("activations", "chapter", "neutral"):
             (self.neutral if payload == "neutral" else self.outputs).reserved[step.link.stage] = buffer
         return True
 

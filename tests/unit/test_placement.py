@@ -52,7 +52,10 @@ def test_links_of_the_head() -> None:
     """The head gets what it reads from every rank; a link that skips ranks has a buffer more for each."""
     placement = Placement(spec_of(4, ranks=3, costs=[1, 1, 1, 1, 3]))
     assert placement.blocks == [range(0, 2), range(2, 4), range(4, 5)]
-    links = [(link.source, link.target, link.payload, link.stage, link.depth, link.room) for link in placement.flow]
+    links = [
+        (link.source, link.target, link.payload, link.stage, link.send_buffers, link.receive_buffers)
+        for link in placement.flow
+    ]
     assert links == [
         (0, 1, "activations", 1, 2, 2),
         (0, 2, "neutral", 1, 3, 3),

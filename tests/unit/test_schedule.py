@@ -212,7 +212,7 @@ def test_only_what_is_needed_is_sent() -> None:
         "sequential": {},
         # Lessons are the same in each epoch.
         "single-layer": {
-            "lessons": chapters * batches, "activations": through, "neutral": 3 * to_head, "negatives": choices
+            "chapter": chapters * batches, "activations": through, "neutral": 3 * to_head, "negatives": choices
         },
         # Layers 0 and 1 for two ranks, 2 and 3 for one; choices for both ranks that compose lessons.
         "single-layer by weights": {"weights": chapters * (2 * 2 + 2), "negatives": 2 * choices},
@@ -250,7 +250,7 @@ def does_nothing(steps: list[s.Step], index: int) -> bool:
     if not isinstance(step, s.Reserve):
         return False
     last, following = (
-        [x for x in part if isinstance(x, s.Reserve | s.Send) and (x.link, x.slot) == (step.link, step.slot)]
+        [x for x in part if isinstance(x, s.Reserve | s.Send) and (x.link, x.buffer) == (step.link, step.buffer)]
         for part in (before, after)
     )
     if not last:

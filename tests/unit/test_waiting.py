@@ -38,7 +38,7 @@ def waiting(spec: ScheduleSpec, programs: Programs) -> float:
                 step = program[places[rank]]
                 if isinstance(step, s.Receive | s.Reserve):
                     # A buffer that has sent nothing yet need not be waited for.
-                    nth = received[step.link] if isinstance(step, s.Receive) else last.get((step.link, step.slot), -1)
+                    nth = received[step.link] if isinstance(step, s.Receive) else last.get((step.link, step.buffer), -1)
                     if nth >= min(len(sent[step.link]), len(posted[step.link])):
                         break
                     arrival = max(sent[step.link][nth], posted[step.link][nth]) if nth >= 0 else 0.0
@@ -46,7 +46,7 @@ def waiting(spec: ScheduleSpec, programs: Programs) -> float:
                     clocks[rank] = max(clocks[rank], arrival)
                     received[step.link] += isinstance(step, s.Receive)
                 elif isinstance(step, s.Send):
-                    last[step.link, step.slot] = len(sent[step.link])
+                    last[step.link, step.buffer] = len(sent[step.link])
                     sent[step.link].append(clocks[rank])
                 elif isinstance(step, s.Post):
                     posted[step.link].append(clocks[rank])
