@@ -179,8 +179,8 @@ def _reading(settled: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
 STREAMS: dict[str, Stream] = {
     "softmax": "softmax",
     "goodness": "goodness",
-    "last-layer": "local",
-    "all-layers": "local",
+    "last-layer": "plain",
+    "all-layers": "plain",
 }
 
 

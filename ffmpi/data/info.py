@@ -109,7 +109,7 @@ def spec_of(config: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
     if "goodness" in methods:
         held_out["goodness"] = -(-dataset.test // images_at_once(config, classes)), classify.goodness_every
     if config.local:
-        held_out["local"] = -(-dataset.test // batch), classify.softmax_every
+        held_out["plain"] = -(-dataset.test // batch), classify.softmax_every
     return ScheduleSpec(
         ranks=ranks,
         layers=len(config.network.layers),

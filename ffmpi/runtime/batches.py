@@ -21,7 +21,7 @@ class Counts(NamedTuple):
     rows: int
 
 
-_NOTHING = s.Batch("train", -1), Counts(0, 0, 0)
+_NOTHING = s.Batch("joint", -1), Counts(0, 0, 0)
 
 
 class Batches:
@@ -70,7 +70,7 @@ class Batches:
 
     def neutral_of(self, batch: s.Batch) -> np.ndarray:
         """Return the samples whose neutral inputs are in a batch that the head reads; they may be another batch's."""
-        if batch.stream == "train" and self.spec.ahead:
+        if batch.stream == "joint" and self.spec.ahead:
             return self.of(s.Batch("neutral", batch.index + self.spec.ahead))
         return self.of(batch)
 
@@ -79,7 +79,7 @@ class Batches:
         if batch is not self._counted[0]:  # steps in a row mostly have the same one
             count = self._count(batch)
             riders = self._count(s.Batch("neutral", batch.index + self.spec.ahead)) if self._carries(batch) else 0
-            if batch.stream in ("lesson", "train"):
+            if batch.stream in ("train", "joint"):
                 rows = count * (1 if self.config.local else 2) + riders
             else:
                 rows = count * (self._labels_each(batch) or 1)
@@ -88,7 +88,7 @@ class Batches:
 
     def _carries(self, batch: s.Batch) -> bool:
         """Whether neutral inputs come with a batch: in the pipeline, with what is learnt."""
-        return batch.stream == "train" and self.spec.for_head(batch)
+        return batch.stream == "joint" and self.spec.for_head(batch)
 
     def _count(self, batch: s.Batch) -> int:
         total = self.dataset.train if self.samples is None else len(self.labels.order)
@@ -103,7 +103,7 @@ class Batches:
         samples = self.of(batch)
         if self.config.local:
             source.builder.plain(samples, out)
-        elif batch.stream in ("lesson", "train"):
+        elif batch.stream in ("train", "joint"):
             neutral = samples[:0]
             if self._carries(batch):
                 neutral = self.neutral_of(batch) if self.spec.ahead else samples

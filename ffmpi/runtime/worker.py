@@ -117,7 +117,7 @@ class Worker:
         index, rows, stream = step.layer, self.batches.counts(step.batch).rows, step.batch.stream
         layer, a, out = self.model.layers[index], self.buffers.held[index - 1], self.buffers.output(index)
         self.flop += layer.forward(a, out, rows)
-        if stream == "local":
+        if stream == "plain":
             classifier = self.model.classifiers[index]
             classifier.forward({index: out}, rows)
             out.score[:rows] = classifier.logits(rows)
@@ -185,7 +185,7 @@ class Worker:
     # -- Classifiers --------------------------------------------------------------------------------------------------
     def _gather_head_input(self, step: s.GatherHeadInput) -> None:
         has = self.batches.counts(step.batch)
-        first, count = (2 * has.samples, has.riders) if step.batch.stream == "train" else (0, has.samples)
+        first, count = (2 * has.samples, has.riders) if step.batch.stream == "joint" else (0, has.samples)
         source, target = self.buffers.held[step.layer], self.buffers.neutral_output(step.layer)
         kernels.copy_rows(source.h, source.total, first, count, target.h, target.total)
 

@@ -88,7 +88,7 @@ def after(spec: ScheduleSpec, chapter: int) -> list[tuple[int | None, list[Batch
 
 def concluding(spec: ScheduleSpec, chapter: int, batch: Batch, epoch: int | None) -> Steps:
     """Yield what follows when a batch of a sweep has passed the network: at the head, or at the last layer."""
-    learnt = batch.stream in ("neutral", "train")
+    learnt = batch.stream in ("neutral", "joint")
     if learnt:
         assert epoch is not None
         yield UpdateHead(batch, epoch, spec.ends_epoch(chapter, batch))

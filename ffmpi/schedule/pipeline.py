@@ -81,17 +81,17 @@ class Pipeline(Placement):
         spec, ahead = self.spec, self.spec.ahead
         count = spec.batches[0]
         batches = [Batch("neutral", index) for index in range(min(ahead, count))]
-        batches += [Batch("train", index) for index in range(count)]
+        batches += [Batch("joint", index) for index in range(count)]
 
         def conclude(batch: Batch) -> Steps:
             yield from c.concluding(spec, chapter, batch, epoch)
             if ahead:
-                yield SelectNegatives(batch, chapter, batch.index + (ahead if batch.stream == "train" else 0))
+                yield SelectNegatives(batch, chapter, batch.index + (ahead if batch.stream == "joint" else 0))
                 for link in streams.items:
                     yield from streams.carry(link)
 
         def prepare(batch: Batch) -> Steps:
-            for link in streams.items if ahead and batch.stream == "train" else ():
+            for link in streams.items if ahead and batch.stream == "joint" else ():
                 yield from streams.carry(link)
 
         yield from sweep(self, rank, batches, conclude, epoch, prepare=prepare)
@@ -148,7 +148,7 @@ def sweep(
                 yield GatherHeadInput(layer, batch)
                 if side:
                     yield streams.send(side)
-            if batch.stream == "train":
+            if batch.stream == "joint":
                 assert epoch is not None
                 yield Update(layer, batch, epoch)
             if entry:

@@ -62,7 +62,7 @@ class ScheduleSpec:
         """
         epochs, count = self.epochs_of(chapter), self.batches[self.shard_of(chapter)]
         own = self.resample == "batch"
-        return [(Batch("lesson", own * i * count + k), epoch) for i, epoch in enumerate(epochs) for k in range(count)]
+        return [(Batch("train", own * i * count + k), epoch) for i, epoch in enumerate(epochs) for k in range(count)]
 
     def train_batches(self, chapter: int) -> list[Batch]:
         """Return the lessons of a chapter, each once."""
@@ -107,10 +107,10 @@ class ScheduleSpec:
 
     def ends_epoch(self, chapter: int, batch: Batch) -> bool:
         """Whether a batch of `chapter` has the epoch's last neutral inputs; they may come ahead of lessons."""
-        ahead = self.ahead if batch.stream == "train" else 0
+        ahead = self.ahead if batch.stream == "joint" else 0
         return batch.index + ahead + 1 == self.batches[self.shard_of(chapter)]
 
     def for_head(self, batch: Batch) -> bool:
         """Whether a batch has rows that the head reads."""
-        late = batch.stream == "train" and batch.index + self.ahead >= self.batches[0]
+        late = batch.stream == "joint" and batch.index + self.ahead >= self.batches[0]
         return bool(self.head_layers) and batch.stream in FOR_HEAD and not late

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-#: Of training samples. lesson: what layers learn from, positives and negatives or plain images; neutral: what the head
-#: learns from; train: a lesson and, with a head, the neutral inputs; candidates: samples with every wrong class.
-#: Of test samples. softmax: neutral inputs for the head; goodness: samples with every class; local: plain images.
-Stream = Literal["lesson", "neutral", "train", "candidates", "softmax", "goodness", "local"]
-FOR_HEAD = ("neutral", "train", "softmax")
-TEST_STREAMS = ("softmax", "goodness", "local")
+#: Of training samples. train: what layers learn from, positives and negatives or plain images; neutral: what the head
+#: learns from; joint: rows to learn from and, with a head, neutral ones; candidates: samples with every wrong class.
+#: Of test samples. softmax: neutral rows for the head; goodness: samples with every class; plain: images without label.
+Stream = Literal["train", "neutral", "joint", "candidates", "softmax", "goodness", "plain"]
+FOR_HEAD = ("neutral", "joint", "softmax")
+LEARNT = ("train", "joint")  # by layers
+TEST_STREAMS = ("softmax", "goodness", "plain")
 
 
 @dataclass(frozen=True, slots=True)

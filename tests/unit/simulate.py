@@ -179,9 +179,9 @@ class Rank:
 
     def build_input(self, step: s.BuildInput) -> None:
         drawn, adaptive = None if step.batch.stream in s.TEST_STREAMS else self.epoch_set, self.spec.adaptive
-        if self.spec.ahead and step.batch.stream == "train":
+        if self.spec.ahead and step.batch.stream == "joint":
             ensure(step.batch.index in self.known_now, step, "the batch's negatives are not known")
-        elif adaptive and step.batch.stream in ("lesson", "train"):
+        elif adaptive and step.batch.stream in ("train", "joint"):
             assert drawn is not None
             chosen_after = drawn.chapter - adaptive.lag
             if chosen_after >= 0:
@@ -356,7 +356,7 @@ class Rank:
         found, version = self.read_out(step, by_head)
         self.outcome.chosen[step.chapter, step.batch, drawn, self.labelled(found, step), version] += 1
         if step.index is not None:
-            riding = step.batch.index + (self.spec.ahead if step.batch.stream == "train" else 0)
+            riding = step.batch.index + (self.spec.ahead if step.batch.stream == "joint" else 0)
             ensure(step.index == riding, step, "whose neutral inputs are of batch", riding)
             self.hear_of(s.Selection(step.chapter, step.index))
             return

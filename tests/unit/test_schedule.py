@@ -38,7 +38,7 @@ def expected_of(name: str, spec: ScheduleSpec, first: int) -> Outcome:
 
 def of_pipeline(out: Outcome, spec: ScheduleSpec, chapter: int, nth: int, epoch: int, index: int) -> None:
     """Batch i of epoch e meets every layer, and the head, after e * batches + i updates: as on one rank."""
-    batch, drawn, seen = s.Batch("train", index), s.SetEpoch(epoch, chapter), epoch * spec.batches[0] + index
+    batch, drawn, seen = s.Batch("joint", index), s.SetEpoch(epoch, chapter), epoch * spec.batches[0] + index
     for layer in range(spec.layers):
         out.updates[layer].append((batch, epoch, drawn, (seen,) * (layer + 1)))
     if not spec.ahead:
@@ -60,7 +60,7 @@ def of_chapter_algorithm(out: Outcome, spec: ScheduleSpec, chapter: int, nth: in
     shard = spec.shard_of(chapter)
     count, before, finished = spec.batches[shard], version_after(spec, chapter - 1), version_after(spec, chapter)
     again = nth if spec.resample == "batch" else 0  # otherwise the first epoch's lessons come again
-    train, drawn = s.Batch("lesson", again * count + index), s.SetEpoch(epoch - nth + again, chapter, shard)
+    train, drawn = s.Batch("train", again * count + index), s.SetEpoch(epoch - nth + again, chapter, shard)
     own = before + nth * count + index
     for layer in range(spec.layers):
         out.updates[layer].append((train, epoch, drawn, (finished,) * layer + (own,)))
