@@ -1,4 +1,4 @@
-"""What a user can mend: an error is one sentence, no traceback, exit status 2; a warning is one line."""
+"""Errors and warnings for users to correct: an error is one sentence and exit status 2; a warning is one line."""
 
 from __future__ import annotations
 

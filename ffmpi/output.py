@@ -18,7 +18,7 @@ def open_missing() -> None:
 
 
 def is_about_output(error: BaseException) -> bool:
-    """Whether `error` came from writing to a stream: those from files that ffmpi opens itself are told elsewhere."""
+    """Whether `error` came from writing to a stream: those from files that ffmpi opens are reported elsewhere."""
     return isinstance(error, OSError) and error.filename is None and error.errno is not None
 
 

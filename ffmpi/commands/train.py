@@ -33,7 +33,7 @@ from ..runtime.worker import Worker
 def train(
     comm: Any, config_path: str, run: str | None, settings: list[str], as_json: bool, continuing: bool = False
 ) -> None:
-    """Train a new network after the configuration file; with `continuing` go on where `run` has a checkpoint."""
+    """Train a new network after the configuration file; with `continuing` resume it where `run` has a checkpoint."""
     settled: Config = on_rank_0(comm, lambda: config.read(config_path, settings, tell=True))
     agree(comm, checksum_of_file(config_path))
     directory = RunDirectory(on_rank_0(comm, lambda: Path(run) if run else reserve(config_path)))
@@ -134,7 +134,7 @@ def _continue(comm: Any, directory: RunDirectory, changed: Callable[[Config], Co
     first = header.chapter
 
     def note() -> None:
-        directory.go_on(first * settled.train.epochs // settled.chapters, settled, facts(comm, worker))
+        directory.resume(first * settled.train.epochs // settled.chapters, settled, facts(comm, worker))
 
     if first < settled.chapters:
         on_rank_0(comm, note)

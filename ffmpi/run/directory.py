@@ -204,8 +204,8 @@ class RunDirectory:
             f"{self.path}: cannot be written to ({error}); free some space, then use 'ffmpi resume {self.path}'"
         )
 
-    def go_on(self, epoch: int, config: Config, facts: dict[str, Any]) -> None:
-        """Note that a run goes on after `epoch`, perhaps elsewhere and with other settings.
+    def resume(self, epoch: int, config: Config, facts: dict[str, Any]) -> None:
+        """Note that a run is resumed after `epoch`, perhaps elsewhere and with other settings.
 
         The metrics after it are forgotten: they will be measured again.
         """

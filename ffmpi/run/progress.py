@@ -1,4 +1,4 @@
-"""What rank 0 tells while a run goes on: a live line on a terminal, plain lines elsewhere, a table at the end."""
+"""What rank 0 reports during a run: a live line on a terminal, plain lines elsewhere, a table at the end."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Progress:
         self._write(lambda: self.console.print(line, soft_wrap=True))
 
     def _write(self, action: Callable[[], None]) -> None:
-        """Print, or else go on without: a run is worth more than what it says."""
+        """Print, or continue without: a run is worth more than its output."""
         try:
             action()
         except BrokenPipeError:

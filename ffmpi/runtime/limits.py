@@ -59,16 +59,16 @@ def crowded(places: list[Place], threads: int) -> str:
     for host in dict.fromkeys(place.host for place in places):
         here = [place for place in places if place.host == host]
         union = frozenset[int]().union(*(place.cores for place in here))
-        room = min(float(len(union)), *(place.share for place in here))
+        cores = min(float(len(union)), *(place.share for place in here))
         wanted = f"{len(here)} rank{'s' * (len(here) > 1)} of {threads} thread{'s' * (threads > 1)} on {host}"
         if len(here) > 1 and len(union) == 1:
             return (
                 f"{wanted} are all bound to core {min(union)} and take turns there; expected another binding, such as "
                 "mpiexec --bind-to none or srun --cpu-bind=none"
             )
-        if len(here) * threads > room:
+        if len(here) * threads > cores:
             return (
-                f"{wanted}, but {room:g} core{'s' * (room != 1)}: they slow each other down; expected fewer ranks "
+                f"{wanted}, but {cores:g} core{'s' * (cores != 1)}: they slow each other down; expected fewer ranks "
                 "there, or a smaller schedule.threads"
             )
         if any(len(place.cores) < threads for place in here):

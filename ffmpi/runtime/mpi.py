@@ -32,7 +32,7 @@ _control: Control | None = None
 def run(main: Callable[[Any], None]) -> None:
     """Start MPI and call ``main(comm)``; whatever goes wrong on any rank ends the whole job.
 
-    A UserError costs one sentence and exit status 2, any other exception one traceback that names the rank and exit
+    A UserError reports one line and exits with status 2, any other exception one traceback that names the rank and exit
     status 1; a signal ends all ranks with a status of its own, see `stop`. Errors that all ranks know of (see
     `together`) end in an orderly way, others by abort.
     """
@@ -194,7 +194,7 @@ def wait(
 
     A rank in MPI's own Wait takes its core from the ranks that compute. `timeout` is schedule.timeout, or PATIENCE:
     raises UserError after so many seconds, counted while this process is awake, in which neither the message came nor
-    `rank`, or if it is None the next one, answered that it goes on. Raises Stopped if a rank has had a signal.
+    `rank`, or if it is None the next one, answered that it is alive. Raises Stopped if a rank has had a signal.
     """
     for _ in range(100):
         if request.Test():

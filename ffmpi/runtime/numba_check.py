@@ -64,7 +64,7 @@ def _check_processor() -> None:
 
 
 def _knows(processor: str) -> bool:
-    """Whether LLVM knows `processor`: of another one it says so on file descriptor 2, and goes on."""
+    """Whether LLVM knows `processor`: of another one it says so on file descriptor 2, and continues."""
     from llvmlite import binding
 
     binding.initialize_native_target()

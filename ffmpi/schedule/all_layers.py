@@ -61,7 +61,7 @@ class AllLayers:
         return min(chapters / -(-chapters // spec.ranks), (sum(spec.costs) + spec.after) / max(spec.costs), spec.lag)
 
     def rank_of(self, chapter: int) -> int:
-        """Return the rank that trains `chapter`; it does not depend on where a run goes on, since it has the shard."""
+        """Return the rank that trains `chapter`; wherever a run was resumed, since it has the shard."""
         return chapter % self.spec.ranks
 
     def chapters_of(self, rank: int) -> range:

@@ -1,4 +1,4 @@
-"""The two things every kind of run must do: agree with plain NumPy, and go on after a kill as if nothing had been."""
+"""The two things every kind of run must do: agree with plain NumPy, and come through a kill unchanged."""
 
 from __future__ import annotations
 

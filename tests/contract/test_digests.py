@@ -1,4 +1,4 @@
-"""Weights are what they were: every run, and every checkpoint of earlier code that goes on, ends with recorded bits."""
+"""Weights are what they were: every run, and every resumed checkpoint of earlier code, ends with recorded bits."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_run_has_the_recorded_bits(name: str, train_all) -> None:
     _assert_recorded(name, train_all(1, {run: settings_of(run) for run in RUNS})(name))
 
 
-def test_checkpoints_of_earlier_code_go_on_to_the_recorded_bits(run: Run, tmp_path: Path) -> None:
+def test_checkpoints_of_earlier_code_are_resumed_to_the_recorded_bits(run: Run, tmp_path: Path) -> None:
     runs = {name: tmp_path / name for name in CHECKPOINTS}
     for name, directory in runs.items():
         unpack(name, directory)

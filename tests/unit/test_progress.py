@@ -1,4 +1,4 @@
-"""What rank 0 tells while a run goes on."""
+"""What rank 0 reports during a run."""
 
 from __future__ import annotations
 

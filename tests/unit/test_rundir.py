@@ -55,7 +55,7 @@ def test_a_file_system_without_locks(number: int, fatal: bool, tmp_path: Path, m
 
 
 def test_going_on(run: RunDirectory) -> None:
-    run.go_on(2, SETTINGS, {"ranks": 3})
+    run.resume(2, SETTINGS, {"ranks": 3})
     assert [record["epoch"] for record in run.records()] == [1, 2]
     assert [leg["ranks"] for leg in (run.facts(), *run.facts()["continued"])] == [2, 3]
     assert not list(run.path.glob("*.partial"))
@@ -66,7 +66,7 @@ def test_going_on(run: RunDirectory) -> None:
 )
 def test_going_on_with_a_damaged_environment(run: RunDirectory, content: str) -> None:
     (run.path / "environment.json").write_text(content)
-    run.go_on(3, SETTINGS, {"ranks": 3})
+    run.resume(3, SETTINGS, {"ranks": 3})
     assert [leg["ranks"] for leg in run.facts()["continued"]] == [3] and len(run.records()) == 3
 
 
@@ -105,7 +105,7 @@ def test_a_full_disk_costs_a_sentence(run: RunDirectory, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(UserError, match=r"No space left.*ffmpi resume"):
-        run.go_on(1, SETTINGS, {})
+        run.resume(1, SETTINGS, {})
     assert {name: (run.path / name).read_bytes() for name in before} == before
     run.metrics.unlink()
     run.metrics.mkdir()
