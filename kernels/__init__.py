@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .augment import compose_moved
     from .backward import backward
+    from .batch_norm import batch_norm, batch_norm_backward, batch_statistics
     from .compiled import DIGEST, cache_problem, compiled_here
     from .compose import compose, pairs
     from .constants import ADAM, LANES, LION, NESTEROV, NEUTRAL, SGD
+    from .dropout import dropout
     from .forward import forward
     from .goodness_loss import goodness_loss
+    from .groups import group_backward, group_means
     from .labels import forward_labelled
     from .panels import padded_rows, panels_of, to_panels, zeros
+    from .peers import peer_gradient, peer_means
     from .powers import exponentials
     from .precompile import compile_all, compile_each
     from .rows import copy_rows, from_panels
@@ -34,13 +38,17 @@ if TYPE_CHECKING:
 _FILES = {
     "augment": ["compose_moved"],
     "backward": ["backward"],
+    "batch_norm": ["batch_norm", "batch_norm_backward", "batch_statistics"],
     "compiled": ["DIGEST", "cache_problem", "compiled_here"],
     "compose": ["compose", "pairs"],
     "constants": ["ADAM", "LANES", "LION", "NESTEROV", "NEUTRAL", "SGD"],
+    "dropout": ["dropout"],
     "forward": ["forward"],
     "goodness_loss": ["goodness_loss"],
+    "groups": ["group_backward", "group_means"],
     "labels": ["forward_labelled"],
     "panels": ["padded_rows", "panels_of", "to_panels", "zeros"],
+    "peers": ["peer_gradient", "peer_means"],
     "powers": ["exponentials"],
     "precompile": ["compile_all", "compile_each"],
     "rows": ["copy_rows", "from_panels"],

@@ -8,12 +8,16 @@ import numpy as np
 
 from .augment import compose_moved
 from .backward import backward
+from .batch_norm import batch_norm, batch_norm_backward, batch_statistics
 from .compose import compose, pairs
 from .constants import LANES, SGD
+from .dropout import dropout
 from .forward import forward
 from .goodness_loss import goodness_loss
+from .groups import group_backward, group_means
 from .labels import forward_labelled
 from .panels import zeros
+from .peers import peer_gradient, peer_means
 from .powers import exponentials
 from .rows import copy_rows, from_panels
 from .scale import row_scale, row_scale_labelled
@@ -51,6 +55,17 @@ def compile_each(*, threads: int = 1) -> Iterator[None]:
     exponentials(np.zeros(1))
     yield
     backward(product, 2, w, h, row, np.float32(1), np.float32(1), 1, product)
+    yield
+    batch_statistics(h, 1, np.float32(0), bias, bias, bias, bias)
+    batch_norm(h, 1, bias, bias, np.float32(1), bias, bias, True, h, row, squares)
+    batch_norm_backward(h, h, 1, bias, bias, np.float32(1), bias, True, h, bias, bias)
+    yield
+    group_means(h, 1, 0, 16, 2, True, product)
+    group_backward(product, h, 1, 0, 16, 2, True, h)
+    yield
+    dropout(h, 1, first, first, 0, 0, 0, 0, 0.5, h, row, squares)
+    peer_means(h, 1, 16, np.float32(0), bias)
+    peer_gradient(h, one, 1, 16, bias, np.float32(0), np.float32(0), product, one)
     yield
     from_panels(h, 1, 1)
     adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)

@@ -137,3 +137,96 @@ def lion(
     """Return w and m after a step of Lion (Chen et al., arXiv 2302.06675, algorithm 2)."""
     step = np.sign(beta1 * m + (1 - beta1) * g)
     return (1 - rate * decay) * w - rate * step, beta2 * m + (1 - beta2) * g
+
+
+def batch_statistics(
+    x: np.ndarray, momentum: float, running_mean: np.ndarray, running_variance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return each unit's mean and variance over the rows of x (rows, units), and what the running ones become.
+
+    The batch's variance is the mean square, the running one estimates without bias, as PyTorch's BatchNorm1d has it.
+    """
+    mean, variance = x.mean(axis=0), x.var(axis=0)
+    if len(x) < 2:
+        return mean, variance, running_mean, running_variance
+    unbiased = variance * len(x) / (len(x) - 1)
+    stay = 1 - momentum
+    return mean, variance, stay * running_mean + momentum * mean, stay * running_variance + momentum * unbiased
+
+
+def batch_norm(
+    x: np.ndarray, mean: np.ndarray, variance: np.ndarray, epsilon: float, gain: np.ndarray, shift: np.ndarray
+) -> np.ndarray:
+    """Return x (rows, units) normalised over the rows (Ioffe and Szegedy, arXiv 1502.03167, algorithm 1)."""
+    return gain * (x - mean) / np.sqrt(variance + epsilon) + shift
+
+
+def batch_norm_backward(
+    dy: np.ndarray, x: np.ndarray, epsilon: float, gain: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the derivatives by x, gain and shift from that by the output, `dy` (rows, units)."""
+    inverse = 1 / np.sqrt(x.var(axis=0) + epsilon)
+    normalised = (x - x.mean(axis=0)) * inverse
+    dgain, dshift = (dy * normalised).sum(axis=0), dy.sum(axis=0)
+    return gain * inverse * (dy - dshift / len(x) - normalised * dgain / len(x)), dgain, dshift
+
+
+def groups(units: int, classes: int) -> np.ndarray:
+    """Return the group of each unit, (units,): as many groups as classes, of sizes that differ by one at most."""
+    return np.arange(units) * classes // units
+
+
+def group_means(h: np.ndarray, classes: int, power: int) -> np.ndarray:
+    """Return the mean over each group of h (rows, units) to a power, (rows, classes)."""
+    one_hot = groups(h.shape[1], classes)[:, None] == np.arange(classes)
+    return h**power @ (one_hot / one_hot.sum(axis=0)).astype(h.dtype)
+
+
+def group_backward(error: np.ndarray, h: np.ndarray, power: int) -> np.ndarray:
+    """Return the derivative by the values before the ReLU from `error` (rows, classes), that by the group means."""
+    group = groups(h.shape[1], error.shape[1])
+    by_mean = (error / np.bincount(group))[:, group]
+    return 2 * h * by_mean if power == 2 else np.where(h > 0, by_mean, 0)
+
+
+def philox(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
+    """Return the words of Philox4x32-10 (Salmon et al., SC 2011, section 3.3) for counters (n, 4) uint32."""
+    x = counter.astype(np.uint64)
+    for i in range(10):
+        k = [np.uint64((key[j] + i * weyl) % 2**32) for j, weyl in enumerate((0x9E3779B9, 0xBB67AE85))]
+        p0, p1 = x[:, 0] * np.uint64(0xD2511F53), x[:, 2] * np.uint64(0xCD9E8D57)
+        (high0, low0), (high1, low1) = np.divmod(p0, 2**32), np.divmod(p1, 2**32)
+        x = np.stack([high1 ^ x[:, 1] ^ k[0], low1, high0 ^ x[:, 3] ^ k[1], low0], axis=1)
+    return x.astype(np.uint32)
+
+
+def dropout(
+    h: np.ndarray, samples: np.ndarray, kinds: np.ndarray, seed: int, epoch: int, purpose: int, probability: float
+) -> np.ndarray:
+    """Return h (rows, units), zero with a probability and otherwise divided by what is left of 1.
+
+    Eight units share a counter (unit // 8, sample, epoch, 256 purpose + kind); each has 16 bits of the words, the low
+    ones first, and is dropped if they are less than 65536 times the probability, rounded.
+    """
+    blocks, threshold = -(-h.shape[1] // 8), round(probability * 65536)
+    counter = np.empty((len(h), blocks, 4), np.uint32)
+    counter[..., 0], counter[..., 1] = np.arange(blocks), samples[:, None]
+    counter[..., 2], counter[..., 3] = epoch, 256 * purpose + kinds[:, None]
+    words = philox(counter.reshape(-1, 4), (seed % 2**32, seed >> 32))
+    bits = np.stack([words & 0xFFFF, words >> 16], axis=-1).reshape(len(h), 8 * blocks)[:, : h.shape[1]]
+    return np.where(bits < threshold, 0, h * (65536 / (65536 - threshold)))
+
+
+def peer_means(h: np.ndarray, momentum: float, means: np.ndarray) -> np.ndarray:
+    """Return the running means of the units, which follow those over the positive rows h (positives, units)."""
+    return momentum * means + (1 - momentum) * h.mean(axis=0)
+
+
+def peer_gradient(h: np.ndarray, c: np.ndarray, positives: int, means: np.ndarray, strength: float) -> np.ndarray:
+    """Return dz: c h, and on positive rows what draws the units' running means to their mean (Hinton's code).
+
+    A step of descent along it adds strength (mean of the means - means) / positives, also where h is zero.
+    """
+    dz = c[:, None] * h
+    dz[:positives] -= strength * (means.mean() - means) / max(positives, 1)
+    return dz

@@ -1,0 +1,67 @@
+"""Peer normalisation, as in Hinton's code: units whose mean activation is below that of the layer's are encouraged."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .compiled import compiled
+from .simd import LANES, add, div, fma, load, mul, splat, store, sub
+
+
+@compiled
+def peer_means(h, positives, units, momentum, means):  # type: ignore[no-untyped-def]
+    """Let each unit's running mean follow its mean over the positive rows; return their sum over the units, float64.
+
+    See `reference.peer_means`. Without positive rows the means stay.
+
+    Parameters
+    ----------
+    h : (unit panels, pitch, 16) float32, whose first `positives` rows are positive
+    units : how many of its columns count
+    momentum : float32, how much of the means stays
+    means : (unit panels, 16) float32, updated
+    """
+    total, count = 0.0, splat(np.float32(max(positives, 1)))
+    stays, comes = splat(momentum), splat(np.float32(1.0) - momentum)
+    for panel in range(len(h)):
+        if positives > 0:
+            summed = splat(np.float32(0.0))
+            for row in range(positives):
+                summed = add(summed, load(h, (panel * h.shape[1] + row) * LANES))
+            store(means, panel * LANES, fma(div(summed, count), comes, mul(load(means, panel * LANES), stays)))
+        for lane in range(min(LANES, units - panel * LANES)):
+            total += means[panel, lane]
+    return total
+
+
+@compiled
+def peer_gradient(h, c, positives, units, means, mean, strength, dz, taking_part):  # type: ignore[no-untyped-def]
+    """Write the derivative of the goodness loss with peer normalisation, see `reference.peer_gradient`.
+
+    It is c h, and on positive rows strength (means - mean) / positives besides, where h is zero, too.
+
+    Parameters
+    ----------
+    h : (unit panels, pitch, 16) float32, whose first `positives` rows are positive
+    c : (rows,) float32, the rows' coefficients of the goodness loss
+    units : how many columns of h count
+    means, mean : (unit panels, 16) float32 and float32, the units' running means, and their mean over the whole layer
+    strength : float32
+    dz : (unit panels, pitch of its own, 16) float32, written
+    taking_part : (rows,) float32, written: 0 for rows whose derivative is zero, otherwise 1; the coefficients for
+        `update` with z = dz
+    """
+    pulls, rows = np.zeros(LANES, np.float32), len(c)
+    share = splat(strength / np.float32(max(positives, 1)))
+    for panel in range(len(h)):
+        store(pulls, 0, mul(sub(load(means, panel * LANES), splat(mean)), share))
+        pulls[max(units - panel * LANES, 0) :] = 0.0
+        pull = load(pulls, 0)
+        for row in range(rows):
+            activity, index = load(h, (panel * h.shape[1] + row) * LANES), (panel * dz.shape[1] + row) * LANES
+            if row < positives:
+                store(dz, index, fma(activity, splat(c[row]), pull))
+            else:
+                store(dz, index, mul(activity, splat(c[row])))
+    for row in range(rows):
+        taking_part[row] = 1.0 if row < positives or c[row] != 0 else 0.0
