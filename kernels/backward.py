@@ -1,4 +1,4 @@
-"""From the error of a layer's classifier to the layer's own: the one backward step of the local-softmax rule."""
+"""From the error of a layer's classifier to the layer's own: the backward step of docs/design.md, section 3.2."""
 
 from __future__ import annotations
 

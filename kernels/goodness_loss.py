@@ -1,4 +1,4 @@
-"""The goodness rule: every row's coefficient and loss."""
+"""The goodness rule: every row's coefficient and loss (docs/design.md, section 3.1)."""
 
 from __future__ import annotations
 

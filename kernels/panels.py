@@ -1,4 +1,4 @@
-"""Where the numbers lie: matrices in column panels of sixteen.
+"""Where the numbers lie: matrices in column panels of sixteen (docs/design.md, section 2).
 
 Activations of shape (rows, units) are kept as (panels, rows, 16), weights of shape (inputs, units) as
 (panels, inputs, 16), so that a kernel only ever walks forward in memory and nothing is packed per call. Units and

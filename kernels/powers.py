@@ -1,6 +1,7 @@
 """Powers from IEEE additions and multiplications alone.
 
-A C library's differ in the last bit from one processor or release to another, and the bits of a run must not.
+A C library's differ in the last bit from one processor or release to another, and the bits of a run must not
+(docs/design.md, section 8).
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def backward(
 
 
 def gradients(a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return dw = (scale c a)^T z and db = sum of c z (design: c is one number a row; rows where it is 0 are idle)."""
+    """Return dw = (scale c a)^T z and db = sum of c z (docs/design.md, section 3)."""
     return a.T @ ((c * scale)[:, None] * z), (c[:, None] * z).sum(axis=0)
 
 

@@ -12,7 +12,8 @@ from .constants import NEUTRAL
 def row_scale(total, rows, divisor, eps, scale):  # type: ignore[no-untyped-def]
     """Write scale = 1 / (sqrt(total / divisor) + eps) for the first `rows` rows; all float32.
 
-    `total` (rows,) is each row's sum of squares; `divisor` is the row's length for rms, 1 for l2 (design, section 4).
+    `total` (rows,) is each row's sum of squares; `divisor` is the row's length for rms, 1 for l2 (docs/design.md,
+    section 2).
     """
     for row in range(rows):
         scale[row] = np.float32(1.0) / (np.sqrt(total[row] / divisor) + eps)

@@ -1,4 +1,7 @@
-"""What is measured on the training pixels, and what follows: how a pixel becomes an input, and the label's value."""
+"""What is measured on the training pixels, and what follows: how a pixel becomes an input, and the label's value.
+
+The formulas are in docs/design.md, section 5.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random draws, keyed by what they are for and never by rank.
+"""Random draws, keyed by what they are for and never by rank (docs/design.md, section 7).
 
 Every draw is integer arithmetic on the raw words of Philox4x64 (Salmon et al., 2011), a counter-based generator that
 NumPy promises to keep; NumPy's own distributions may change between builds.

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, and which arrays it has.
+"""What a checkpoint says of itself, and which arrays it has (docs/design.md, section 12).
 
 The root has the attributes format, ffmpi (version), id (another one with each save), chapter (chapters done) and
 checksum; group header has the texts config (TOML), problem (JSON) and checksums (JSON), as data sets, since HDF5 limits

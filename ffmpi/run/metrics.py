@@ -1,4 +1,7 @@
-"""What a chapter measured: sums that each rank fills in for what it owns, added over the ranks."""
+"""What a chapter measured: sums that each rank fills in for what it owns, added over the ranks.
+
+The keys of a line of metrics.jsonl are in docs/design.md, section 12.
+"""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def test_same_bits_after_kill_and_resume(
 
 
 def test_negatives_chosen_for_each_batch_of_the_pipeline(ffmpi: Run, tmp_path: Path) -> None:
-    """The neutral inputs run ahead of their lessons by `lag` batches, on however many ranks."""
+    """The neutral rows run ahead of what is learnt from by `lag` batches, on however many ranks."""
     each = ["negatives.kind=adaptive", "negatives.redraw=batch", "negatives.lag=3", "train.epochs=3", "train.batch=70"]
     for ranks in (1, 2, 4):
         done = ffmpi(ranks, "train", DIGITS, "--run", tmp_path / str(ranks), *sets(*each))

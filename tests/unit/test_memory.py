@@ -37,7 +37,7 @@ def test_large_batches_count() -> None:
     assert large.activations >= 490 * small.activations and large.activations > 250 * MB
 
 
-def test_lessons_of_a_chapter_and_remembered_states() -> None:
+def test_batches_of_a_chapter_and_snapshots() -> None:
     chapter = ["schedule.name=all-layers", "train.epochs=4", "network.layers=[1000,500]", "train.batch=100"]
     found = price(0, 1, *chapter)
     assert 600 * 200 * 1000 * 4 < found.stash < 1.1 * 600 * 200 * 1000 * 4

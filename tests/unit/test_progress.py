@@ -28,7 +28,7 @@ def test_a_long_chapter_says_where_it_is(capsys: pytest.CaptureFixture[str], mon
     )
     for minute in range(12):
         now = 60.0 * minute
-        told.update(Update(1, Batch("lesson", minute), 4))
+        told.update(Update(1, Batch("train", minute), 4))
     expected = [f"epoch 5/9, layer 2, batch {batch}" for batch in (6, 11)]
     assert capsys.readouterr().out.splitlines() == expected
 

@@ -29,7 +29,7 @@ def activities(a: np.ndarray, w: np.ndarray, bias: np.ndarray) -> np.ndarray:
 
 
 def loss(rule: Rule, h: np.ndarray) -> float:
-    """The design's loss: softplus(theta - g) of positives, softplus(g - theta) of negatives, averaged over the rows."""
+    """The mean loss of the rows, docs/design.md, section 3.1."""
     g = (h**2).sum(axis=1) if rule.goodness == "sum" else (h**2).mean(axis=1)
     above = g - rule.threshold * h.shape[1]
     return float(np.logaddexp(0, np.concatenate([-above[:POSITIVES], above[POSITIVES:]])).sum() / len(h))
