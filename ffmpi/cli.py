@@ -155,7 +155,7 @@ def predict(checkpoint: str, images: str, method: str | None, name: str | None, 
     """Classify IMAGES (an HDF5 or NumPy file, an image or a folder of them): class and scores of each."""
     stop.install()
     check_numba()
-    from .commands import evaluate as command
+    from .commands import predict as command
 
     on_all_ranks(lambda comm: command.predict(comm, checkpoint, images, method, name, as_json))
 
@@ -202,7 +202,7 @@ def data(
     name: str | None, path: str | None, download: bool, url: str | None, images: str, labels: str, as_json: bool
 ) -> None:
     """List the known data sets, check the one called NAME in PATH, or download it there."""
-    from .commands import info as command
+    from .commands import data as command
 
     command.data_sets(name, path, download, url, as_json, images, labels)
 

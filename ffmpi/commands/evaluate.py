@@ -1,4 +1,4 @@
-"""The commands `evaluate` and `predict`: a checkpoint's network, used on any number of ranks."""
+"""The command `evaluate`, and how a checkpoint's network is set up to be read out on any number of ranks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import config, data
+from .. import config
 from ..config.schema import Config
 from ..data import DataSet, split
 from ..data.info import DatasetInfo, resolved, spec_of
-from ..data.pixels import converted, fitted
+from ..data.pixels import fitted
 from ..data.split import load
 from ..errors import UserError
 from ..run import checkpoint
@@ -27,14 +27,14 @@ from ..runtime.setup import on_rank_0, prepare_kernels, restore
 from ..runtime.worker import Worker
 from ..schedule import Pipeline, ScheduleSpec, Steps
 from ..schedule.pipeline import conclusion, sweep
-from ..schedule.steps import Batch, Record, Report, Stream
+from ..schedule.steps import Batch, Record, Report
 from .confusion import class_accuracies, class_table, confusion_matrix, confusion_table
 
 
 def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_confusion: bool = False) -> None:
     """Print the test accuracy by every method of the run, of each class, and the confusion matrix if asked to."""
     file: Path = on_rank_0(comm, lambda: checkpoint_path(path))
-    header, settled = _read_header(comm, file, settings, places=True)
+    header, settled = read_header(comm, file, settings, places=True)
     held_out: DataSet | None = None
 
     def read() -> DatasetInfo:
@@ -51,13 +51,13 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_conf
             raise UserError(
                 f"{source}: has the classes {', '.join(dataset.names)}; expected {', '.join(header.names)} as in {file}"
             )
-        pipeline = Pipeline(_reading(settled, dataset, comm.size))
+        pipeline = Pipeline(readout_spec(settled, dataset, comm.size))
         if comm.rank > 0 and comm.rank in pipeline.owners[pipeline.spec.layers - 1 :]:
             held_out = load(settled, "test", images=False, path=settled.shards.held_out)
     split.compare(comm, {f"{source} (test)": split.contents(held_out)} if held_out else {})
     with all_ranks_or_exit(comm):
         held_out = fitted(held_out, header.pixel_format, header.shape, source) if held_out else None
-    worker = _worker(comm, file, header, settled, dataset, pipeline, held_out)
+    worker = readout_worker(comm, file, header, settled, dataset, pipeline, held_out)
     batches = pipeline.spec.tests_after(settled.chapters - 1)
     accuracy: dict[str, float | None] = {}
 
@@ -65,7 +65,7 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_conf
         accuracy.update({method: measurements.accuracy(method) for method in METHODS})
 
     worker.on_report = report
-    worker.execute(_steps(pipeline, comm.rank, batches))
+    worker.execute(readout_steps(pipeline, comm.rank, batches))
     # One rank has scored each image, the others hold zeros.
     predicted = np.zeros_like(worker.predicted)
     wait(comm.Ireduce(worker.predicted, predicted), settled.schedule.timeout, "the predictions")
@@ -98,50 +98,6 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_conf
             print(line)
 
 
-def predict(
-    comm: Any, path: str, images_path: str, method: str | None, name: str | None, as_json: bool
-) -> None:  # fmt: skip
-    """Print the class and the scores of each image."""
-    file: Path = on_rank_0(comm, lambda: checkpoint_path(path))
-    header, settled = _read_header(comm, file, [])
-    method = method or settled.methods[0]
-    with all_ranks_or_exit(comm):
-        if method not in settled.methods:
-            raise UserError(f"--method {method}: not in {file}; expected {' or '.join(settled.methods)}")
-    images, names = np.empty((0, 0), np.uint8), list[str]()
-    sources = [name] if name else list(dict.fromkeys([settled.data.images, "images"]))
-
-    def read() -> DatasetInfo:
-        nonlocal images, names
-        images, names = data.read_images(images_path, header.shape, sources)
-        images = converted(images, header.pixel_format, images_path)
-        return DatasetInfo(header.shape, header.names, header.train, len(images), scaling=header.scaling)
-
-    dataset: DatasetInfo = on_rank_0(comm, read)
-    with all_ranks_or_exit(comm):
-        pipeline = Pipeline(_reading(settled, dataset, comm.size))
-    unlabelled = DataSet(images, np.empty(0, np.uint8), header.shape, header.names) if comm.rank == 0 else None
-    worker = _worker(comm, file, header, settled, dataset, pipeline, unlabelled)
-    worker.wanted = method
-    stream: Stream = STREAMS[method]
-    batches = [batch for batch in pipeline.spec.tests_after(settled.chapters - 1) if batch.stream == stream]
-    worker.execute(_steps(pipeline, comm.rank, batches))
-    # One rank has scored each image, the others hold zeros.
-    scores = np.zeros_like(worker.scores)
-    wait(comm.Ireduce(worker.scores, scores), settled.schedule.timeout, "the scores")
-    if comm.rank == 0:
-        _print_predictions(header, names, scores, as_json)
-
-
-def _print_predictions(header: Header, names: Sequence[str], scores: np.ndarray, as_json: bool) -> None:
-    for name, row in zip(names, scores, strict=True):
-        best = int(row.argmax())
-        if as_json:
-            print(json.dumps({"image": name, "class": best, "name": header.names[best], "scores": row.tolist()}))
-        else:
-            print(f"{name}\t{header.names[best]}\t" + " ".join(f"{score:.5g}" for score in row))
-
-
 #: What may be set to evaluate a network: all else is as it was when the network learnt.
 EVALUATION = (
     "data.name", "data.path", "data.images", "data.labels", "classify.methods", "classify.goodness_layers",
@@ -149,7 +105,7 @@ EVALUATION = (
 )  # fmt: skip
 
 
-def _read_header(
+def read_header(
     comm: Any, file: Path, settings: list[str], places: bool = False
 ) -> tuple[Header, Config]:  # fmt: skip
     """Return what the checkpoint says, changed by `settings`; with `places` the data must be where it says."""
@@ -170,31 +126,24 @@ def _read_header(
     return header, settled
 
 
-def _reading(settled: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
-    """Return the work of reading out a network: nothing is learnt, so no negatives are chosen."""
+def readout_spec(settled: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
+    """Return what the schedule has to know to read out a network: nothing is learnt, so no negatives are selected."""
     return dataclasses.replace(spec_of(settled, dataset, ranks), adaptive=None)
 
 
-#: Which held-out stream each method reads.
-STREAMS: dict[str, Stream] = {
-    "softmax": "softmax",
-    "goodness": "goodness",
-    "last-layer": "plain",
-    "all-layers": "plain",
-}
-
-
-def _worker(
+def readout_worker(
     comm: Any, file: Path, header: Header, settled: Config, dataset: DatasetInfo, pipeline: Pipeline,
     held_out: DataSet | None,
 ) -> Worker:  # fmt: skip
+    """Return a worker of this rank that has the network of `file` and, where they are needed, the test samples."""
     prepare_kernels(comm, settled)
     worker = Worker(comm, RankModel(resolved(settled, dataset), dataset, pipeline, comm.rank, {}, held_out), pipeline)
     restore(comm, file, header, worker.model)
     return worker
 
 
-def _steps(pipeline: Pipeline, rank: int, batches: Sequence[Batch]) -> Steps:
+def readout_steps(pipeline: Pipeline, rank: int, batches: Sequence[Batch]) -> Steps:
+    """Yield what `rank` does to pass `batches` through the network once, and to report on rank 0 what was measured."""
     yield from sweep(pipeline, rank, batches, conclusion(pipeline.spec, pipeline.spec.chapters - 1, None))
     yield Report(0)
     if rank == 0:

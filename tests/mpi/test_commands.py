@@ -159,7 +159,7 @@ def test_predict_a_png(finished: Path, ffmpi: Run, tmp_path: Path) -> None:
 
 def test_info_starts_no_mpi(finished: Path, run: Run) -> None:
     program = (
-        "import sys; from ffmpi.commands.info import info, data_sets\n"
+        "import sys; from ffmpi.commands.data import data_sets; from ffmpi.commands.info import info\n"
         "info(None, True); info(sys.argv[1], True); data_sets(None, None, False, None, True)\n"
         "data_sets('digits', None, False, None, True)\n"
         "from mpi4py import MPI; assert not MPI.Is_initialized()"

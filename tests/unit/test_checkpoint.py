@@ -545,7 +545,7 @@ def test_texts_of_any_length(tmp_path: Path) -> None:
 # what is measured -----------------------------------------------------------------------------------------------------
 
 
-def test_figures_come_back(path: Path) -> None:
+def test_scaling_comes_back(path: Path) -> None:
     with reading(path) as reader:
         found = reader.header.scaling
     assert found is not None
@@ -561,7 +561,7 @@ def test_figures_come_back(path: Path) -> None:
         ({"square": np.ones(2, np.float32)}, "no positive number"),
     ],
 )
-def test_figures_that_cannot_be(wrong: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:
+def test_scaling_that_cannot_be(wrong: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:
     dataset = dataclasses.replace(THE_SAME, scaling=dataclasses.replace(SCALING, **wrong))
     begin(tmp_path / "checkpoint.h5", dataset=dataset).commit()
     refused(tmp_path / "checkpoint.h5", words, "one for each of 4 pixels")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from ffmpi.commands import info
+from ffmpi.commands.data import data_sets
 from ffmpi.data import DataSet, remarks
 from ffmpi.data import statistics as s
 from ffmpi.errors import UserError
@@ -133,11 +133,11 @@ def test_the_command_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     with h5py.File(path, "w") as file:
         for split in ("train", "test"):
             file[f"{split}/images"], file[f"{split}/labels"] = pixels(40).reshape(40, 4, 5), 1 + np.arange(40) % 2
-    info.data_sets("hdf5", str(path), False, None, False)
+    data_sets("hdf5", str(path), False, None, False)
     out, err = capsys.readouterr()
     assert "train: 40 images of shape 4 x 5, uint8, " in out and "train: samples of each class: 0 0, 1 20, 2 20" in out
     assert err.startswith(f"ffmpi: warning: {path}: class 0 has no training samples") and err.count("\n") == 1
-    info.data_sets("hdf5", str(path), False, None, True)
+    data_sets("hdf5", str(path), False, None, True)
     found = json.loads(capsys.readouterr().out)
     assert found["samples"] == {"train": 40, "test": 40} and found["splits"]["test"]["per_class"] == [0, 20, 20]
     assert found["shape"] == [4, 5] and found["names"] == ["0", "1", "2"] and found["shared"] == 0
