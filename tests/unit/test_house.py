@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -91,7 +92,8 @@ def _room(module: str) -> str:
 @cache
 def _modules() -> dict[str, Path]:
     found = {}
-    for file in sorted((ROOT / "ffmpi").rglob("*.py")):
+    links = [path for path in (ROOT / "ffmpi").iterdir() if path.is_symlink()]
+    for file in sorted(file for top in [ROOT / "ffmpi", *links] for file in top.rglob("*.py")):
         parts = file.relative_to(ROOT).with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
     assert len(found) > 60
@@ -160,9 +162,13 @@ def test_imports_go_down_only() -> None:
     assert sorted(KNOTS.keys() - found) == [], "untied: take them out of KNOTS"
 
 
-def test_every_room_has_its_floor() -> None:
+def test_every_room_has_its_floor_and_is_installed() -> None:
     rooms = {_room(module) for module in _modules()} - {"ffmpi", "kernels"}
     assert rooms == FLOOR.keys()
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    packages = {module for module, file in _modules().items() if file.name == "__init__.py"}
+    assert set(setup["options"]["packages"].split()) == packages
 
 
 @pytest.mark.parametrize("family", FAMILIES)
