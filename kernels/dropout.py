@@ -14,23 +14,25 @@ from .simd import LANES, horizontal_sum, load, mul, store
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+#: Panels that sixteen counters serve: each lane has one, whose 128 bits are sixteen for each panel.
+PANELS = 8
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 @compiled
-def _words(seed, first, c1, c2, c3, words):  # type: ignore[no-untyped-def]
-    """Fill words (n, 4) uint32 by Philox4x32-10: row i with the counter (first + i, c1, c2, c3), key `seed`.
+def _words(seed, first, c1, c2, c3, w0, w1, w2, w3):  # type: ignore[no-untyped-def]
+    """Write the four words of Philox4x32-10 for the counters (first + i, c1, c2, c3), key `seed`; all are uint64.
 
-    The numbers are uint64 with 32 bits each: LLVM makes vectors of the loop.
+    Four arrays and products of 64 bits let LLVM make vectors of the loop.
     """
-    for i in range(len(words)):
-        x0, x1, x2, x3 = np.uint64(first + i) & _LOW, c1, c2, c3
+    for i in range(len(w0)):
+        x0, x1, x2, x3 = (first + np.uint64(i)) & _LOW, c1, c2, c3
         k0, k1 = seed & _LOW, seed >> _HALF
         for _ in range(10):
             p0, p1 = x0 * _M0, x2 * _M1
             x0, x1, x2, x3 = (p1 >> _HALF) ^ x1 ^ k0, p1 & _LOW, (p0 >> _HALF) ^ x3 ^ k1, p0 & _LOW
             k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
-        words[i, 0], words[i, 1], words[i, 2], words[i, 3] = x0, x1, x2, x3
+        w0[i], w1[i], w2[i], w3[i] = x0, x1, x2, x3
 
 
 @compiled
@@ -52,19 +54,21 @@ def dropout(h, rows, samples, kinds, seed, epoch, purpose, first, probability, o
     total : (pitch,) float32, written: sum over the units of `out` squared
     squares : (unit panels, pitch rounded up to 16) float32, scratch
     """
-    panels = len(h)
-    words, factors = np.empty((2 * panels, 4), np.uint32), np.empty(panels * LANES, np.float32)
-    threshold = np.uint32(round(probability * 65536))
+    group = first // PANELS
+    words = np.empty((4, ((first + len(h) - 1) // PANELS - group + 1) * LANES), np.uint32)
+    threshold, factors = np.uint32(round(probability * 65536)), np.empty(LANES, np.float32)
     keep, drop = np.float32(65536.0 / (65536.0 - threshold)), np.float32(0.0)
-    flat = words.reshape(-1)
+    key, counter, second = np.uint64(seed), np.uint64(group * LANES), np.uint64(epoch)
     for row in range(rows):
-        c3 = np.uint64(purpose << 8 | kinds[row])
-        _words(np.uint64(seed), 2 * first, np.uint64(samples[row]) & _LOW, np.uint64(epoch), c3, words)
-        for i in range(len(flat)):
-            factors[2 * i] = drop if flat[i] & np.uint32(0xFFFF) < threshold else keep
-            factors[2 * i + 1] = drop if flat[i] >> np.uint32(16) < threshold else keep
-        for panel in range(panels):
-            value = mul(load(h, (panel * h.shape[1] + row) * LANES), load(factors, panel * LANES))
+        third = np.uint64(purpose << 8 | kinds[row])
+        _words(key, counter, np.uint64(samples[row]) & _LOW, second, third, words[0], words[1], words[2], words[3])
+        for panel in range(len(h)):
+            index, start = (first + panel) % PANELS, ((first + panel) // PANELS - group) * LANES
+            word, shift = words[index >> 1], np.uint32(16 * (index & 1))
+            for lane in range(LANES):
+                bits = word[start + lane] >> shift & np.uint32(0xFFFF)
+                factors[lane] = drop if bits < threshold else keep
+            value = mul(load(h, (panel * h.shape[1] + row) * LANES), load(factors, 0))
             store(out, (panel * out.shape[1] + row) * LANES, value)
             squares[panel, row] = horizontal_sum(mul(value, value))
     sum_blocks(squares, total, rows)

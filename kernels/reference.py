@@ -205,15 +205,17 @@ def dropout(
 ) -> np.ndarray:
     """Return h (rows, units), zero with a probability and otherwise divided by what is left of 1.
 
-    Eight units share a counter (unit // 8, sample, epoch, 256 purpose + kind); each has 16 bits of the words, the low
-    ones first, and is dropped if they are less than 65536 times the probability, rounded.
+    Units u that agree in u // 128 and u % 16 share a counter, (16 (u // 128) + u % 16, sample, epoch, 256 purpose +
+    kind), in the words of which u // 16 % 8 counts groups of 16 bits, the low ones of the first word first. A unit is
+    dropped if they are less than 65536 times the probability, rounded.
     """
-    blocks, threshold = -(-h.shape[1] // 8), round(probability * 65536)
-    counter = np.empty((len(h), blocks, 4), np.uint32)
-    counter[..., 0], counter[..., 1] = np.arange(blocks), samples[:, None]
+    u, threshold = np.arange(h.shape[1]), round(probability * 65536)
+    counter = np.empty((*h.shape, 4), np.uint32)
+    counter[..., 0], counter[..., 1] = 16 * (u // 128) + u % 16, samples[:, None]
     counter[..., 2], counter[..., 3] = epoch, 256 * purpose + kinds[:, None]
-    words = philox(counter.reshape(-1, 4), (seed % 2**32, seed >> 32))
-    bits = np.stack([words & 0xFFFF, words >> 16], axis=-1).reshape(len(h), 8 * blocks)[:, : h.shape[1]]
+    words = philox(counter.reshape(-1, 4), (seed % 2**32, seed >> 32)).reshape(*h.shape, 4)
+    place = u // 16 % 8
+    bits = words[:, u, place // 2] >> (16 * (place % 2)).astype(np.uint32) & 0xFFFF
     return np.where(bits < threshold, 0, h * (65536 / (65536 - threshold)))
 
 
