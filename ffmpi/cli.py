@@ -91,6 +91,8 @@ def app() -> None:
 def train(config: str, run: str | None, resume: bool, settings: tuple[str, ...], as_json: bool) -> None:
     """Train a network after the TOML file CONFIG; start it with mpiexec for several ranks.
 
+    'ffmpi info --settings' prints what can be set in CONFIG, and by --set.
+
     After SIGTERM, SIGUSR1 (exit status 75) or Ctrl-C (130) all ranks stop at the end of their step; what was learnt
     since the last checkpoint is lost.
     """
@@ -111,7 +113,7 @@ def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
     """Go on with the interrupted run in directory RUN, on any number of ranks, to the same bits.
 
     Only settings on which the weights do not depend may be changed: schedule.depth, schedule.threads,
-    schedule.timeout, schedule.exchange, checkpoint.every, data.path, data.images, data.labels, shards.held_out; and
+    schedule.timeout, schedule.exchange, checkpoint.every, data.path, data.images, data.labels, shards.test_path; and
     schedule.name between sequential, single-layer and all-layers.
     """
     stop.install()
@@ -130,7 +132,7 @@ def evaluate(checkpoint: str, settings: tuple[str, ...], confusion: bool, as_jso
     """Measure the test accuracy of CHECKPOINT, a file or a run directory, and that of each class.
 
     Only settings that leave the network as it is may be changed: where the data are and what they are called, how
-    classes are read out (classify), train.batch, and schedule.depth, schedule.threads, schedule.timeout.
+    classes are read out (classify), train.batch_size, and schedule.depth, schedule.threads, schedule.timeout.
     """
     stop.install()
     check_numba()
@@ -162,10 +164,20 @@ def predict(checkpoint: str, images: str, method: str | None, name: str | None, 
 
 @app.command()
 @click.argument("path", required=False, type=PLACE)
+@click.option("--settings", "all_settings", is_flag=True, help="Print what can be set; with PATH only that table.")
 @as_json
 @once
-def info(path: str | None, as_json: bool) -> None:
-    """Describe the checkpoint or run directory PATH or, without it, this machine; MPI is not started."""
+def info(path: str | None, all_settings: bool, as_json: bool) -> None:
+    """Describe the checkpoint or run directory PATH or, without it, this machine; MPI is not started.
+
+    With --settings describe every setting of a run, or those of a table such as optimizer: its choices, default and
+    unit.
+    """
+    if all_settings:
+        from .commands import settings as description
+
+        description.settings(path, as_json)
+        return
     if path is None:
         check_numba()  # this machine's tile is one of the kernels'
     from .commands import info as command

@@ -39,13 +39,13 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_conf
 
     def read() -> DatasetInfo:
         nonlocal held_out
-        held_out = load(settled, "test", images=True, path=settled.shards.held_out)
+        held_out = load(settled, "test", images=True, path=settled.shards.test_path)
         return DatasetInfo(
             header.shape, held_out.names, header.train, len(held_out.classes), scaling=header.scaling
         )  # fmt: skip
 
     dataset: DatasetInfo = on_rank_0(comm, read)
-    source = settled.shards.held_out or settled.data.path or settled.data.name
+    source = settled.shards.test_path or settled.data.path or settled.data.name
     with all_ranks_or_exit(comm):
         if dataset.names != header.names:
             raise UserError(
@@ -53,7 +53,7 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_conf
             )
         pipeline = Pipeline(readout_spec(settled, dataset, comm.size))
         if comm.rank > 0 and comm.rank in pipeline.owners[pipeline.spec.layers - 1 :]:
-            held_out = load(settled, "test", images=False, path=settled.shards.held_out)
+            held_out = load(settled, "test", images=False, path=settled.shards.test_path)
     split.compare(comm, {f"{source} (test)": split.contents(held_out)} if held_out else {})
     with all_ranks_or_exit(comm):
         held_out = fitted(held_out, header.pixel_format, header.shape, source) if held_out else None
@@ -101,7 +101,7 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_conf
 #: What may be set to evaluate a network: all else is as it was when the network learnt.
 EVALUATION = (
     "data.name", "data.path", "data.images", "data.labels", "classify.methods", "classify.goodness_layers",
-    "train.batch", "schedule.depth", "schedule.threads", "schedule.timeout", "shards.held_out",
+    "train.batch_size", "schedule.depth", "schedule.threads", "schedule.timeout", "shards.test_path",
 )  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def implementation_of(config: Config) -> str:
 
 def _is_dff(config: Config) -> bool:
     """Whether layers learn one after another, each for all epochs, with the settings of DFF."""
-    once = (config.chapters, config.rule.name, config.negatives.kind) == (1, "goodness", "fixed")
+    once = (config.chapters, config.rule.name, config.negatives.name) == (1, "goodness", "fixed")
     return config.preset == "dff" and once and (config.data.name, config.methods) == ("mnist", ("goodness",))
 
 
@@ -88,22 +88,22 @@ def model_of(config: Config, method: str) -> str | None:
     if not preset or not all(_may_vary(config, *place) for place in _different(config)):
         return None
     # The pipeline is another algorithm than the paper's, and so is learning from shards in turn.
-    if (preset == "hinton") != (config.schedule.name == "pipeline") or config.shards.count > 1:
+    if (preset == "hinton") != config.schedule.by_batch or config.shards.count > 1:
         return None
     if preset == "hinton":
-        his = (config.rule.name, negatives.kind, negatives.scores, negatives.redraw)
-        return f"Hinton's MATLAB, {method}" if his == ("goodness", "adaptive", "softmax", "batch") else None
+        his = config.rule.name == "goodness" and negatives.adaptive and negatives.scores == "softmax"
+        return f"Hinton's MATLAB, {method}" if his and negatives.resample == "batch" else None
     if preset == "dff":
         return "DFF" if _is_dff(config) else None
     # In the paper every epoch is a chapter, with negatives of its own.
-    adaptive = negatives.kind == "adaptive"
-    if config.chapters < config.train.epochs or negatives.redraw == "batch":
+    adaptive = negatives.adaptive
+    if config.chapters < config.train.epochs or negatives.resample == "batch":
         return None
     if config.local:
         return f"Performance-Optimized, {_LOCAL[method]}"
     if adaptive and negatives.lag >= config.chapters:
         return None
-    model = f"{negatives.kind.capitalize()}NEG"
+    model = f"{negatives.name.capitalize()}NEG"
     if adaptive and negatives.scores != method:
         return f"{model} by {negatives.scores}-{how}"
     return f"{model}-{how}"
@@ -114,7 +114,7 @@ _VARIED = {
     "": ("seed",),
     "data": ("name", "path", "mean", "std"),
     "rule": ("name",),
-    "negatives": ("kind", "scores", "lag", "redraw"),
+    "negatives": ("name", "scores", "lag", "resample"),
     "classify": ("methods", "softmax_every", "goodness_every"),
     "train": ("epochs", "chapters"),
     "schedule": ("name", "exchange", "depth", "threads", "timeout"),
@@ -133,7 +133,8 @@ def _different(config: Config) -> Iterator[tuple[str, str]]:
             if found != plain[table]:
                 yield "", table
             continue
-        yield from ((table, key) for key in found if found[key] not in ("auto", plain[table][key]))
+        # What another member of a family has, such as another rule, the preset does not say.
+        yield from ((table, key) for key in found if found[key] not in ("auto", plain[table].get(key, found[key])))
 
 
 def _may_vary(config: Config, table: str, key: str) -> bool:

@@ -164,7 +164,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
                 "data": config.data.name,
                 "model": model,
                 "implementation": implementation,
-                "lag": config.negatives.lag if config.negatives.kind == "adaptive" else None,
+                "lag": config.negatives.lag if config.negatives.adaptive else None,
                 "epochs": config.train.epochs,
                 "seed": config.seed,
                 "split": split,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from ..errors import UserError
-from .read import change, differences
+from .read import change, differences, keys_of, replaced
+from .registries import SCHEDULES
 from .schema import Config
 
 #: What may change when a run is resumed: the weights do not depend on it.
 CHANGEABLE = (
     "schedule.name", "schedule.exchange", "schedule.depth", "schedule.threads", "schedule.timeout", "checkpoint.every",
-    "data.path", "data.images", "data.labels", "shards.held_out",
+    "data.path", "data.images", "data.labels", "shards.test_path",
 )  # fmt: skip
 
 #: What a preset sets stands in the configuration; its name alone changes nothing.
@@ -23,7 +22,7 @@ _NAMED = 3  # differences, at most
 def with_settings(before: Config, run: str, settings: list[str]) -> Config:
     """Return the configuration `before` of the run in the directory `run` with `settings` from the command line."""
     for setting in settings:
-        if setting.partition("=")[0].strip() not in CHANGEABLE:
+        if not set(keys_of(setting)) <= set(CHANGEABLE):
             raise UserError(f"--set {setting}: a resumed run may change only {', '.join(CHANGEABLE)}")
     after = change(before, run, settings)
     _check_schedule(before, after, "--set ")
@@ -46,19 +45,16 @@ def with_configuration(before: Config, given: Config, run: str, source: str) -> 
             f"{source}: not the configuration that the run in {run} was started with ({named}{more}); a resumed run "
             f"may change only {', '.join(CHANGEABLE)}; expected another --run for another run"
         )
-    after = before
-    for key, value in different.items():
-        table, name = key.split(".")
-        changed = msgspec.structs.replace(getattr(after, table), **{name: value})
-        after = msgspec.structs.replace(after, **{table: changed})
+    after = replaced(before, given, CHANGEABLE)
     _check_schedule(before, after, f"{source}: ")
     return after
 
 
 def _check_schedule(before: Config, after: Config, source: str) -> None:
-    names = before.schedule.name, after.schedule.name
-    if names[0] != names[1] and {*names} & {"pipeline", "federated"}:
+    one, other = before.schedule, after.schedule
+    if one.algorithm != other.algorithm:
+        same = [name for name, schedule in SCHEDULES.classes().items() if schedule.algorithm == "chapters"]
         raise UserError(
-            f"{source}schedule.name={names[1]}: {names[0]!r} is another algorithm; a resumed run may change "
-            "between sequential, single-layer and all-layers"
+            f"{source}schedule.name={other.name}: {one.name!r} is another algorithm; a resumed run may change "
+            f"between {', '.join(same[:-1])} and {same[-1]}"
         )

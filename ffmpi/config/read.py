@@ -9,20 +9,21 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-import types
-import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 import tomli_w
-from msgspec import Meta, Struct
 
 from ..data import FORMATS
-from ..errors import UserError, nearest, warn
+from ..errors import UserError, warn
 from . import unused, validate
-from .schema import OPTIMIZERS, PRESETS, SHARD, Config
+from .aliases import renamed
+from .convert import BadValue, build, check_names, spelt_out
+from .defaults import usual
+from .presets import PRESETS
+from .schema import SHARD, Config
 
 
 def read(path: str, settings: list[str] | None = None, *, tell: bool = False) -> Config:
@@ -34,9 +35,9 @@ def read(path: str, settings: list[str] | None = None, *, tell: bool = False) ->
     config, given = _read(_text(path), path, settings or [])
     if tell:
         # What stands in a file as it would be without it, as all does that a run has left, need not be told.
-        usual = flat(msgspec.to_builtins(_base(given)))
+        expected = flat(usual(given))
         named = {key for setting in settings or [] for key in keys_of(setting)}
-        _tell(config, {k: v for k, v in flat(given).items() if k in named or v != usual.get(k)})
+        _tell(config, {k: v for k, v in flat(given).items() if k in named or v != expected.get(k)})
     return config
 
 
@@ -68,17 +69,15 @@ def _read(text: str, source: str, settings: list[str]) -> tuple[Config, dict[str
         raise UserError(f"{source}: not valid TOML: {error}") from None
     except RecursionError:
         raise UserError(f"{source}: not valid TOML: nested too deeply") from None
-    _check_names(Config, given, source, "")
+    given = _current(given, source)
     for setting in settings:
         given = _merge(given, _parse_setting(setting))
-    preset = given.get("preset", "")
-    if not isinstance(preset, str) or preset not in PRESETS:
-        raise UserError(_describe(_origin(source, settings, ["preset"]), "preset", preset))
-    values = _merge(_base(given), given)
     try:
-        config = msgspec.convert(values, Config)
-    except msgspec.ValidationError as error:
-        raise UserError(_describe_validation(source, settings, values, error)) from None
+        if given.get("preset", "") not in list(PRESETS):
+            build(Config, {"preset": given["preset"]})  # refuses it
+        config = build(Config, _merge(usual(given), given))
+    except BadValue as error:
+        raise UserError(f"{_origin(source, settings, [error.key])}: {error}") from None
     try:
         validate.check(config, source)
     except UserError as error:
@@ -86,6 +85,13 @@ def _read(text: str, source: str, settings: list[str]) -> tuple[Config, dict[str
         keys = _KEY.findall(reason)
         raise UserError(f"{_origin(source, settings, keys, _guilty(text, source, settings))}: {reason}") from None
     return _standardised(_expanded(config), given), given
+
+
+def _current(values: dict[str, Any], source: str) -> dict[str, Any]:
+    """Return `values`, which came from `source`, in today's names. Raises UserError for a key that there is none of."""
+    values = renamed(spelt_out(Config, values), source)
+    check_names(Config, values, source)
+    return values
 
 
 #: A key as it stands in a sentence about the configuration.
@@ -114,20 +120,6 @@ def _guilty(text: str, source: str, settings: list[str]) -> list[str]:
     return settings
 
 
-def _base(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the complete values that `given` ones change: the defaults, the preset, an optimiser's own defaults."""
-    # Merging into the complete defaults keeps what a nested table of the file leaves out.
-    base = _merge(msgspec.to_builtins(Config()), PRESETS[given.get("preset", "")])
-    for key, defaults in OPTIMIZERS.items():
-        name = flat(given).get(f"{key}.name")
-        if isinstance(name, str) and name in defaults and name != flat(base)[f"{key}.name"]:
-            change: dict[str, Any] = dict(defaults[name])
-            for part in reversed(key.split(".")):
-                change = {part: change}
-            base = _merge(base, change)
-    return base
-
-
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested tables as one, {"train.epochs": 3}."""
     found: dict[str, Any] = {}
@@ -137,9 +129,22 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
-    """Return the values in which two configurations differ, by key such as ``train.epochs``."""
+    """Return the values in which two configurations differ, by key such as ``train.epochs``.
+
+    Settings that only one of two members of a family has are left out: the names differ, too.
+    """
     ours, theirs = (flat(msgspec.to_builtins(config)) for config in (one, other))
-    return {key: (ours[key], theirs[key]) for key in ours if ours[key] != theirs[key]}
+    return {key: (ours[key], theirs[key]) for key in ours if key in theirs and ours[key] != theirs[key]}
+
+
+def replaced(config: Config, other: Config, keys: Sequence[str]) -> Config:
+    """Return `config` with those of `keys` that `other` has as they are there."""
+    values, theirs = msgspec.to_builtins(config), flat(msgspec.to_builtins(other))
+    for key in keys:
+        if key in theirs:
+            values = _merge(values, _nested(key, theirs[key]))
+    made: Config = build(Config, values)
+    return made
 
 
 def located(config: Config) -> Config:
@@ -147,14 +152,14 @@ def located(config: Config) -> Config:
     data, shards = config.data, config.shards
     if data.path:
         data = msgspec.structs.replace(data, path=os.path.abspath(data.path))
-    if shards.held_out:
-        shards = msgspec.structs.replace(shards, held_out=os.path.abspath(shards.held_out))
+    if shards.test_path:
+        shards = msgspec.structs.replace(shards, test_path=os.path.abspath(shards.test_path))
     return msgspec.structs.replace(config, data=data, shards=shards)
 
 
 def check_places(config: Config, source: str) -> None:
-    """Refuse a data.path or shards.held_out that leads nowhere; `config` came from `source`, where it led somewhere."""
-    for key, path in (("data.path", config.data.path), ("shards.held_out", config.shards.held_out)):
+    """Refuse a data.path or shards.test_path that leads nowhere; it led somewhere where `config` was, in `source`."""
+    for key, path in (("data.path", config.data.path), ("shards.test_path", config.shards.test_path)):
         if path and SHARD not in path and not os.path.lexists(path):
             raise UserError(
                 f"{source}: its {key} is {path}, which is not there (looked from {os.getcwd()}); expected the place of "
@@ -165,7 +170,7 @@ def check_places(config: Config, source: str) -> None:
 def _expanded(config: Config) -> Config:
     """Return `config` with ``~`` in its paths replaced: no shell does that after ``data.path=``."""
     data = msgspec.structs.replace(config.data, path=os.path.expanduser(config.data.path))
-    shards = msgspec.structs.replace(config.shards, held_out=os.path.expanduser(config.shards.held_out))
+    shards = msgspec.structs.replace(config.shards, test_path=os.path.expanduser(config.shards.test_path))
     return msgspec.structs.replace(config, data=data, shards=shards)
 
 
@@ -219,76 +224,12 @@ def _parse_setting(setting: str) -> dict[str, Any]:
     if not parsed and (bare.startswith(("'", '"')) or bare.endswith(("'", '"'))):
         raise UserError(f"--set {setting}: a quote that does not fit; expected one at each end of the value, or none")
     value = parsed["value"] if len(parsed) == 1 else text
-    nested: dict[str, Any] = {parts[-1]: value}
-    for part in reversed(parts[:-1]):
-        nested = {part: nested}
-    _check_names(Config, nested, f"--set {setting}", "")
-    return nested
+    return _current(_nested(".".join(parts), value), f"--set {setting}")
 
 
-def _table_fields(table: type[Struct]) -> dict[str, Any]:
-    return typing.get_type_hints(table, include_extras=True)
-
-
-def _check_names(table: type[Struct], values: dict[str, Any], source: str, prefix: str) -> None:
-    fields = _table_fields(table)
-    for key, value in values.items():
-        if key not in fields:
-            where = f"table [{prefix[:-1]}]" if prefix else "the configuration"
-            raise UserError(
-                f"{source}: unknown key {prefix + key!r}{nearest(key, fields)}; {where} has {', '.join(fields)}"
-            )
-        kind = fields[key]
-        if isinstance(kind, type) and issubclass(kind, Struct):
-            if not isinstance(value, dict):
-                raise UserError(f"{source}: {prefix}{key} = {value!r}: expected a table [{prefix}{key}]")
-            _check_names(kind, value, source, f"{prefix}{key}.")
-
-
-def _expected(kind: Any) -> str:
-    """Say in words what a field's type allows."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Annotated:
-        meta: Meta = arguments[1]
-        signs = (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than"))
-        limits = [f"{words} {getattr(meta, name)}" for name, words in signs if getattr(meta, name) is not None]
-        if meta.min_length is not None:
-            each = _expected(typing.get_args(arguments[0])[0])
-            return f"a list of {meta.min_length} to {meta.max_length} entries, each {each}"
-        return " ".join([_expected(arguments[0]), " and ".join(limits)])
-    if origin is list:
-        return f"a list, each entry {_expected(arguments[0])}"
-    if origin is types.UnionType or origin is typing.Union:
-        return " or ".join(_expected(argument) for argument in arguments)
-    if origin is Literal and len(arguments) == 1:
-        return repr(arguments[0])
-    if origin is Literal:
-        return "one of " + ", ".join(repr(argument) for argument in arguments)
-    return {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}.get(kind, str(kind))
-
-
-def _describe(source: str, path: str, value: Any) -> str:
-    kind: Any = Config
-    for part in path.split("."):
-        kind = _table_fields(kind)[part]
-    inner = typing.get_args(kind)[0] if typing.get_origin(kind) in (Annotated,) else kind
-    inner = typing.get_args(inner)[0] if typing.get_origin(inner) is list else inner
-    allowed = typing.get_args(inner) if typing.get_origin(inner) is Literal else ()
-    wrong = next((v for v in value if v not in allowed), value) if isinstance(value, list) else value
-    hint = nearest(wrong, [name for name in allowed if name]) if isinstance(wrong, str) else ""
-    try:
-        shown = repr(value)
-    except ValueError:  # hexadecimal, so it could be read
-        shown = "a number of thousands of digits"
-    return f"{source}: {path} = {shown}: expected {_expected(kind)}{hint}"
-
-
-def _describe_validation(
-    source: str, settings: list[str], values: dict[str, Any], error: msgspec.ValidationError
-) -> str:
-    _, _, path = str(error).partition(" - at `$.")
-    path = path.rstrip("`").partition("[")[0]
-    value: Any = values
-    for part in path.split("."):
-        value = value[part]
-    return _describe(_origin(source, settings, [path]), path, value)
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    """Return {"a": {"b": value}} for the key ``a.b``."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    found: dict[str, Any] = value
+    return found

@@ -75,23 +75,23 @@ def resolved(config: Config, dataset: DatasetInfo) -> Config:
 
 def train_rows(config: Config) -> int:
     """Return the rows of a batch that layers learn from: positives and negatives, or plain images."""
-    return config.train.batch * (1 if config.local else 2)
+    return config.train.batch_size * (1 if config.local else 2)
 
 
 def joint_rows(config: Config) -> int:
     """Return the rows of a batch of the pipeline, in which the head's neutral inputs ride along."""
-    return train_rows(config) + (config.train.batch if config.head_layers else 0)
+    return train_rows(config) + (config.train.batch_size if config.head_layers else 0)
 
 
 def rows_of(config: Config, classes: int) -> int:
     """Return the rows of the largest batch; one image with every class fits into it."""
-    return max(joint_rows(config) if config.schedule.name == "pipeline" else train_rows(config), classes)
+    return max(joint_rows(config) if config.schedule.by_batch else train_rows(config), classes)
 
 
 def images_composed(config: Config, classes: int) -> int:
     """Return the most images that a batch shows: its own, and perhaps those of another's neutral inputs."""
-    riding = config.negatives.kind == "adaptive" and config.negatives.redraw == "batch"
-    return max(config.train.batch * (2 if riding else 1), images_at_once(config, classes - 1))
+    riding = config.negatives.adaptive and config.negatives.resample == "batch"
+    return max(config.train.batch_size * (2 if riding else 1), images_at_once(config, classes - 1))
 
 
 def images_at_once(config: Config, labels: int) -> int:
@@ -101,7 +101,7 @@ def images_at_once(config: Config, labels: int) -> int:
 
 def spec_of(config: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
     """Return what the schedule has to know of a run."""
-    methods, batch, classes = config.methods, config.train.batch, dataset.classes
+    methods, batch, classes = config.methods, config.train.batch_size, dataset.classes
     classify, negatives = config.classify, config.negatives
     held_out: dict[Stream, tuple[int, int]] = {}
     if "softmax" in methods:
@@ -122,12 +122,12 @@ def spec_of(config: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
         candidate_batches=tuple(-(-count // images_at_once(config, classes - 1)) for count in dataset.shards),
         test_batches=held_out,
         save_every=config.checkpoint.every,
-        adaptive=Adaptive(negatives.scores, negatives.lag) if negatives.kind == "adaptive" else None,
+        adaptive=Adaptive(negatives.scores, negatives.lag) if negatives.adaptive else None,
         exchange=config.schedule.exchange,
-        resample=negatives.redraw,
+        resample=negatives.resample,
         after=_after(config, dataset),
         forwards=tuple(
-            2.0 * (config.train.batch if layer == 0 else train_rows(config)) * inputs * units
+            2.0 * (config.train.batch_size if layer == 0 else train_rows(config)) * inputs * units
             for layer, (inputs, units) in enumerate(pairwise(widths(config, dataset.pixels, dataset.classes)))
         ),
     )
@@ -139,7 +139,7 @@ _ACTIVE = 0.2
 
 def costs_of(config: Config, dataset: DatasetInfo) -> tuple[float, ...]:
     """Return the FLOP of a training batch for each stage."""
-    batch, pipeline = config.train.batch, config.schedule.name == "pipeline"
+    batch, pipeline = config.train.batch_size, config.schedule.by_batch
     sizes = widths(config, dataset.pixels, dataset.classes)
     learnt = train_rows(config)
     rows = joint_rows(config) if pipeline else 2 * learnt  # forward: once, or to learn and to be passed on
@@ -163,10 +163,10 @@ def _after(config: Config, dataset: DatasetInfo) -> float:
     once, each = first + sum(others), sum(others)
     classify, negatives, shard = config.classify, config.negatives, dataset.train / len(dataset.shards)
     scored = 0.0  # samples x weights
-    if (negatives.kind, negatives.scores) == ("adaptive", "goodness"):
+    if negatives.adaptive and negatives.scores == "goodness":
         scored += shard * (first + (dataset.classes - 1) * each)
     if "goodness" in config.methods and classify.goodness_every:
         scored += dataset.test * (first + dataset.classes * each) / classify.goodness_every
     if (config.local or "softmax" in config.methods) and classify.softmax_every:
         scored += dataset.test * once / classify.softmax_every
-    return 2.0 * scored * config.train.batch / (shard * config.train.epochs / config.chapters)
+    return 2.0 * scored * config.train.batch_size / (shard * config.train.epochs / config.chapters)

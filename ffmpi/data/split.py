@@ -119,13 +119,13 @@ def read_files(
         for shard in range(config.shards.count):
             if config.shards.count == 1 or shard % comm.size == comm.rank:
                 own[shard] = load(config, "train", images=True, path=config.data.path.replace(SHARD, str(shard + 1)))
-        test = load(config, "test", images=True, path=config.shards.held_out)
+        test = load(config, "test", images=True, path=config.shards.test_path)
     parts = {shard: contents(data) for shard, data in own.items()}
     paths = {config.data.path.replace(SHARD, str(shard + 1)): part for shard, part in parts.items()}
     compare(
         comm,
         {f"{path} (train)": part for path, part in paths.items()}
-        | {f"{config.shards.held_out} (test)": contents(test)},
+        | {f"{config.shards.test_path} (test)": contents(test)},
     )
     facts = {
         shard: (part, _format(own[shard]), [] if scaling else measured(config, [own[shard]]))
@@ -138,11 +138,11 @@ def read_files(
             if (part.shape, part.names) != (test.shape, test.names):
                 raise UserError(
                     f"{config.data.path}: shard {shard + 1} has images of shape {part.shape} in {len(part.names)} "
-                    f"classes; expected {test.shape} in the {len(test.names)} of {config.shards.held_out}; a file "
+                    f"classes; expected {test.shape} in the {len(test.names)} of {config.shards.test_path}; a file "
                     "without samples of some class can name all in its attribute 'classes' or 'class_names'"
                 )
         pixels = combined_format([found for _, found, _ in every.values()], config.data.path)
-        test = fitted(test, pixels, test.shape, config.shards.held_out)
+        test = fitted(test, pixels, test.shape, config.shards.test_path)
     counts = tuple(part.samples for part, *_ in every.values())
     whole = zlib.crc32(repr([part.digest for part, *_ in every.values()]).encode())
     scaling = scaling or scaling_of(config, [part for *_, each in every.values() for part in each])

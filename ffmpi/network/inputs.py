@@ -43,12 +43,12 @@ class Labels:
             self.negatives = self.choices[chapter].astype(np.int64)
             return
         first = chapter * self.config.train.epochs // self.config.chapters
-        drawn = 0 if negatives.kind == "fixed" else epoch if negatives.redraw == "batch" else first
+        drawn = negatives.key(epoch, first)
         self.negatives = random.wrong_classes(seed, drawn, self.classes, self.number)
 
     def batch(self, index: int) -> np.ndarray:
         """Return the samples of batch `index`, int64."""
-        size = self.config.train.batch
+        size = self.config.train.batch_size
         return self.order[index * size : (index + 1) * size]
 
     def wrong(self, samples: np.ndarray) -> np.ndarray:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..config.schema import Config, Network, Optimizer
+from ..config.schema import Config, Network
 from . import random
+from .learning_rates import LearningRate
+from .optimisers import Optimiser
 
 _WHOLE = slice(None)
 
@@ -62,8 +64,8 @@ class Normalisation:
 
     def __init__(self, network: Network, units: int, rows: int) -> None:
         """Make room for `rows` rows of `units` activities."""
-        self.eps = np.float32(network.eps)
-        self.divisor = np.float32(units if network.normalise == "rms" else 1)
+        self.eps = np.float32(network.normalise.epsilon)
+        self.divisor = np.float32(network.normalise.divisor(units))
         self.scale = kernels.zeros(kernels.padded_rows(rows))
 
     def of(self, a: Activations, rows: int) -> np.ndarray:
@@ -90,12 +92,12 @@ class Parameters:
     moments : first and second moment of w, then of bias, shaped like them
     """
 
-    def __init__(self, inputs: int, units: int, optimizer: Optimizer | None) -> None:
+    def __init__(self, inputs: int, units: int, optimizer: Optimiser | None) -> None:
         """Make parameters of zeros with no history; without an optimizer they have no moments and cannot learn."""
         self.inputs, self.units, self._optimizer = inputs, units, optimizer
         rows, lanes = kernels.panels_of(inputs) * kernels.LANES, kernels.LANES
         shapes = [(kernels.panels_of(units), rows, lanes), (kernels.panels_of(units), lanes)]
-        sets = 1 if optimizer is None else 3 if optimizer.name == "adam" else 2
+        sets = 1 if optimizer is None else 1 + optimizer.moments
         sizes = [math.prod(shape) for shape in shapes]
         self.flat = kernels.zeros(sets * sum(sizes) + lanes)
         self.plain = self.flat[: sum(sizes)]
@@ -122,11 +124,11 @@ class Parameters:
         self._steps[0] = count
 
     @staticmethod
-    def shapes_of(inputs: int, units: int, optimizer: Optimizer) -> dict[str, tuple[int, ...]]:
+    def shapes_of(inputs: int, units: int, optimizer: Optimiser) -> dict[str, tuple[int, ...]]:
         """Return the names and shapes of what a checkpoint holds; all float32 but `steps`, int64."""
         matrix, row = (inputs, units), (units,)
         shapes = {"steps": (), "weights": matrix, "bias": row, "weights_m": matrix, "bias_m": row}
-        return shapes | ({"weights_v": matrix, "bias_v": row} if optimizer.name == "adam" else {})
+        return shapes | ({"weights_v": matrix, "bias_v": row} if optimizer.moments == 2 else {})
 
     def _panels(self) -> dict[str, np.ndarray]:
         m, v, mb, vb = self.moments
@@ -154,21 +156,17 @@ class Parameters:
             panels[:] = kernels.to_panels(value, pitch=panels.shape[1])
 
     def step(
-        self, optimizer: Optimizer, rate: float, a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray,
+        self, optimizer: Optimiser, rate: float, a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray,
         **options: Any,
     ) -> int:  # fmt: skip
         """Take one optimiser step along dW = (scale c a)^T z and return how many rows took part: `kernels.update`."""
         kind, constants = self._next_step(optimizer, rate)
         return kernels.update(kind, a, scale, c, z, self.w, self.bias, self.moments, constants, **options)
 
-    def _next_step(self, optimizer: Optimizer, rate: float) -> tuple[int, np.ndarray]:
+    def _next_step(self, optimizer: Optimiser, rate: float) -> tuple[int, np.ndarray]:
         """Count one more step, and return the optimiser's kind and the constants of this step."""
-        self.steps += 1
-        if optimizer.name == "adam":
-            return kernels.ADAM, kernels.adam_constants(
-                self.steps, rate, optimizer.decay, optimizer.beta1, optimizer.beta2, optimizer.eps
-            )  # fmt: skip
-        return kernels.SGD, _sgd_constants(rate, optimizer.decay, optimizer.momentum)
+        self._steps[0] += 1
+        return optimizer.kind, _constants(optimizer, int(self._steps[0]) if optimizer.by_step else 0, rate)
 
     def zero_gradient(self) -> tuple[np.ndarray, np.ndarray]:
         """Return room for gradients to be added up: of the weights and of the bias, shaped like them."""
@@ -181,13 +179,10 @@ class Parameters:
         gw, gb = gradient
         kernels.update(kernels.SGD, a, scale, c, z, self.w, self.bias, (gw, gw, gb, gb), kernels.ACCUMULATE)
 
-    def step_along(self, optimizer: Optimizer, rate: float, gradient: tuple[np.ndarray, np.ndarray]) -> None:
+    def step_along(self, optimizer: Optimiser, rate: float, gradient: tuple[np.ndarray, np.ndarray]) -> None:
         """Take one optimiser step along a gradient that was added up, which then is zero again."""
         kind, constants = self._next_step(optimizer, rate)
         kernels.step_along(kind, gradient, (self.w, self.bias, *self.moments), constants)
-
-
-_sgd_constants = lru_cache(maxsize=8)(kernels.sgd_constants)  # the same for an epoch's batches
 
 
 def inputs_of(config: Config, pixels: int, classes: int) -> int:
@@ -285,8 +280,16 @@ class LabelledLayer(Layer):
         return {"labels": a.labels[:rows], "label_offset": a.label_offset, "classes": a.classes, "value": a.value}
 
 
-def rate_at(config: Config, optimizer: Optimizer, epoch: int) -> float:
-    """Return the learning rate in `epoch` (from 0): constant, then linear to 0 at the end (paper, section 5)."""
-    epochs = config.train.epochs
-    constant = config.train.constant * epochs
-    return optimizer.rate * (min(1.0, (epochs - epoch) / (epochs - constant)) if epochs > constant else 1.0)
+def rate_at(config: Config, optimizer: Optimiser, epoch: int) -> float:
+    """Return the learning rate of `optimizer` in `epoch`, from 0."""
+    return _rate(config.learning_rate, optimizer.learning_rate, epoch, config.train.epochs)
+
+
+@lru_cache(maxsize=8)  # the same for an epoch's batches, unless they depend on the step
+def _constants(optimizer: Optimiser, step: int, rate: float) -> np.ndarray:
+    return optimizer.constants(step, rate)
+
+
+@lru_cache(maxsize=64)  # the same for an epoch's batches
+def _rate(schedule: LearningRate, rate: float, epoch: int, epochs: int) -> float:
+    return rate * schedule.factor(epoch, epochs)

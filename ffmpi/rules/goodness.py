@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
+from msgspec import Meta
 
 from .. import kernels
-from ..config.schema import Rule
+from ..config.fields import Positive
+from . import Rule
 
 #: A row whose coefficient is smaller takes no part in the update, since no float32 weight that matters would change: of
 #: a gradient c a h with a h up to 1000, even if it is the first that Adam ever sees (eps 1e-8 stands below it then), a
@@ -25,17 +27,31 @@ class Loss(NamedTuple):
     active: int  # rows that take part in the update
 
 
-def _per(rule: Rule, units: int) -> np.float32:
+class Goodness(Rule, frozen=True, kw_only=True, tag="goodness"):
+    """A layer raises its goodness on positive inputs and lowers it on negative ones."""
+
+    goodness: Annotated[
+        Literal["sum", "mean"], Meta(description="Sum or mean over the units of the squared activities.")
+    ] = "sum"
+    threshold: Annotated[
+        Positive, Meta(description="What goodness is compared with, times units.", extra={"unit": "goodness / units"})
+    ] = 1.0
+
+    layout: ClassVar[str] = "pairs"
+    methods: ClassVar[tuple[str, ...]] = ("softmax", "goodness")
+
+
+def _per(rule: Goodness, units: int) -> np.float32:
     return np.float32(1 if rule.goodness == "sum" else units)
 
 
-def goodness(rule: Rule, total: np.ndarray, units: int) -> np.ndarray:
+def goodness(rule: Goodness, total: np.ndarray, units: int) -> np.ndarray:
     """Return g, (rows,) float32: sum or mean over the units of the squared activities, from their sums `total`."""
     g: np.ndarray = total / _per(rule, units)
     return g
 
 
-def goodness_loss(rule: Rule, total: np.ndarray, units: int, positives: int) -> Loss:
+def goodness_loss(rule: Goodness, total: np.ndarray, units: int, positives: int) -> Loss:
     """Judge the rows `total` (rows,) float32, of which the first `positives` are positive, the others negative.
 
     Loss per row softplus(-s (g - theta)), s = +1 positive, -1 negative; dLoss/dW = (c a)^T h with

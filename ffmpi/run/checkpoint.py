@@ -112,7 +112,7 @@ class Writer:
         if not np.isfinite(array).all():
             raise Consequence(
                 f"{self._partial}: {name} is no longer finite, so it is not saved; the previous checkpoint is intact, "
-                "expected a lower optimizer.rate"
+                "expected a lower optimizer.learning_rate"
             )
         rows = len(array) if array.ndim else 1
         done = self._file[name].shape[0] - self._left[name] if array.ndim else 0
@@ -260,7 +260,7 @@ class Reader:
         """Return the adaptive negatives of samples of `classes` by chapter, (samples,) uint8."""
         header, negatives = self.header, self.header.config.negatives
         found: dict[int, np.ndarray] = {}
-        if negatives.kind != "adaptive" or negatives.redraw == "batch":
+        if not negatives.adaptive or negatives.resample == "batch":
             return found
         last = min(header.chapter + negatives.lag, header.config.chapters)
         for chapter in range(max(header.chapter, negatives.lag), last):

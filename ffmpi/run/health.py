@@ -62,7 +62,7 @@ def findings(
     last : whether it is the run's last chapter, after which accuracy is looked at, too
     """
     found: list[Finding] = []
-    classes, per_epoch = dataset.classes, math.ceil(min(dataset.shards) / config.train.batch)
+    classes, per_epoch = dataset.classes, math.ceil(min(dataset.shards) / config.train.batch_size)
     done = record["epoch"]
     before = done - config.train.epochs // config.chapters  # without this chapter, whose first batches count, too
     late = last and done * per_epoch >= _LATE
@@ -125,7 +125,8 @@ def _head(now: dict[str, float], config: Config, classes: int, below: Sequence[F
     if accuracy >= _least(classes):
         return []
     text = f"its training accuracy is {accuracy:.1f} %; {100 / classes:.3g} % is chance"
-    cure = f"fix {below[0].who} first" if below else f"change head.optimizer.rate = {config.head.optimizer.rate:g}"
+    rate = f"head.optimizer.learning_rate = {config.head.optimizer.learning_rate:g}"
+    cure = f"fix {below[0].who} first" if below else f"change {rate}"
     return [Finding("chance", "softmax head", text, cure)]
 
 
@@ -151,7 +152,7 @@ def _cure(
     index: int, now: dict[str, float], began: dict[str, float], config: Config, classes: int, below: Sequence[Finding]
 ) -> str:  # fmt: skip
     """Return the likeliest cure of a layer that does not learn, whose record in the first chapter was `began`."""
-    rate, loss = f"optimizer.rate = {config.optimizer.rate:g}", now["loss"]
+    rate, loss = f"optimizer.learning_rate = {config.optimizer.learning_rate:g}", now["loss"]
     scale = math.log(classes) if config.local else _threshold(config, index)  # of a large loss
     goodness = now.get("squares", 1.0) if config.local else max(now["positive_goodness"], now["negative_goodness"])
     if below:
@@ -160,7 +161,7 @@ def _cure(
         return "set data.standardise = 'set', which brings the pixels to a common scale"
     if goodness <= _ZERO * scale:
         return f"lower {rate}"
-    if config.network.normalise == "l2" and not config.local:
+    if config.network.normalise.name == "l2" and not config.local:
         return "train longer, or set network.normalise = 'rms'"
     if now is not began and loss > 2 * math.log(2) and abs(loss - began["loss"]) < _MOVED * began["loss"]:
         return f"raise {rate}, or train longer: the loss has hardly changed since the first chapter"

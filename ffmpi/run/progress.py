@@ -72,11 +72,11 @@ class Progress:
             self._say(f"rank {rank} on {self.hosts[rank]}: {self.duties(rank)}{needs}")
         if spec.ranks > 1:
             bound = self.schedule.bound
-            lag, why = self.config.negatives.lag, ""
+            why = ""
             if bound == spec.lag < spec.ranks:
-                why = f", since negatives.lag = {lag}"
+                why = f", since negatives.lag = {spec.lag}"
             elif 0 < spec.ahead < spec.ranks:
-                why = f", but ranks wait for negatives, since negatives.lag = {lag} is less than their number"
+                why = f", but ranks wait for negatives, since negatives.lag = {spec.ahead} is less than their number"
             self._say(f"the schedule allows: about {bound:.2f} times as fast as one rank{why}")
         where = f"starting: {spec.epochs} epochs"
         if self._first:

@@ -49,7 +49,7 @@ class Batches:
     def _full_size(self, batch: s.Batch) -> int:
         """Return the number of samples of all batches of a stream but the last."""
         labels = self._labels_each(batch)
-        return images_at_once(self.config, labels) if labels else self.config.train.batch
+        return images_at_once(self.config, labels) if labels else self.config.train.batch_size
 
     def _labels_each(self, batch: s.Batch) -> int:
         """Return with how many labels a batch shows each sample to score it by goodness, or 0 if it does not."""

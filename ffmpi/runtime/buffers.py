@@ -34,7 +34,7 @@ class Buffers:
             self.held[-1] = model.inputs
         self._own_neutral: dict[int, Activations] = {}
         if model.head:
-            batch = self.config.train.batch
+            batch = self.config.train.batch_size
             here = [layer for layer in self.config.head_layers if layer in model.layers]
             self._own_neutral = {layer: model.activations(layer, batch) for layer in here}
         self.collected = dict(self._own_neutral)
@@ -61,7 +61,7 @@ class Buffers:
 
     def _connect(self, link: s.LinkId, tag: int) -> Link:
         """Make the buffers of this rank's end: memory of their own, or the stage's weights themselves."""
-        sends, stage, batch = link.source == self.comm.rank, link.stage, self.config.train.batch
+        sends, stage, batch = link.source == self.comm.rank, link.stage, self.config.train.batch_size
         parts: list[list[np.ndarray]] = []
         for buffer in range(link.send_buffers if sends else link.receive_buffers):
             content: Any = None

@@ -67,9 +67,9 @@ class Price:
         """What takes most, and how to take less."""
         cures = {
             "weights": "weights and moments; expected smaller network.layers, or more hosts",
-            "activations": "a batch's activations; expected a smaller train.batch",
+            "activations": "a batch's activations; expected a smaller train.batch_size",
             "stash": "a chapter's activations; expected schedule.name = 'pipeline', or more hosts",
-            "links": "links between ranks; expected a smaller schedule.depth or train.batch",
+            "links": "links between ranks; expected a smaller schedule.depth or train.batch_size",
             "data": "the samples; expected fewer of them, or fewer ranks on a host",
             "base": "the program itself; expected fewer ranks on a host",
         }
@@ -129,7 +129,7 @@ def base_of(threads: int) -> float:
 
 def _least(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int) -> Iterable[float]:
     """Yield the bytes of the weights and moments of each layer that `rank` trains."""
-    sets = 3 if config.optimizer.name == "adam" else 2
+    sets = 1 + config.optimizer.moments
     for layer, (inputs, units) in enumerate(pairwise(widths(config, dataset.pixels, dataset.classes))):
         if layer in schedule.trained(rank):
             yield 4.0 * sets * inputs * units
@@ -212,7 +212,7 @@ def _data(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int) -
         labelled, pixels = 1, dataset.pixels * dataset.pixel_bytes * images
     own = sum(dataset.shards[shard] for shard in schedule.shards(rank))
     negatives = config.negatives
-    choices = min(negatives.lag, config.chapters) + 1 if negatives.kind == "adaptive" else 0
+    choices = min(negatives.lag, config.chapters) + 1 if negatives.adaptive else 0
     data = labelled * (own * (pixels + _TRAINING_LABELS + choices) + dataset.test * (pixels + _TEST_LABELS))
     whole = dataset.train + dataset.test
     if config.shards.by == "file":

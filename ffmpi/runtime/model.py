@@ -65,7 +65,7 @@ class RankModel:
             self.inputs = Inputs(sizes[0], images, label_offset, classes, value)
         stages = len(config.network.layers)
         has_head = bool(config.head_layers) and stages in trained
-        self.head = Classifier(config, config.head_layers, classes, config.train.batch) if has_head else None
+        self.head = Classifier(config, config.head_layers, classes, config.train.batch_size) if has_head else None
         self.classifiers = {
             layer: Classifier(config, (layer,), classes, self.rows) for layer in self.layers if config.local
         }

@@ -168,11 +168,11 @@ class Worker:
     ) -> UserError:
         """Return the error of a loss that is not finite; `came` are the sums of squares of what was learnt from."""
         index = step.batch.index % self.schedule.spec.batches[self.batches.shard]
-        rate = (self.config.optimizer if optimizer == "optimizer" else self.config.head.optimizer).rate
+        rate = (self.config.optimizer if optimizer == "optimizer" else self.config.head.optimizer).learning_rate
         kind = UserError if came is None or np.isfinite(came).all() else Consequence
         return kind(
             f"{who}, epoch {step.epoch + 1}, batch {index + 1}: loss {loss}; expected a finite one: "
-            f"lower {optimizer}.rate = {rate:g}"
+            f"lower {optimizer}.learning_rate = {rate:g}"
         )
 
     def _take_snapshot(self, step: s.TakeSnapshot) -> None:

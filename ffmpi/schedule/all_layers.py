@@ -12,6 +12,7 @@ from functools import cached_property
 
 from ..errors import UserError
 from . import chapter as c
+from .interface import Schedule, Settings
 from .spec import ScheduleSpec
 from .steps import LinkId, Post, Receive, Record, Report, Reserve, Save, Selection, Send, State, Steps
 from .streams import Streams
@@ -178,3 +179,11 @@ class _Choices:
             for link in self.links:
                 if link.source == self.rank:
                     yield from self.streams.carry(link)
+
+
+class AllLayersSettings(Settings, frozen=True, kw_only=True, tag="all-layers"):
+    """Ranks take the chapters in turn and hand each layer on as soon as it has learnt."""
+
+    def plan(self, spec: ScheduleSpec, first: int = 0) -> Schedule:
+        """See `Settings.plan`."""
+        return AllLayers(spec, first)

@@ -7,8 +7,10 @@ and nothing flows back. While a rank computes one batch, the next is arriving an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from . import chapter as c
+from .interface import Schedule, Settings
 from .placement import Placement
 from .spec import ScheduleSpec
 from .steps import (
@@ -162,3 +164,14 @@ def sweep(
             for side in sides:
                 yield from streams.release(side)
     yield from streams.close()
+
+
+class PipelineSettings(Settings, frozen=True, kw_only=True, tag="pipeline"):
+    """Every layer learns from each batch as it flows by; a rank owns a block of layers."""
+
+    by_batch: ClassVar[bool] = True
+    algorithm: ClassVar[str] = "pipeline"
+
+    def plan(self, spec: ScheduleSpec, first: int = 0) -> Schedule:
+        """See `Settings.plan`."""
+        return Pipeline(spec, first)

@@ -15,8 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from . import chapter as c
+from .interface import Schedule, Settings
 from .pipeline import conclusion, sweep
 from .placement import Placement
 from .spec import ScheduleSpec
@@ -262,3 +266,19 @@ class _ChapterInput:
             self.released += 1
         elif layer > 0:
             yield FreeActivations(layer - 1, batch)
+
+
+class SingleLayerSettings(Settings, frozen=True, kw_only=True, tag="single-layer"):
+    """A rank owns a block of layers, and chapters pass from rank to rank."""
+
+    exchange: Annotated[
+        Literal["activations", "weights"],
+        Meta(
+            description="What a rank passes to the next: activities, or as in the paper weights, with which the next "
+            "computes these once more."
+        ),
+    ] = "activations"
+
+    def plan(self, spec: ScheduleSpec, first: int = 0) -> Schedule:
+        """See `Settings.plan`."""
+        return SingleLayer(spec, first)

@@ -27,40 +27,41 @@ RECORD = Path(__file__).with_name("digests.json")
 
 #: What all runs have in common: the digits, sizes that fill neither a vector nor a batch, a rate that teaches gently,
 #: so that no loss is decided by a rounding.
-COMMON = ["train.epochs=3", "network.layers=[30,21,26]", "train.batch=90", "optimizer.rate=0.001"]
+COMMON = ["train.epochs=3", "network.layers=[30,21,26]", "train.batch_size=90", "optimizer.learning_rate=0.001"]
 
-_ADAPTIVE = "negatives.kind=adaptive"
+_ADAPTIVE = "negatives.name=adaptive"
 _BY_GOODNESS = [_ADAPTIVE, "negatives.scores=goodness"]
 _LOCAL = ["rule.name=local-softmax"]
-_ADAM = ["optimizer.name=adam", "optimizer.rate=0.003"]
+_ADAM = ["optimizer.name=adam", "optimizer.learning_rate=0.003"]
 _PAPER = ["network.normalise=l2", "network.init=uniform", "rule.goodness=mean", "rule.threshold=0.02", *_ADAM]
 
 #: The runs by name, each with what it sets beside `COMMON`.
 RUNS: dict[str, list[str]] = {
     # Batch by batch.
     "pipeline": [],
-    "pipeline-fixed": ["negatives.kind=fixed", "train.shuffle=false"],
-    "pipeline-random-batch": ["negatives.redraw=batch", "train.epochs=4", "train.chapters=2"],
+    "pipeline-fixed": ["negatives.name=fixed", "train.shuffle=false"],
+    "pipeline-random-batch": ["negatives.resample=batch", "train.epochs=4", "train.chapters=2"],
     "pipeline-adaptive-softmax": [_ADAPTIVE],
     "pipeline-adaptive-goodness": [*_BY_GOODNESS, "classify.goodness_every=1", "classify.goodness_layers=[1,3]"],
-    "pipeline-adaptive-batch": [_ADAPTIVE, "negatives.redraw=batch", "negatives.lag=3"],
-    "pipeline-l2-adam-mean": [*_PAPER, "optimizer.decay=0.01", "data.label=overlay", "data.mean=0.3", "data.std=0.4"],
+    "pipeline-adaptive-batch": [_ADAPTIVE, "negatives.resample=batch", "negatives.lag=3"],
+    "pipeline-l2-adam-mean": [*_PAPER, "optimizer.weight_decay=0.01", "data.label=overlay", "data.mean=0.3",
+        "data.std=0.4"],
     "pipeline-no-head": ['classify.methods=["goodness"]', "train.epochs=4", "train.chapters=2", "network.layers=[40]"],
     "pipeline-head-epoch": ["head.step=epoch", "data.standardise=pixel", "data.label=overlay", "data.label_value=3"],
     "pipeline-head-adam": [
-        "head.optimizer.name=adam", "head.optimizer.rate=0.001", "head.init=uniform", "head.bias=false",
+        "head.optimizer.name=adam", "head.optimizer.learning_rate=0.001", "head.init=uniform", "head.bias=false",
         "head.normalise=false", "data.standardise=set", "seed=7",
     ],
     "pipeline-local": [*_LOCAL],
-    "pipeline-local-adam": [*_LOCAL, *_ADAM, "head.init=uniform", "network.normalise=l2", 'train.constant=0.0'],
+    "pipeline-local-adam": [*_LOCAL, *_ADAM, "head.init=uniform", "network.normalise=l2", 'learning_rate.constant=0.0'],
     # Chapter by chapter.
     "sequential": ["schedule.name=sequential"],
     "sequential-long-chapters": ["schedule.name=sequential", "train.epochs=4", "train.chapters=2"],
     "sequential-random-batch": [
-        "schedule.name=sequential", "negatives.redraw=batch", "train.epochs=4", "train.chapters=2",
+        "schedule.name=sequential", "negatives.resample=batch", "train.epochs=4", "train.chapters=2",
     ],
     "sequential-local": ["schedule.name=sequential", *_LOCAL, 'classify.methods=["all-layers"]'],
-    "single-layer-activations": ["schedule.name=single-layer", "negatives.kind=fixed"],
+    "single-layer-activations": ["schedule.name=single-layer", "negatives.name=fixed"],
     "single-layer-weights-adaptive-goodness": [
         "schedule.name=single-layer", "schedule.exchange=weights", *_BY_GOODNESS,
     ],
@@ -78,18 +79,19 @@ RUNS: dict[str, list[str]] = {
 #: The checkpoints in ``tests/data``, each written by the code of its time when half of its run was done (format-1-batch
 #: by 4afc743, those of format 2 by 7e6c7e2), with their settings. Resumed, they end with the bits that the run has.
 CHECKPOINTS: dict[str, list[str]] = {
-    "format-1": ["train.epochs=4", "network.layers=[12,10,8]", _ADAPTIVE, *_ADAM, "optimizer.decay=0.001"],
+    "format-1": ["train.epochs=4", "network.layers=[12,10,8]", _ADAPTIVE, *_ADAM, "optimizer.weight_decay=0.001"],
     "format-1-batch": [
-        "train.epochs=4", "network.layers=[12,10,8]", _ADAPTIVE, "negatives.redraw=batch", "negatives.lag=2",
-        "optimizer.rate=0.001", "network.normalise=l2",
+        "train.epochs=4", "network.layers=[12,10,8]", _ADAPTIVE, "negatives.resample=batch", "negatives.lag=2",
+        "optimizer.learning_rate=0.001", "network.normalise=l2",
     ],
     "format-2-local-softmax": [
-        "train.epochs=4", "network.layers=[12,10,8]", "rule.name=local-softmax", *_ADAM, "optimizer.decay=0.001",
+        "train.epochs=4", "network.layers=[12,10,8]", "rule.name=local-softmax", *_ADAM, "optimizer.weight_decay=0.001",
         "data.standardise=pixel",
     ],
     "format-2-all-layers": [
         "train.epochs=6", "network.layers=[12,10,8]", "schedule.name=all-layers", _ADAPTIVE, "negatives.lag=2",
-        "optimizer.rate=0.001", "data.standardise=set", "head.optimizer.name=adam", "head.optimizer.rate=0.001",
+        "optimizer.learning_rate=0.001", "data.standardise=set", "head.optimizer.name=adam",
+        "head.optimizer.learning_rate=0.001",
     ],
 }  # fmt: skip
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
-from ffmpi.config.schema import Config, Optimizer
+from ffmpi.config.schema import Config
 from ffmpi.data import DataSet
 from ffmpi.kernels import reference
 from ffmpi.network import random
@@ -20,7 +21,7 @@ from ffmpi.network.layer import rate_at
 class Matrix:
     """Weights and bias that an optimiser moves."""
 
-    def __init__(self, weights: np.ndarray, bias: np.ndarray, optimizer: Optimizer, *, has_bias: bool = True) -> None:
+    def __init__(self, weights: np.ndarray, bias: np.ndarray, optimizer: Any, *, has_bias: bool = True) -> None:
         self.optimizer, self.has_bias, self.steps, self.seen = optimizer, has_bias, 0, 0
         self.weights, self.bias = weights.astype(float), bias.astype(float) * has_bias
         self.moments = {name: (np.zeros(()), np.zeros(())) for name in ("weights", "bias")}
@@ -30,9 +31,9 @@ class Matrix:
         """Take a step along the gradients by weights and bias."""
         o, self.steps = self.optimizer, self.steps + 1
         for name, g in gradients.items():
-            w, (m, v), decay = getattr(self, name), self.moments[name], o.decay if name == "weights" else 0.0
+            w, (m, v), decay = getattr(self, name), self.moments[name], o.weight_decay if name == "weights" else 0.0
             if o.name == "adam":
-                w, m, v = reference.adam(w, g, m, v, self.steps, rate, decay, o.beta1, o.beta2, o.eps)
+                w, m, v = reference.adam(w, g, m, v, self.steps, rate, decay, o.beta1, o.beta2, o.epsilon)
             else:
                 w, m = reference.sgd(w, g, m, rate, decay, o.momentum)
             setattr(self, name, w)
@@ -95,7 +96,9 @@ class Plain:
     def scale(self, a: np.ndarray) -> np.ndarray:
         """Return the factor that normalises each row."""
         network = self.config.network
-        return reference.row_scale((a * a).sum(axis=1), a.shape[1] if network.normalise == "rms" else 1, network.eps)
+        return reference.row_scale(
+            (a * a).sum(axis=1), a.shape[1] if network.normalise.name == "rms" else 1, network.normalise.epsilon
+        )
 
     def forward(self, k: int, a: np.ndarray) -> np.ndarray:
         """Return what layer `k` makes of `a`."""
@@ -149,8 +152,10 @@ class Plain:
         if self.config.local:
             block, outs = self.classifiers[k][k], [h] * self.count
             error, loss = reference.softmax(self.logits({k: block}, outs), classes)
-            divisor = self.config.head.normalise * (h.shape[1] if self.config.network.normalise == "rms" else 1)
-            slope = reference.backward(error, block.weights, h, self.head_scale(h), divisor, self.config.network.eps)
+            divisor = self.config.head.normalise * (h.shape[1] if self.config.network.normalise.name == "rms" else 1)
+            slope = reference.backward(
+                error, block.weights, h, self.head_scale(h), divisor, self.config.network.normalise.epsilon
+            )
             self.learn_classes({k: block}, outs, error, epoch)
         else:
             coefficients, loss = reference.goodness_loss(
@@ -182,10 +187,10 @@ class Plain:
         c, n = self.config, len(self.train)
         order = random.order(c.seed, epoch, n) if c.train.shuffle else np.arange(n)
         first = chapter * c.train.epochs // c.chapters
-        key = 0 if c.negatives.kind == "fixed" else epoch if c.negatives.redraw == "batch" else first
+        key = 0 if c.negatives.name == "fixed" else epoch if c.negatives.resample == "batch" else first
         negatives = self.choices.get(chapter, random.wrong_classes(c.seed, key, self.train, self.classes))
-        for start in range(0, n, c.train.batch):
-            samples = order[start : start + c.train.batch]
+        for start in range(0, n, c.train.batch_size):
+            samples = order[start : start + c.train.batch_size]
             yield samples, negatives[samples]
 
     def layer_input(self, samples: np.ndarray, negatives: np.ndarray) -> np.ndarray:
@@ -218,7 +223,7 @@ class Plain:
             epochs = range(chapter * chapter_epochs, (chapter + 1) * chapter_epochs)
             scores = np.zeros((len(self.train), self.classes))
             (self._pipeline if c.schedule.name == "pipeline" else self._chapter)(chapter, epochs, scores)
-            if c.negatives.kind == "adaptive" and c.negatives.redraw == "chapter":
+            if c.negatives.name == "adaptive" and c.negatives.resample == "chapter":
                 if c.negatives.scores == "goodness":
                     scores = self.every_class(self.images)
                 key = chapter + c.negatives.lag
@@ -230,7 +235,7 @@ class Plain:
 
         If the head chooses every batch's negatives, it reads its neutral inputs `ahead` batches before.
         """
-        each = self.config.negatives.kind == "adaptive" and self.config.negatives.redraw == "batch"
+        each = self.config.negatives.name == "adaptive" and self.config.negatives.resample == "batch"
         ahead = self.config.negatives.lag if each else 0
         for epoch in epochs:
             batches = list(self.draw(chapter, epoch))
@@ -252,7 +257,7 @@ class Plain:
 
     def _chapter(self, chapter: int, epochs: range, scores: np.ndarray) -> None:
         """Let one layer after another learn for all epochs, then the head (paper, Algorithms 1 and 2)."""
-        each = self.config.negatives.redraw == "batch"
+        each = self.config.negatives.resample == "batch"
         for k in range(self.count):
             for epoch in epochs:
                 for samples, negatives in self.draw(chapter, epoch if each else epochs[0]):

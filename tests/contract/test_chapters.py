@@ -17,20 +17,22 @@ from tests.helpers import DIGITS, assert_same_bits, records, sets
 
 pytestmark = pytest.mark.mpi
 
-ADAPTIVE = ["train.epochs=8", "train.chapters=8", "negatives.kind=adaptive"]
+ADAPTIVE = ["train.epochs=8", "train.chapters=8", "negatives.name=adaptive"]
 CASES = {
     "random": ["train.epochs=6", "train.chapters=3"],
-    "fixed": ["train.epochs=4", "negatives.kind=fixed", "train.shuffle=false", "optimizer.name=adam", "train.batch=37"],
-    "every batch": ["train.epochs=6", "train.chapters=2", "negatives.redraw=batch", "head.step=epoch"],
+    "fixed": ["train.epochs=4", "negatives.name=fixed", "train.shuffle=false", "optimizer.name=adam",
+        "train.batch_size=37"],
+    "every batch": ["train.epochs=6", "train.chapters=2", "negatives.resample=batch", "head.step=epoch"],
     "by softmax": [*ADAPTIVE, "negatives.lag=2"],
     "by goodness": [*ADAPTIVE, "negatives.scores=goodness", "negatives.lag=3", "classify.goodness_every=3"],
     "local softmax": ["train.epochs=6", "train.chapters=3", "rule.name=local-softmax", "optimizer.name=adam"],
     "dff": [
-        "train.epochs=6", "train.chapters=1", "train.batch=2000", "train.shuffle=false", "train.constant=1.0",
+        "train.epochs=6", "train.chapters=1", "train.batch_size=2000", "train.shuffle=false",
+        "learning_rate.constant=1.0",
         "data.label=overlay", "data.label_value=2.8215", "data.mean=0.1307", "data.std=0.3081",
-        "network.normalise=l2", "network.eps=1e-4", "network.init=uniform", "rule.goodness=mean",
-        "rule.threshold=0.04", "negatives.kind=fixed", "optimizer.name=adam", "optimizer.rate=0.03",
-        "optimizer.decay=0", 'classify.methods=["goodness"]', "classify.goodness_layers=[1,2,3]",
+        "network.normalise=l2", "network.normalise.epsilon=1e-4", "network.init=uniform", "rule.goodness=mean",
+        "rule.threshold=0.04", "negatives.name=fixed", "optimizer.name=adam", "optimizer.learning_rate=0.03",
+        "optimizer.weight_decay=0", 'classify.methods=["goodness"]', "classify.goodness_layers=[1,2,3]",
     ],
     "headless": ["train.epochs=3", 'classify.methods=["goodness"]'],
 }  # fmt: skip
@@ -104,7 +106,7 @@ def test_shards_by_file(ffmpi: Run, tmp_path: Path) -> None:
     write(tmp_path / "held-out.h5", test, "test")
     files = [
         "schedule.name=federated", "data.name=hdf5", f"data.path={tmp_path}/{{shard}}.h5", "shards.count=2", FIXED,
-        "shards.by=file", f"shards.held_out={tmp_path}/held-out.h5",
+        "shards.by=file", f"shards.test_path={tmp_path}/held-out.h5",
     ]  # fmt: skip
     more = ["train.epochs=3"]
     ffmpi(1, "train", DIGITS, "--run", tmp_path / "cut", *options("random", "federated", *cut, *more))
@@ -127,7 +129,7 @@ def test_one_shard_by_file_is_everybodys(reference, ffmpi: Run, tmp_path: Path) 
     write(tmp_path / "held-out.h5", data.load("digits", None, "test"), "test")
     files = [
         "shards.by=file", "data.name=hdf5", f"data.path={tmp_path}/{{shard}}.h5", FIXED,
-        f"shards.held_out={tmp_path}/held-out.h5",
+        f"shards.test_path={tmp_path}/held-out.h5",
     ]  # fmt: skip
     ffmpi(2, "train", DIGITS, "--run", tmp_path / "run", *options("random", "federated", *files))
     assert_same_bits(reference("random"), tmp_path / "run")
@@ -169,7 +171,13 @@ def test_same_bits_after_kill_and_resume(
 
 def test_negatives_chosen_for_each_batch_of_the_pipeline(ffmpi: Run, tmp_path: Path) -> None:
     """The neutral rows run ahead of what is learnt from by `lag` batches, on however many ranks."""
-    each = ["negatives.kind=adaptive", "negatives.redraw=batch", "negatives.lag=3", "train.epochs=3", "train.batch=70"]
+    each = [
+        "negatives.name=adaptive",
+        "negatives.resample=batch",
+        "negatives.lag=3",
+        "train.epochs=3",
+        "train.batch_size=70",
+    ]
     for ranks in (1, 2, 4):
         done = ffmpi(ranks, "train", DIGITS, "--run", tmp_path / str(ranks), *sets(*each))
         assert ("ranks wait for negatives, since negatives.lag = 3" in done.stdout) == (ranks > 3)

@@ -17,29 +17,30 @@ pytestmark = pytest.mark.mpi
 CONFIGURATIONS = {
     "hinton": ["train.epochs=3"],
     "uneven": [
-        "train.epochs=2", "network.layers=[50,33,70]", "train.batch=37", "optimizer.name=adam", "optimizer.rate=0.003",
-        "optimizer.decay=0.01", "rule.goodness=mean", "rule.threshold=0.02", "network.normalise=l2",
-        "network.init=uniform", "negatives.kind=fixed", "train.shuffle=false", "head.init=uniform", "head.bias=false",
-        "head.normalise=false", "head.optimizer.name=adam", "head.optimizer.rate=0.001", "data.label=overlay",
+        "train.epochs=2", "network.layers=[50,33,70]", "train.batch_size=37", "optimizer.name=adam",
+        "optimizer.learning_rate=0.003",
+        "optimizer.weight_decay=0.01", "rule.goodness=mean", "rule.threshold=0.02", "network.normalise=l2",
+        "network.init=uniform", "negatives.name=fixed", "train.shuffle=false", "head.init=uniform", "head.bias=false",
+        "head.normalise=false", "head.optimizer.name=adam", "head.optimizer.learning_rate=0.001", "data.label=overlay",
         "data.mean=0.3", "data.std=0.4", "classify.goodness_every=1", "classify.goodness_layers=[1,3]",
     ],
     "local": [
-        "train.epochs=2", "rule.name=local-softmax", "network.layers=[50,70,33]", "train.batch=37",
-        "optimizer.name=adam", "optimizer.rate=0.003", "head.init=uniform",
+        "train.epochs=2", "rule.name=local-softmax", "network.layers=[50,70,33]", "train.batch_size=37",
+        "optimizer.name=adam", "optimizer.learning_rate=0.003", "head.init=uniform",
     ],
     "gentle": [
-        "train.epochs=4", "optimizer.rate=0.001", "negatives.kind=adaptive", "head.step=epoch",
+        "train.epochs=4", "optimizer.learning_rate=0.001", "negatives.name=adaptive", "head.step=epoch",
         "data.standardise=pixel",
     ],
     "hard": [
-        "train.epochs=4", "optimizer.rate=0.001", "negatives.kind=adaptive", "negatives.scores=goodness",
+        "train.epochs=4", "optimizer.learning_rate=0.001", "negatives.name=adaptive", "negatives.scores=goodness",
         "data.standardise=set", "data.label=overlay", "data.label_value=3",
     ],
     "batchwise": [
-        "train.epochs=4", "optimizer.rate=0.001", "negatives.kind=adaptive", "negatives.redraw=batch",
+        "train.epochs=4", "optimizer.learning_rate=0.001", "negatives.name=adaptive", "negatives.resample=batch",
         "negatives.lag=3",
     ],
-    "headless": ["train.epochs=4", "train.chapters=2", 'classify.methods=["goodness"]', "train.batch=200"],
+    "headless": ["train.epochs=4", "train.chapters=2", 'classify.methods=["goodness"]', "train.batch_size=200"],
 }  # fmt: skip
 
 

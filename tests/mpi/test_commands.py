@@ -243,8 +243,8 @@ print([name for name, count in compiled().items() if count != before[name]])
 @pytest.mark.parametrize(
     "settings",
     [
-        ["schedule.name=sequential", "negatives.kind=adaptive", "negatives.scores=goodness", "rule.goodness=mean"],
-        ["optimizer.name=adam", "negatives.kind=adaptive", "negatives.redraw=batch"],
+        ["schedule.name=sequential", "negatives.name=adaptive", "negatives.scores=goodness", "rule.goodness=mean"],
+        ["optimizer.name=adam", "negatives.name=adaptive", "negatives.resample=batch"],
         ["rule.name=local-softmax", "optimizer.name=adam"],
     ],
 )
@@ -255,13 +255,13 @@ def test_training_compiles_nothing_more(settings: list[str], run: Run) -> None:
 
 def test_layers_that_die_end_nothing(ffmpi: Run, tmp_path: Path) -> None:
     """A rate far too high leaves layers without activities: the run continues and says so, once and at its end."""
-    dead = ["train.epochs=4", "network.layers=[1,1,1]", "optimizer.rate=0.3", "train.constant=1.0"]
+    dead = ["train.epochs=4", "network.layers=[1,1,1]", "optimizer.learning_rate=0.3", "learning_rate.constant=1.0"]
     done = ffmpi(2, "train", DIGITS, "--run", "run", *sets(*dead))
     every = records(tmp_path / "run")
     last = every[-1]
     assert last["epoch"] == 4 and min(layer["positive_goodness"] for layer in last["layers"]) == 0
     zero = "layer 2: all its activations are zero, so it does not learn; likely cure: "
-    assert every[0]["warnings"][0] == zero + "lower optimizer.rate = 0.3"
+    assert every[0]["warnings"][0] == zero + "lower optimizer.learning_rate = 0.3"
     assert all(any(warning.startswith(zero) for warning in record["warnings"]) for record in every)
     assert done.stderr.count(f"ffmpi: warning: epoch 1, {zero}") == done.stderr.count(zero) == 1
     assert f"\nwarning: {zero}" in done.stdout and "\nwarning: goodness: test accuracy 10.00 %" in done.stdout
@@ -295,5 +295,5 @@ def test_more_shards_than_layers(ffmpi: Run, tmp_path: Path) -> None:
 
 def test_a_great_lag(ffmpi: Run, tmp_path: Path) -> None:
     """Negatives that are never chosen need no room."""
-    each = ["negatives.kind=adaptive", "negatives.redraw=batch", "negatives.lag=2000000000", "train.epochs=1"]
+    each = ["negatives.name=adaptive", "negatives.resample=batch", "negatives.lag=2000000000", "train.epochs=1"]
     ffmpi(2, "train", DIGITS, "--run", "run", *sets(*each))

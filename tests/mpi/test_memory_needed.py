@@ -34,7 +34,7 @@ def train(ffmpi: Run, directory: Path, ranks: int, *settings: str) -> tuple[str,
 
 def test_a_batch_of_all_samples(ffmpi: Run, tmp_path: Path) -> None:
     pictures(tmp_path / "set.h5", 60_000, (4, 4))
-    output, (rank,) = train(ffmpi, tmp_path, 1, "train.batch=60000", "network.layers=[48,48]")
+    output, (rank,) = train(ffmpi, tmp_path, 1, "train.batch_size=60000", "network.layers=[48,48]")
     assert 0.5 * rank["priced_bytes"] < rank["peak_bytes"] <= rank["priced_bytes"]
     # 180,000 rows of two layers, sums and scores beside them, take 79 MB, and about as much is for nonzeros.
     assert 280 * MB < rank["peak_bytes"] < 400 * MB
@@ -45,13 +45,13 @@ def test_a_batch_of_all_samples(ffmpi: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ranks", "settings"),
     [
-        (2, ["train.batch=60000", "network.layers=[64,64,64]"]),
-        (1, ["train.batch=60000", "network.layers=[64,64,64]", "schedule.name=all-layers"]),
-        (2, ["train.batch=60000", "network.layers=[64,64,64]", "rule.name=local-softmax"]),
+        (2, ["train.batch_size=60000", "network.layers=[64,64,64]"]),
+        (1, ["train.batch_size=60000", "network.layers=[64,64,64]", "schedule.name=all-layers"]),
+        (2, ["train.batch_size=60000", "network.layers=[64,64,64]", "rule.name=local-softmax"]),
         (2, ["network.layers=[200,200,200]", "schedule.name=single-layer", "train.epochs=4"]),
         (2, ["network.layers=[200,200,200]", "schedule.name=single-layer", "schedule.exchange=weights"]),
         (2, ["network.layers=[200,200,200]", "schedule.name=federated", "shards.count=2", "train.epochs=2"]),
-        (1, ["network.layers=[3000,3000]", "train.batch=2000", "schedule.threads=2", "optimizer.name=adam"]),
+        (1, ["network.layers=[3000,3000]", "train.batch_size=2000", "schedule.threads=2", "optimizer.name=adam"]),
     ],
 )
 def test_other_runs(ffmpi: Run, tmp_path: Path, ranks: int, settings: list[str]) -> None:

@@ -16,7 +16,7 @@ from tests.helpers import ROOT, arrays, assert_same_bits, records, sets
 pytestmark = pytest.mark.mpi
 
 OWN = ROOT / "runs" / "own-images.toml"
-SHORT = ["network.layers=[200,200]", "train.epochs=10", "optimizer.rate=0.01"]
+SHORT = ["network.layers=[200,200]", "train.epochs=10", "optimizer.learning_rate=0.01"]
 
 
 def write(path: Path, number: str, offset: float, factor: float) -> Path:
@@ -60,7 +60,7 @@ def test_shards_are_measured_together(ffmpi: Run, tmp_path: Path) -> None:
             with h5py.File(tmp_path / f"part{shard}.h5", "w") as part:
                 part.attrs["classes"] = 10
                 part["images"], part["labels"] = images[shard - 1 :: 2], labels[shard - 1 :: 2]
-    paths = [f"data.path={tmp_path}/part{{shard}}.h5", "shards.by=file", f"shards.held_out={file}"]
+    paths = [f"data.path={tmp_path}/part{{shard}}.h5", "shards.by=file", f"shards.test_path={file}"]
     for ranks in (1, 2):
         ffmpi(ranks, "train", OWN, "--run", f"run{ranks}", *sets(*federated, *paths))
     assert_same_bits(tmp_path / "run1", tmp_path / "run2")

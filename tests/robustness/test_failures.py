@@ -206,9 +206,9 @@ def test_a_rank_that_stops_before_training_ends_all(run: Run, tmp_path: Path) ->
 @pytest.mark.parametrize("settings", [[], ["rule.name=local-softmax"], ["schedule.name=single-layer"]])
 def test_a_diverging_loss_names_layer_and_batch(settings: list[str], run: Run) -> None:
     """What spreads from there makes other ranks fail, too, which say nothing."""
-    more = sets("optimizer.rate=1e30", *settings)
+    more = sets("optimizer.learning_rate=1e30", *settings)
     done = run(3, "-m", "ffmpi", "train", DIGITS, "--run", "run", *more)
-    sentence(done, "layer 1, epoch 1, batch ", "lower optimizer.rate")
+    sentence(done, "layer 1, epoch 1, batch ", "lower optimizer.learning_rate")
 
 
 def test_two_writers_are_refused(start: Start, run: Run, tmp_path: Path) -> None:

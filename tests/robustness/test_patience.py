@@ -36,7 +36,7 @@ def test_neither_a_long_chapter_nor_a_suspended_job_is_fatal(start: Start, tmp_p
         )
     )
     settings = sets(
-        "schedule.name=single-layer", "train.epochs=2", "network.layers=[16,16,16]", "train.batch=48",
+        "schedule.name=single-layer", "train.epochs=2", "network.layers=[16,16,16]", "train.batch_size=48",
         'classify.methods=["goodness"]', "schedule.timeout=1",
     )  # fmt: skip
     job = start(3, "job.py", "train", DIGITS, "--run", "run", *settings)

@@ -51,7 +51,7 @@ def test_a_run_finds_its_data_and_says_where_it_looked(run: Run, tmp_path: Path)
     assert done.returncode == 2 and done.stderr == (
         "ffmpi: the output cannot be written (No space left on device); expected free space there\n"
     )
-    done = run(0, "-m", "ffmpi", "evaluate", there / "run", *sets("train.batch=7", "head.normalise=false"))
+    done = run(0, "-m", "ffmpi", "evaluate", there / "run", *sets("train.batch_size=7", "head.normalise=false"))
     assert done.returncode == 2 and done.stderr.startswith("ffmpi: --set head.normalise=false: head.normalise is the")
 
     (here / "set.h5").rename(here / "moved.h5")

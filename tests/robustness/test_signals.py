@@ -35,7 +35,7 @@ def test_a_signal_to_the_launcher_ends_all(number: int, status: int, start: Star
 
 def test_a_run_that_is_stopped_on_one_rank_continues_to_the_same_bits(start: Start, ffmpi: Run, tmp_path: Path) -> None:
     """One command line for the first and for later legs, each on another number of ranks."""
-    settings = sets("train.epochs=12", "network.layers=[64,64]", "train.batch=20")
+    settings = sets("train.epochs=12", "network.layers=[64,64]", "train.batch_size=20")
     command = ["train", DIGITS, "--run", "run", "--resume", *settings]
     job = start(3, "-m", "ffmpi", *command)
     until((tmp_path / "run" / "checkpoint.h5").exists, job)

@@ -20,7 +20,7 @@ from .cluster import Cluster, missing
 pytestmark = [pytest.mark.slurm, pytest.mark.skipif(bool(missing()), reason=missing())]
 
 SCRIPTS = ROOT / "runs" / "slurm"
-SMALL = sets("network.layers=[64,64]", "train.batch=20")
+SMALL = sets("network.layers=[64,64]", "train.batch_size=20")
 EPOCHS = 60
 
 Submit = Callable[..., str]

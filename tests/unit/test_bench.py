@@ -61,12 +61,12 @@ def test_torch_by_hand_makes_the_same_step(active: np.ndarray) -> None:
 def test_autograd_makes_the_step_of_the_goodness_rule(active: np.ndarray, fused: bool) -> None:
     pytest.importorskip("torch")
     from ffmpi.commands.bench.torch_steps import THRESHOLD, AutogradStep
-    from ffmpi.config.schema import Rule
+    from ffmpi.rules.goodness import Goodness
 
     a, w, _ = make()
     theirs = AutogradStep(a, w, fused=fused, rate=0.01)
     ours = FfmpiStep(a, w, np.zeros(ROWS, np.float32), rate=0.01)
-    rule = Rule(goodness="mean", threshold=THRESHOLD / UNITS)
+    rule = Goodness(goodness="mean", threshold=THRESHOLD / UNITS)
     positives = int(np.sum(active < ROWS // 2))
     for _ in range(3):
         ours.forward()

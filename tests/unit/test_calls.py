@@ -61,7 +61,7 @@ def _data(path: Path, batches: int) -> Path:
 
 def test_one_more_batch_takes_few_calls(run: Run, tmp_path: Path) -> None:
     settings = ["data.name=hdf5", "train.epochs=1", "train.shuffle=false", "network.layers=[24,24,24]"]
-    settings.append(f"train.batch={BATCH}")
+    settings.append(f"train.batch_size={BATCH}")
     sets = {batches: _data(tmp_path / f"{batches}.h5", batches) for batches in (6, 7)}
     runs = [(str(sets[batches]), f"{number}") for number, batches in enumerate((6, 6, 7))]  # the first warms up
     done = run(0, "-c", COUNT, json.dumps([str(DIGITS), settings, *runs]))

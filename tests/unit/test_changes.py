@@ -32,13 +32,19 @@ def test_the_newest_value_of_what_may_change_holds() -> None:
 
 def test_other_settings_are_refused_and_the_first_are_named() -> None:
     with pytest.raises(UserError) as caught:
-        continued("seed=4", "head.optimizer.rate=0.3", "network.layers=[9]", "train.batch=7", "schedule.depth=2")
+        continued(
+            "seed=4", "head.optimizer.learning_rate=0.3", "network.layers=[9]", "train.batch_size=7", "schedule.depth=2"
+        )
     message = str(caught.value)
     assert message.startswith(
         "recipe.toml: not the configuration that the run in results/run was started with (seed = 0"
     )
     assert "now 4, network.layers = [" in message and "now [9]" in message and "and 1 more" in message
-    assert "head.optimizer.rate = 0.1, now 0.3" in message and "schedule.depth = " not in message and "--run" in message
+    assert (
+        "head.optimizer.learning_rate = 0.1, now 0.3" in message
+        and "schedule.depth = " not in message
+        and "--run" in message
+    )
     with pytest.raises(UserError, match="'sequential' is another algorithm"):
         continued("schedule.name=pipeline")
 

@@ -19,7 +19,7 @@ OWN = ("data.name=hdf5", "data.path=own.h5")
 
 
 def settings(*changes: str) -> config.Config:
-    changed = ["network.layers=[256,256,256]", "train.epochs=60", "train.batch=50", *changes]
+    changed = ["network.layers=[256,256,256]", "train.epochs=60", "train.batch_size=50", *changes]
     return config.parse("", "test", changed)
 
 
@@ -53,24 +53,24 @@ def test_layers_that_see_nothing_of_the_label() -> None:
     assert "told apart in 61 % of the pairs" in str(told[0]) and "data.standardise = 'set'" in told[0].cure
     assert {finding.cure for finding in told[1:]} == {"fix layer 1 first"}
     (upper,) = found(record(6, [LEARNT[0], LEARNT[1], (2.5, 255.4, 255.4, 53)]))
-    assert upper.who == "layer 3" and upper.cure.startswith("lower optimizer.rate = 0.01")
+    assert upper.who == "layer 3" and upper.cure.startswith("lower optimizer.learning_rate = 0.01")
     (lowest,) = found(record(6, [(2.5, 255.4, 255.4, 53), *LEARNT[1:]]), "data.label_value=0.5")
     assert lowest.cure.startswith("raise data.label_value = 0.5")
 
 
 def test_a_layer_that_hardly_moves_needs_a_higher_rate() -> None:
     began = record(1, [(62.6, 130.8, 130.3, 52)] * 3)
-    told = found(record(10, [(61.6, 132.8, 132.3, 54)] * 3), "optimizer.rate=1e-6", began=began)
-    assert told[0].kind == "undecided" and told[0].cure.startswith("raise optimizer.rate = 1e-06")
+    told = found(record(10, [(61.6, 132.8, 132.3, 54)] * 3), "optimizer.learning_rate=1e-6", began=began)
+    assert told[0].kind == "undecided" and told[0].cure.startswith("raise optimizer.learning_rate = 1e-06")
 
 
 def test_dead_layers_and_losses_of_the_order_of_the_threshold() -> None:
     dead, far = (128.0, 0.0, 0.0, 0), (170.0, 144.6, 144.2, 52)
     assert [finding.kind for finding in found(record(1, [dead, far, far]))] == ["dead"]  # the others only begin
-    told = found(record(2, [far, (128.0, 2.4e-7, 1.2e-4, 0), LEARNT[2]], head=9), "optimizer.rate=1")
+    told = found(record(2, [far, (128.0, 2.4e-7, 1.2e-4, 0), LEARNT[2]], head=9), "optimizer.learning_rate=1")
     assert [finding.kind for finding in told] == ["loss", "dead"]
     assert str(told[0]).startswith("layer 1: loss 170, of the order of threshold x units = 256: goodness 144.6 of")
-    assert "lower optimizer.rate = 1" in str(told[0])
+    assert "lower optimizer.learning_rate = 1" in str(told[0])
     # With the mean of squares and the paper's threshold the same share of 0.01 x 2000 counts.
     paper = ["preset=paper", "network.layers=[2000]", "train.epochs=4", "train.chapters=4"]
     assert [finding.kind for finding in found(record(2, [(9.9, 0.1, 0.1, 70)]), *paper)] == ["loss"]
@@ -82,7 +82,7 @@ def test_dead_layers_and_losses_of_the_order_of_the_threshold() -> None:
 def test_classifiers_near_chance(classes: int, blind: float, sound: float) -> None:
     dataset = DatasetInfo((8, 8), tuple(map(str, range(classes))), 1437, 10**6)
     (head,) = found(record(6, LEARNT, head=blind), dataset=dataset)
-    assert (head.kind, head.who) == ("chance", "softmax head") and "head.optimizer.rate = 0.1" in head.cure
+    assert (head.kind, head.who) == ("chance", "softmax head") and "head.optimizer.learning_rate = 0.1" in head.cure
     assert found(record(6, LEARNT, head=sound), dataset=dataset) == []
     layers = [{"loss": 2.3, "squares": 100.0, "training_accuracy": accuracy} for accuracy in (sound, blind, blind)]
     local: dict[str, Any] = {"epoch": 6, "accuracy": {}, "layers": layers}
@@ -94,7 +94,7 @@ def test_a_dead_layer_with_a_classifier() -> None:
     layers = [{"loss": 2.3, "squares": squares, "training_accuracy": 99.0} for squares in (100.0, 0.0)]
     local: dict[str, Any] = {"epoch": 1, "accuracy": {}, "layers": layers}
     (dead,) = found(local, "rule.name=local-softmax", began=local)
-    assert (dead.kind, dead.who, dead.cure) == ("dead", "layer 2", "lower optimizer.rate = 0.01")
+    assert (dead.kind, dead.who, dead.cure) == ("dead", "layer 2", "lower optimizer.learning_rate = 0.01")
 
 
 def test_a_head_that_steps_once_an_epoch_has_time() -> None:

@@ -57,27 +57,16 @@ NAMED: dict[tuple[str, str], str] = {
     ("ffmpi.commands.paper", "rule"): "rows of the paper's tables are told by the names of what they compare",
     ("ffmpi.commands.paper", "schedule"): "the same",
     ("ffmpi.commands.paper", "negatives"): "the same",
-    ("ffmpi.commands.table", "negatives"): "the same",
     ("ffmpi.commands.train", "rule"): "what is measured",
     ("ffmpi.config.schema", "rule"): "ways to classify",
     ("ffmpi.config.unused", "rule"): "which settings a rule reads",
-    ("ffmpi.config.unused", "schedule"): "which settings a schedule reads",
-    ("ffmpi.config.unused", "negatives"): "which settings negatives read",
-    ("ffmpi.config.validate", "rule"): "what goes together",
-    ("ffmpi.config.validate", "schedule"): "what goes together",
-    ("ffmpi.config.validate", "negatives"): "what goes together",
     ("ffmpi.data.info", "rule"): "rows of a batch, costs, classifiers",
-    ("ffmpi.data.info", "schedule"): "what is done batch by batch",
-    ("ffmpi.data.info", "negatives"): "what choosing them takes",
     ("ffmpi.network.inputs", "rule"): "whether inputs show a label",
     ("ffmpi.network.layer", "rule"): "whether inputs show a label",
-    ("ffmpi.run.checkpoint", "negatives"): "which of them a checkpoint keeps",
     ("ffmpi.run.health", "rule"): "what a layer that learns looks like",
     ("ffmpi.run.progress", "rule"): "what is shown of a layer",
     ("ffmpi.runtime.batches", "rule"): "rows of a batch",
     ("ffmpi.runtime.memory", "rule"): "rows of a batch, width of the running score",
-    ("ffmpi.runtime.memory", "negatives"): "which of them a checkpoint keeps",
-    ("ffmpi.runtime.memory", "optimizer"): "arrays of its state",
     ("ffmpi.runtime.model", "rule"): "classifiers of layers, width of the running score",
     ("ffmpi.runtime.setup", "rule"): "who needs labels",
     ("ffmpi.runtime.worker", "rule"): "how a layer learns",
@@ -133,7 +122,7 @@ def _is_wrong(importer: str, imported: str) -> bool:
 
 
 def _is_family(node: ast.AST, family: str) -> bool:
-    """Whether an expression is the name of a family's member: ``config.rule.name``, ``negatives.kind``, ..."""
+    """Whether an expression is the name of a family's member: ``config.rule.name``, ``negatives.name``, ..."""
     if not isinstance(node, ast.Attribute) or node.attr not in ("name", "kind"):
         return False
     owner = node.value

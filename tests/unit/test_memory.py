@@ -22,7 +22,7 @@ def price(rank: int, ranks: int, *settings: str, dataset: DatasetInfo = MNIST) -
 
 
 def test_weights_activations_and_data_by_hand() -> None:
-    found = price(0, 1, "network.layers=[1600]", "train.batch=800", "classify.methods=['goodness']")
+    found = price(0, 1, "network.layers=[1600]", "train.batch_size=800", "classify.methods=['goodness']")
     assert found.weights == pytest.approx(2 * 4 * 784 * 1600, rel=0.01)  # SGD has one moment
     adam = price(0, 1, "network.layers=[1600]", "optimizer.name=adam")
     assert adam.weights > 2.9 / 2 * found.weights
@@ -33,12 +33,12 @@ def test_weights_activations_and_data_by_hand() -> None:
 
 
 def test_large_batches_count() -> None:
-    small, large = (price(0, 1, "network.layers=[64,64]", f"train.batch={batch}") for batch in (100, 60_000))
+    small, large = (price(0, 1, "network.layers=[64,64]", f"train.batch_size={batch}") for batch in (100, 60_000))
     assert large.activations >= 490 * small.activations and large.activations > 250 * MB
 
 
 def test_batches_of_a_chapter_and_snapshots() -> None:
-    chapter = ["schedule.name=all-layers", "train.epochs=4", "network.layers=[1000,500]", "train.batch=100"]
+    chapter = ["schedule.name=all-layers", "train.epochs=4", "network.layers=[1000,500]", "train.batch_size=100"]
     found = price(0, 1, *chapter)
     assert 600 * 200 * 1000 * 4 < found.stash < 1.1 * 600 * 200 * 1000 * 4
     fewer = price(0, 1, *chapter, dataset=DatasetInfo((28, 28), tuple("0123456789"), 6_000, 10_000))
@@ -58,7 +58,7 @@ def test_links_and_ranks_without_data() -> None:
 
 def test_more_than_an_address_space() -> None:
     with pytest.raises(UserError, match="not enough memory: the layers of rank 0 alone need more than"):
-        price(0, 1, "network.layers=[1048576,1048576,1048576]", "train.batch=1048576")
+        price(0, 1, "network.layers=[1048576,1048576,1048576]", "train.batch_size=1048576")
 
 
 def need(total: float, host: str = "h", limit: float = 0.0, free: float | None = None) -> Need:
@@ -73,7 +73,7 @@ def test_what_cannot_fit_is_refused() -> None:
         memory.check([need(600 * MB, limit=1000 * MB), need(500 * MB, limit=1000 * MB)])
     assert str(caught.value) == (
         "not enough memory: ranks 0, 1 together need 1100 MB, more than the 1000 MB of the memory of h; most is for a "
-        "batch's activations; expected a smaller train.batch"
+        "batch's activations; expected a smaller train.batch_size"
     )
     with pytest.raises(UserError, match=r"rank 1 needs 29.3 GB, more than the 3 MB of the memory of i"):
         memory.check([need(1 * MB), need(30_000 * MB, "i", limit=3 * MB)])

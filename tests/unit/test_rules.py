@@ -10,25 +10,30 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from ffmpi import config, kernels
-from ffmpi.config.schema import Config, Rule
+from ffmpi.config.schema import Config
 from ffmpi.data.split import divide
 from ffmpi.errors import UserError
 from ffmpi.network.classifier import Classifier
 from ffmpi.network.inputs import Labels
 from ffmpi.network.layer import Activations, rate_at
-from ffmpi.rules.goodness import SMALLEST, goodness, goodness_loss, ranked
+from ffmpi.rules.goodness import SMALLEST, Goodness, goodness, goodness_loss, ranked
 from ffmpi.run.metrics import HEAD, LAYER, METHODS, RANK, Clock, Measurements
 
 POSITIVES, NEGATIVES, INPUTS, UNITS = 3, 4, 5, 6
 ROWS = POSITIVES + NEGATIVES
-RULES = [Rule(goodness="sum", threshold=0.4), Rule(goodness="mean", threshold=0.05), Rule(), Rule(goodness="mean")]
+RULES = [
+    Goodness(goodness="sum", threshold=0.4),
+    Goodness(goodness="mean", threshold=0.05),
+    Goodness(),
+    Goodness(goodness="mean"),
+]
 
 
 def activities(a: np.ndarray, w: np.ndarray, bias: np.ndarray) -> np.ndarray:
     return np.maximum(a @ w + bias, 0)
 
 
-def loss(rule: Rule, h: np.ndarray) -> float:
+def loss(rule: Goodness, h: np.ndarray) -> float:
     """The mean loss of the rows, docs/design.md, section 3.1."""
     g = (h**2).sum(axis=1) if rule.goodness == "sum" else (h**2).mean(axis=1)
     above = g - rule.threshold * h.shape[1]
@@ -36,7 +41,7 @@ def loss(rule: Rule, h: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_coefficients_are_the_derivative(rule: Rule) -> None:
+def test_coefficients_are_the_derivative(rule: Goodness) -> None:
     rng = np.random.default_rng(1)
     a, w, bias = rng.normal(size=(ROWS, INPUTS)), rng.normal(size=(INPUTS, UNITS)) / 2, rng.normal(size=UNITS) / 2
     h = activities(a, w, bias)
@@ -59,15 +64,15 @@ def test_coefficients_are_the_derivative(rule: Rule) -> None:
 
 def test_goodness() -> None:
     total = np.array([0, 1, 7], np.float32)
-    assert_array_equal(goodness(Rule(goodness="sum"), total, 4), total)
-    assert_array_equal(goodness(Rule(goodness="mean"), total, 4), total / 4)
-    assert goodness(Rule(goodness="mean"), total, 4).dtype == np.float32
-    result = goodness_loss(Rule(goodness="mean"), np.array([4, 8, 12, 20], np.float32), 4, 2)
+    assert_array_equal(goodness(Goodness(goodness="sum"), total, 4), total)
+    assert_array_equal(goodness(Goodness(goodness="mean"), total, 4), total / 4)
+    assert goodness(Goodness(goodness="mean"), total, 4).dtype == np.float32
+    result = goodness_loss(Goodness(goodness="mean"), np.array([4, 8, 12, 20], np.float32), 4, 2)
     assert (result.positive_goodness, result.negative_goodness) == (3.0, 8.0)
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_at_the_threshold(rule: Rule) -> None:
+def test_at_the_threshold(rule: Goodness) -> None:
     theta = rule.threshold * UNITS
     total = np.full(2, theta if rule.goodness == "sum" else theta * UNITS, np.float32)
     slope = 1.0 if rule.goodness == "sum" else 1.0 / UNITS
@@ -83,19 +88,19 @@ def test_far_from_the_threshold(kind: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for threshold in (1e-30, 1.0, 1e6, 1e30):
-            rule = Rule(goodness=kind, threshold=threshold)  # type: ignore[arg-type]
+            rule = Goodness(goodness=kind, threshold=threshold)  # type: ignore[arg-type]
             total = np.array([0, 1e4, largest, 0, 1e4, largest], np.float32)
             result = goodness_loss(rule, total, 2, 3)
             assert np.isfinite(result.coefficients).all() and np.isfinite(result.loss) and result.loss > 0
     slope = 2.0 if kind == "sum" else 1.0
-    result = goodness_loss(Rule(goodness=kind), np.array([largest, largest], np.float32), 2, 1)  # type: ignore[arg-type]
+    result = goodness_loss(Goodness(goodness=kind), np.array([largest, largest], np.float32), 2, 1)  # type: ignore[arg-type]
     assert_array_equal(result.coefficients, np.array([0, slope / 2], np.float32))  # decided, and as wrong as can be
     assert_allclose(result.loss, float(largest) / (1 if kind == "sum" else 2), rtol=1e-6)
 
 
 def test_rows_beyond_float32_take_no_part() -> None:
     margin = -np.log(SMALLEST)  # of a positive row: c = exp(-margin) 2 / rows
-    rule, rows = Rule(threshold=1.0), 2
+    rule, rows = Goodness(threshold=1.0), 2
     total = np.array([1 + margin - 1, 1 + margin + 1], np.float32)
     inside, outside = goodness_loss(rule, total, 1, rows).coefficients
     assert outside == 0.0 and -10 * SMALLEST < inside <= -SMALLEST
@@ -106,23 +111,23 @@ def test_rows_beyond_float32_take_no_part() -> None:
 
 
 def test_a_nan_is_not_hidden() -> None:
-    result = goodness_loss(Rule(), np.array([np.nan, 1], np.float32), 3, 1)
+    result = goodness_loss(Goodness(), np.array([np.nan, 1], np.float32), 3, 1)
     assert np.isnan(result.loss) and np.isnan(result.coefficients[0])
 
 
 def settled(*settings: str) -> Config:
-    return config.parse("", "test", ["optimizer.rate=0.5", *settings])
+    return config.parse("", "test", ["optimizer.learning_rate=0.5", *settings])
 
 
 def test_rate() -> None:
-    c = settled("train.epochs=10", "train.constant=0.5")
+    c = settled("train.epochs=10", "learning_rate.constant=0.5")
     rates = [rate_at(c, c.optimizer, epoch) for epoch in range(10)]
     assert rates[:6] == [0.5] * 6
     assert_allclose(rates[6:], [0.4, 0.3, 0.2, 0.1])
-    assert rate_at(c, c.head.optimizer, 9) == pytest.approx(c.head.optimizer.rate / 5)
-    c = settled("train.epochs=10", "train.constant=1")
+    assert rate_at(c, c.head.optimizer, 9) == pytest.approx(c.head.optimizer.learning_rate / 5)
+    c = settled("train.epochs=10", "learning_rate.constant=1")
     assert {rate_at(c, c.optimizer, epoch) for epoch in range(10)} == {0.5}
-    c = settled("train.epochs=4", "train.constant=0")
+    c = settled("train.epochs=4", "learning_rate.constant=0")
     assert_allclose([rate_at(c, c.optimizer, epoch) for epoch in range(4)], [0.5, 0.375, 0.25, 0.125])
     c = settled("train.epochs=1")
     assert rate_at(c, c.optimizer, 0) == 0.5
@@ -182,7 +187,7 @@ def test_local_softmax_is_the_derivative(normalise: str) -> None:
     labels, inputs = rng.integers(0, classes, ROWS), rng.normal(size=(ROWS, INPUTS))
     w, bias = rng.normal(size=(INPUTS, UNITS)), rng.normal(size=UNITS) / 2
     c = settled(
-        f"network.layers=[{UNITS}]", "rule.name=local-softmax", "network.eps=0.001", "head.init=uniform",
+        f"network.layers=[{UNITS}]", "rule.name=local-softmax", "network.normalise.epsilon=0.001", "head.init=uniform",
         f"network.normalise={normalise or 'rms'}", f"head.normalise={'true' if normalise else 'false'}",
     )  # fmt: skip
     classifier = Classifier(c, (0,), classes, ROWS)
@@ -215,7 +220,7 @@ def test_local_softmax_is_the_derivative(normalise: str) -> None:
 
 
 def choosing(scores: str, classes: np.ndarray, number: int) -> Labels:
-    return Labels(settled("negatives.kind=adaptive", f"negatives.scores={scores}"), classes, number)
+    return Labels(settled("negatives.name=adaptive", f"negatives.scores={scores}"), classes, number)
 
 
 def test_negatives_of_the_greatest_goodness() -> None:
@@ -270,10 +275,10 @@ def test_redrawing() -> None:
             found.append(labels.negatives.tobytes())
         return found
 
-    a, b, c, d = seen("negatives.redraw=chapter")
+    a, b, c, d = seen("negatives.resample=chapter")
     assert a == b != c == d
-    assert len(set(seen("negatives.redraw=batch"))) == 4
-    assert len(set(seen("negatives.kind=fixed", "negatives.redraw=batch"))) == 1
+    assert len(set(seen("negatives.resample=batch"))) == 4
+    assert len(set(seen("negatives.name=fixed", "negatives.resample=batch"))) == 1
 
 
 @pytest.mark.parametrize("by", ["shuffle", "class"])

@@ -22,7 +22,7 @@ def parse(text: str = "", *settings: str) -> Config:
     [
         ("", ["train.epochs=0"], "--set train.epochs=0: train.epochs = 0"),
         ("", ["train.epochs=x", "train.epochs=0"], "--set train.epochs=0: train.epochs = 0"),
-        ("", ["optimizer={rate = -1}"], "--set optimizer={rate = -1}: optimizer.rate = -1"),
+        ("", ["optimizer={rate = -1}"], "--set optimizer={rate = -1}: optimizer.learning_rate = -1"),
         ("", ["preset=papr"], "--set preset=papr: preset = 'papr'"),
         ("", ["seed=1", "train.chapters=7"], "--set train.chapters=7: train.chapters = 7: expected a divisor"),
         (
@@ -31,9 +31,9 @@ def parse(text: str = "", *settings: str) -> Config:
             "run.toml, --set train.epochs=7: train.chapters = 4: expected a divisor of train.epochs = 7",
         ),
         (
-            "negatives.kind = 'adaptive'",
+            "negatives.name = 'adaptive'",
             ["rule.name=local-softmax"],
-            "run.toml, --set rule.name=local-softmax: negatives.kind = 'adaptive'",
+            "run.toml, --set rule.name=local-softmax: negatives.name = 'adaptive'",
         ),
         (
             "[schedule]\nname = 'federated'\n[shards]\ncount = 2",
@@ -70,9 +70,9 @@ def test_quotes_within_a_value_are_its_own() -> None:
 
 def test_an_optimiser_brings_its_own_defaults() -> None:
     adam = parse("", "optimizer.name=adam", "head.optimizer.name=adam")
-    assert (adam.optimizer.rate, adam.optimizer.decay) == (0.001, 0.0)
-    assert (adam.head.optimizer.rate, adam.head.optimizer.decay) == (0.001, 0.0)
-    assert parse("optimizer = {name = 'adam', rate = 0.5}").optimizer.rate == 0.5
+    assert (adam.optimizer.learning_rate, adam.optimizer.weight_decay) == (0.001, 0.0)
+    assert (adam.head.optimizer.learning_rate, adam.head.optimizer.weight_decay) == (0.001, 0.0)
+    assert parse("optimizer = {name = 'adam', rate = 0.5}").optimizer.learning_rate == 0.5
     # A preset's values are its own optimiser's; another one has its defaults, as without the preset.
     assert parse("preset = 'paper'\noptimizer.name = 'adam'") == parse("preset = 'paper'")
     assert parse("preset = 'paper'\noptimizer.name = 'sgd'").optimizer == parse().optimizer
@@ -86,12 +86,15 @@ def test_an_optimiser_brings_its_own_defaults() -> None:
     [
         ("[optimizer]\nname = 'sgd'\nbeta1 = 0.5", ["optimizer.beta1 = 0.5: no effect, since optimizer.name = 'sgd'"]),
         ("[optimizer]\nname = 'adam'\nmomentum = 0.5", ["optimizer.momentum = 0.5: no effect, since optimizer.name"]),
-        ("head.optimizer.eps = 0.5", ["head.optimizer.eps = 0.5: no effect, since head.optimizer.name = 'sgd'"]),
+        (
+            "head.optimizer.epsilon = 0.5",
+            ["head.optimizer.epsilon = 0.5: no effect, since head.optimizer.name = 'sgd'"],
+        ),
         (
             "rule.name = 'local-softmax'\nrule.threshold = 3\nnegatives.kind = 'fixed'\nnegatives.lag = 4",
-            ["rule.threshold = 3, negatives.kind = 'fixed', negatives.lag = 4: no effect, since rule.name = 'local"],
+            ["rule.threshold = 3, negatives.name = 'fixed', negatives.lag = 4: no effect, since rule.name = 'local"],
         ),
-        ("negatives.lag = 2", ["negatives.lag = 2: no effect, since negatives.kind = 'random'"]),
+        ("negatives.lag = 2", ["negatives.lag = 2: no effect, since negatives.name = 'random'"]),
         ("schedule.exchange = 'weights'", ["schedule.exchange = 'weights': no effect, since schedule.name = 'pipel"]),
         ("schedule.name = 'sequential'\nschedule.depth = 9", ["schedule.depth = 9: no effect, since schedule.name"]),
         ("shards.by = 'class'", ["shards.by = 'class': no effect, since schedule.name = 'pipeline'"]),
@@ -101,7 +104,7 @@ def test_an_optimiser_brings_its_own_defaults() -> None:
         ("data.name = 'hdf5'\ndata.standardise = 'set'\ndata.mean = 0.5", ["data.mean = 0.5: no effect, since data."]),
         ("data.images = 'x'", ["data.images = 'x': no effect, since data.name = 'digits'"]),
         ("rule.name = 'local-softmax'\nhead.bias = false", []),
-        ("negatives.kind = 'adaptive'\nnegatives.lag = 4\nnegatives.scores = 'goodness'", []),
+        ("negatives.name = 'adaptive'\nnegatives.lag = 4\nnegatives.scores = 'goodness'", []),
         ("negatives.lag = 1", []),  # as without it
     ],
 )
@@ -126,7 +129,7 @@ def test_on_the_command_line_every_setting_counts(
 ) -> None:
     monkeypatch.setattr(errors, "_warned", set())
     config.change(parse(), "checkpoint", ["negatives.lag=1", "schedule.threads=2"])
-    assert capsys.readouterr().err == "ffmpi: warning: negatives.lag = 1: no effect, since negatives.kind = 'random'\n"
+    assert capsys.readouterr().err == "ffmpi: warning: negatives.lag = 1: no effect, since negatives.name = 'random'\n"
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)

@@ -16,7 +16,7 @@ from ffmpi.errors import UserError
 RECIPES = sorted((Path(__file__).parents[2] / "runs" / "paper").glob("*.toml"))
 PAPER = ["preset=paper", "schedule.name=all-layers"]
 DFF = ["preset=dff", "data.name=mnist", "schedule.name=single-layer"]
-HINTON = ["preset=hinton", "schedule.name=pipeline", "negatives.kind=adaptive"]
+HINTON = ["preset=hinton", "schedule.name=pipeline", "negatives.name=adaptive"]
 
 
 def test_every_row_of_the_paper_has_a_recipe() -> None:
@@ -36,29 +36,29 @@ def test_every_row_of_the_paper_has_a_recipe() -> None:
         ([], "RandomNEG-Goodness"),
         (["train.epochs=10", "train.chapters=10", "data.mean=0.5", "schedule.threads=2"], "RandomNEG-Goodness"),
         (["train.epochs=10", "train.chapters=5"], None),
-        (["negatives.kind=adaptive", "negatives.scores=goodness", "negatives.lag=100"], None),
-        (["negatives.kind=adaptive", "negatives.scores=goodness"], "AdaptiveNEG-Goodness"),
-        (["negatives.kind=adaptive"], "AdaptiveNEG by softmax-Goodness"),
-        (["train.batch=128"], None),
-        (["train.batch=128", "train.chapters=1", "schedule.name=single-layer"], None),
-        (["data.name=mnist", "train.batch=60000", "train.chapters=1", "schedule.name=single-layer"], None),
+        (["negatives.name=adaptive", "negatives.scores=goodness", "negatives.lag=100"], None),
+        (["negatives.name=adaptive", "negatives.scores=goodness"], "AdaptiveNEG-Goodness"),
+        (["negatives.name=adaptive"], "AdaptiveNEG by softmax-Goodness"),
+        (["train.batch_size=128"], None),
+        (["train.batch_size=128", "train.chapters=1", "schedule.name=single-layer"], None),
+        (["data.name=mnist", "train.batch_size=60000", "train.chapters=1", "schedule.name=single-layer"], None),
         (DFF, "DFF"),
         ([*DFF, "train.epochs=100", "schedule.name=sequential", "schedule.threads=2"], "DFF"),
         ([*DFF, "data.name=hdf5"], None),
         ([*DFF, "data.label_value=1.0"], None),
-        ([*DFF, "negatives.kind=random"], None),
+        ([*DFF, "negatives.name=random"], None),
         ([*DFF, "train.chapters=10"], None),
         ([*DFF, "schedule.name=pipeline"], None),
         (["schedule.name=pipeline"], None),
         (["schedule.name=federated", "shards.count=2"], None),
         (["schedule.name=federated"], "RandomNEG-Goodness"),
-        (["negatives.redraw=batch"], None),
+        (["negatives.resample=batch"], None),
         (["data.label=append"], None),
-        (["optimizer.rate=0.001"], None),
+        (["optimizer.learning_rate=0.001"], None),
         (["head.optimizer.name=sgd"], None),
         (["preset="], None),
         (["preset=hinton"], None),
-        ([*HINTON, "negatives.redraw=batch"], "Hinton's MATLAB, goodness"),
+        ([*HINTON, "negatives.resample=batch"], "Hinton's MATLAB, goodness"),
         (HINTON, None),
     ],
 )
@@ -107,7 +107,11 @@ def test_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_means_of_several_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of runs that differ in nothing else that counts, on each split; those of the paper keep their names."""
     settings = ["train.epochs=3", "preset=paper", "train.chapters=3", "schedule.name=all-layers"]
-    names = {"x-1": ["seed=1"], "x-2": ["seed=2", "schedule.threads=2"], "x-3": ["seed=3", "optimizer.rate=0.3"]}
+    names = {
+        "x-1": ["seed=1"],
+        "x-2": ["seed=2", "schedule.threads=2"],
+        "x-3": ["seed=3", "optimizer.learning_rate=0.3"],
+    }
     for index, (name, more) in enumerate(names.items()):
         directory = make(tmp_path / name, 3, *settings, *more)
         lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]

@@ -1,0 +1,21 @@
+"""All families, each a list of names: a new member is one file, and its name here."""
+
+from __future__ import annotations
+
+from .registry import Registry
+
+RULES = Registry("learning rule", "ffmpi.rules", ["goodness", "local-softmax"])
+
+SCHEDULES = Registry(
+    "schedule", "ffmpi.schedule", ["sequential", "pipeline", "single-layer", "all-layers", "federated"]
+)
+
+OPTIMIZERS = Registry("optimiser", "ffmpi.network.optimisers", ["adam", "sgd"])
+
+NORMALISATIONS = Registry("normalisation", "ffmpi.network.normalisations", ["rms", "l2"])
+
+NEGATIVES = Registry("choice of negatives", "ffmpi.network.negatives", ["fixed", "random", "adaptive"])
+
+LEARNING_RATES = Registry(
+    "learning-rate schedule", "ffmpi.network.learning_rates", ["linear", "constant", "steps", "cosine"]
+)

@@ -1,0 +1,79 @@
+"""Families of things that are chosen by name: learning rules, schedules, optimisers and so on."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import NODEFAULT, Struct, structs
+
+from ..errors import UserError, nearest
+from .fields import Member
+
+
+class Registry:
+    """The members of a family: the one called ``a-name`` is the class of that tag in the module ``package.a_name``.
+
+    A module is imported when its member is first asked for, so that whoever only reads names needs none of them.
+    """
+
+    def __init__(self, kind: str, package: str, names: Sequence[str]) -> None:
+        """Say what a member is, as in 'rule', the package of the members' modules, and their names."""
+        self.kind, self.package, self.names = kind, package, tuple(names)
+        self._found: dict[str, type[Member]] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the class of the member called `name`. Raises UserError for a name that is none of the family's."""
+        if name not in self.names:
+            raise UserError(
+                f"unknown {self.kind} {name!r}; expected one of {', '.join(self.names)}{nearest(name, self.names)}"
+            )
+        if name not in self._found:
+            module = importlib.import_module(f"{self.package}.{name.replace('-', '_')}")
+            self._found[name] = next(value for value in vars(module).values() if _is_tagged(value, name))
+        return self._found[name]
+
+    def classes(self) -> dict[str, Any]:
+        """Return the classes of all members by name."""
+        return {name: self[name] for name in self.names}
+
+
+def _is_tagged(value: object, name: str) -> bool:
+    return isinstance(value, type) and issubclass(value, Member) and value.__struct_config__.tag == name
+
+
+@dataclass(frozen=True, eq=False)
+class OneOf:
+    """The type of a table that holds a member of a family; calling it makes the one that is there by default.
+
+    `defaults` are those in which members differ here from what they say themselves, by name and field.
+    """
+
+    registry: Registry
+    default: str
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __call__(self) -> Any:
+        """Return the default member."""
+        return self.registry[self.default](**self.defaults.get(self.default, {}))
+
+    def defaults_of(self, name: str) -> dict[str, Any]:
+        """Return the fields of the member called `name` with their defaults here."""
+        return defaults_of(self.registry[name]) | dict(self.defaults.get(name, {}))
+
+
+def defaults_of(table: type[Struct]) -> dict[str, Any]:
+    """Return the defaults of a table's fields, of tables in it the objects."""
+    values: dict[str, Any] = {}
+    for one in structs.fields(table):
+        make: Any = one.default_factory
+        values[one.name] = one.default if make is NODEFAULT else make()
+    return values

@@ -1,0 +1,68 @@
+"""What a schedule is to the others, and the settings that all schedules have."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Protocol
+
+from msgspec import Meta
+
+from ..config.fields import Count, Member, Positive
+from .spec import ScheduleSpec
+from .steps import LinkId, Steps
+
+
+class Schedule(Protocol):
+    """What every schedule answers."""
+
+    spec: ScheduleSpec
+
+    def trained(self, rank: int) -> list[int]:
+        """Return the stages that `rank` trains."""
+
+    def computed(self, rank: int) -> list[int]:
+        """Return the layers whose activities `rank` computes; it composes inputs if the first is among them."""
+
+    def shards(self, rank: int) -> list[int]:
+        """Return the shards of the training samples that `rank` reads."""
+
+    @property
+    def links(self) -> list[LinkId]:
+        """All links between the ranks."""
+
+    @property
+    def bound(self) -> float:
+        """The speed-up over one rank that the schedule allows."""
+
+    def steps(self, rank: int) -> Steps:
+        """Yield what `rank` does to the end."""
+
+
+class Settings(Member, frozen=True, kw_only=True):
+    """The settings of a schedule, and what it says of itself before it is made."""
+
+    depth: Annotated[
+        int, Meta(ge=1, le=1024, description="Buffers at each end of a link.", extra={"unit": "buffers"})
+    ] = 3  # fmt: skip
+    threads: Annotated[Count, Meta(description="Numba's threads of each rank.", extra={"unit": "threads"})] = 1
+    timeout: Annotated[
+        Positive,
+        Meta(
+            description="How long a rank waits without a sign of life from the one it waits for, or from the network, "
+            "before it ends the job. A rank gives one between any two kernels: only a single kernel, or one read or "
+            "write of a file, that takes longer needs more. What a suspended job sleeps does not count.",
+            extra={"unit": "seconds"},
+        ),
+    ] = 3600.0
+
+    #: Whether all layers learn from each batch as it flows by; else they learn in turn, a chapter each.
+    by_batch: ClassVar[bool] = False
+    #: Whether chapters learn from the shards of the samples in turn.
+    sharded: ClassVar[bool] = False
+    #: Schedules of the same algorithm give the same bits, so that a run may change between them.
+    algorithm: ClassVar[str] = "chapters"
+    #: What a rank passes to the next: activities, or weights, to compute these once more.
+    exchange = "activations"
+
+    def plan(self, spec: ScheduleSpec, first: int = 0) -> Schedule:
+        """Return the schedule of `spec` from chapter `first` on. Raises UserError if it cannot use so many ranks."""
+        raise NotImplementedError
