@@ -35,13 +35,13 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_conf
     """Print the test accuracy by every method of the run, of each class, and the confusion matrix if asked to."""
     file: Path = on_rank_0(comm, lambda: checkpoint_path(path))
     header, settled = read_header(comm, file, settings, places=True)
-    held_out: DataSet | None = None
+    test: DataSet | None = None
 
     def read() -> DatasetInfo:
-        nonlocal held_out
-        held_out = load(settled, "test", images=True, path=settled.shards.test_path)
+        nonlocal test
+        test = load(settled, "test", images=True, path=settled.shards.test_path)
         return DatasetInfo(
-            header.shape, held_out.names, header.train, len(held_out.classes), scaling=header.scaling
+            header.shape, test.names, header.train, len(test.classes), scaling=header.scaling
         )  # fmt: skip
 
     dataset: DatasetInfo = on_rank_0(comm, read)
@@ -53,11 +53,11 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_conf
             )
         pipeline = Pipeline(readout_spec(settled, dataset, comm.size))
         if comm.rank > 0 and comm.rank in pipeline.owners[pipeline.spec.layers - 1 :]:
-            held_out = load(settled, "test", images=False, path=settled.shards.test_path)
-    split.compare(comm, {f"{source} (test)": split.contents(held_out)} if held_out else {})
+            test = load(settled, "test", images=False, path=settled.shards.test_path)
+    split.compare(comm, {f"{source} (test)": split.contents(test)} if test else {})
     with all_ranks_or_exit(comm):
-        held_out = fitted(held_out, header.pixel_format, header.shape, source) if held_out else None
-    worker = readout_worker(comm, file, header, settled, dataset, pipeline, held_out)
+        test = fitted(test, header.pixel_format, header.shape, source) if test else None
+    worker = readout_worker(comm, file, header, settled, dataset, pipeline, test)
     batches = pipeline.spec.tests_after(settled.chapters - 1)
     accuracy: dict[str, float | None] = {}
 
@@ -71,11 +71,10 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_conf
     wait(comm.Ireduce(worker.predicted, predicted), settled.schedule.timeout, "the predictions")
     if comm.rank > 0:
         return
-    assert held_out is not None
+    assert test is not None
     measured = {method: value for method, value in accuracy.items() if value is not None}
     matrices = {
-        method: confusion_matrix(held_out.classes, predicted[METHODS.index(method)], dataset.classes)
-        for method in measured
+        method: confusion_matrix(test.classes, predicted[METHODS.index(method)], dataset.classes) for method in measured
     }
     if as_json:
         found = {
@@ -133,11 +132,11 @@ def readout_spec(settled: Config, dataset: DatasetInfo, ranks: int) -> ScheduleS
 
 def readout_worker(
     comm: Any, file: Path, header: Header, settled: Config, dataset: DatasetInfo, pipeline: Pipeline,
-    held_out: DataSet | None,
+    test: DataSet | None,
 ) -> Worker:  # fmt: skip
     """Return a worker of this rank that has the network of `file` and, where they are needed, the test samples."""
     prepare_kernels(comm, settled)
-    worker = Worker(comm, RankModel(resolved(settled, dataset), dataset, pipeline, comm.rank, {}, held_out), pipeline)
+    worker = Worker(comm, RankModel(resolved(settled, dataset), dataset, pipeline, comm.rank, {}, test), pipeline)
     restore(comm, file, header, worker.model)
     return worker
 
