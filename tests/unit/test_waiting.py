@@ -52,7 +52,7 @@ def waiting(spec: ScheduleSpec, programs: Programs) -> float:
                     posted[step.link].append(clocks[rank])
                 elif isinstance(step, s.Forward | s.Update):
                     share = FORWARD if isinstance(step, s.Forward) else 1 - FORWARD
-                    clocks[rank] += share * spec.costs[step.layer] * (step.batch.stream == "train")
+                    clocks[rank] += share * spec.costs[step.layer] * (step.batch.stream == "joint")
                 elif isinstance(step, s.UpdateHead):
                     clocks[rank] += spec.costs[-1]
                 places[rank] += 1
