@@ -241,6 +241,18 @@ def kernels(repeats: int, shapes: tuple[str, ...], threads: int, plot: str | Non
 
 
 @bench.command()
+@click.option("--shape", default="1000x1000x256", show_default=True, metavar="INPUTSxUNITSxROWS")
+@click.option("--repeats", type=click.IntRange(1), default=15, show_default=True, help="Counted runs of each.")
+@as_json
+def operations(shape: str, repeats: int, as_json: bool) -> None:
+    """Time what is done beside a layer's products, and each optimiser, against the same in NumPy, in turn."""
+    check_numba()
+    from .commands.bench import operations as command
+
+    command.operations(shape, repeats, as_json)
+
+
+@bench.command()
 @click.option("--threads", "count", default=2, show_default=True, help="How many, against one.")
 @click.option("--shape", default="2000x2000x256", show_default=True, metavar="INPUTSxUNITSxROWS")
 @click.option("--repeats", type=click.IntRange(1), default=9, show_default=True, help="Bursts of each.")

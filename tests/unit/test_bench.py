@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from ffmpi.cli import app
 from ffmpi.commands.bench import kernels as command
+from ffmpi.commands.bench import operations
 from ffmpi.commands.bench.steps import FfmpiStep, NumpyStep
 from ffmpi.commands.bench.threads import threads
 from ffmpi.errors import UserError
@@ -73,6 +74,25 @@ def test_autograd_makes_the_step_of_the_goodness_rule(active: np.ndarray, fused:
         ours.c[active] = goodness_loss(rule, ours.total[active], UNITS, positives).coefficients
         ours.update(active)
     np.testing.assert_allclose(after_three(theirs, active), ours.weights(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("inputs", "units", "rows"), [(20, 33, 12), (7, 100, 1)])
+def test_an_operation_is_the_same_in_numpy(inputs: int, units: int, rows: int) -> None:
+    made = {**operations.of_images(rows), **operations.of_units(units, rows)}
+    made |= operations.of_optimisers(inputs, units, rows)
+    for name, (kernel, in_numpy, result) in made.items():
+        kernel()
+        found, expected = result(), in_numpy()
+        if name != "dropout":  # another mask
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+def test_operations_are_listed() -> None:
+    arguments = ["bench", "operations", "--repeats", "1", "--shape", "10x20x4"]
+    outcome = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert all(word in outcome.stdout for word in ("of NumPy", "compose_moved", "dropout", "update by lion"))
+    outcome = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
+    assert all(min(times.values()) > 0 for times in json.loads(outcome.stdout)["operations"].values())
 
 
 def test_the_peak_kernel_keeps_its_chains() -> None:

@@ -60,7 +60,7 @@ def measure(shapes: Iterable[Shape], repeats: int, threads: int = 1) -> dict[str
     """Return the machine, its ceilings and for every shape each contender's times; rates in 1e9 a second."""
     size = peak.copy_bytes()
     rates = [peak.memory_rate(size)]
-    with _one_core() as versions:
+    with one_core() as versions:
         measured = [_shape(shape, repeats, threads) for shape in shapes]
     rates.append(peak.memory_rate(size))
     return {
@@ -75,7 +75,7 @@ def measure(shapes: Iterable[Shape], repeats: int, threads: int = 1) -> dict[str
 
 
 @contextmanager
-def _one_core() -> Iterator[dict[str, str]]:
+def one_core() -> Iterator[dict[str, str]]:
     """Keep NumPy and PyTorch on one core; yield the versions of what ffmpi is compared with."""
     try:
         from threadpoolctl import threadpool_limits
