@@ -44,7 +44,7 @@ def data_sets(
 
 
 def _list(as_json: bool) -> None:
-    known = dict(data_sets_module.FORMATS)
+    known = data_sets_module.FORMATS.members()
     if as_json:
         print(json.dumps(msgspec.to_builtins(known)))
         return

@@ -53,7 +53,7 @@ def with_configuration(before: Config, given: Config, run: str, source: str) -> 
 def _check_schedule(before: Config, after: Config, source: str) -> None:
     one, other = before.schedule, after.schedule
     if one.algorithm != other.algorithm:
-        same = [name for name, schedule in SCHEDULES.classes().items() if schedule.algorithm == "chapters"]
+        same = [name for name, schedule in SCHEDULES.members().items() if schedule.algorithm == "chapters"]
         raise UserError(
             f"{source}schedule.name={other.name}: {one.name!r} is another algorithm; a resumed run may change "
             f"between {', '.join(same[:-1])} and {same[-1]}"

@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 
 from ..errors import UserError, nearest
 from .fields import Member, Table
-from .registry import OneOf
+from .registry import NameIn, OneOf
 
 #: Positive float32 numbers that are not denormal.
 _SMALLEST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
@@ -35,7 +35,7 @@ def fields_of(table: type[Struct] | OneOf) -> dict[str, Any]:
     """Return a table's fields with their annotated types; of a family's those of all members, and ``name``."""
     if isinstance(table, OneOf):
         kinds: dict[str, Any] = {"name": Literal[table.registry.names]}
-        for member in table.registry.classes().values():
+        for member in table.registry.members().values():
             kinds = fields_of(member) | kinds
         return {"name": kinds.pop("name"), **kinds}
     hints = typing.get_type_hints(table, include_extras=True)
@@ -99,6 +99,8 @@ def build(table: type[Table] | OneOf, values: dict[str, Any], prefix: str = "") 
 def _value(kind: Any, value: Any, key: str) -> Any:
     try:
         found = msgspec.convert(value, kind)
+        if bare(kind) is str and choices_of(kind) and found not in choices_of(kind):
+            raise msgspec.ValidationError
     except msgspec.ValidationError:
         raise BadValue(key, _describe(kind, value, key)) from None
     for number in found if isinstance(found, list | tuple) else [found]:
@@ -133,6 +135,9 @@ def bare(kind: Any) -> Any:
 
 def choices_of(kind: Any) -> tuple[str, ...]:
     """Return the strings that a type, or a list's entries, are chosen from; none if they are free."""
+    for part in getattr(kind, "__metadata__", ()):
+        if isinstance(part, NameIn):
+            return part.registry.names
     inner = bare(kind)
     inner = bare(typing.get_args(inner)[0]) if typing.get_origin(inner) in (list, tuple) else inner
     return typing.get_args(inner) if typing.get_origin(inner) is Literal else ()
@@ -156,8 +161,8 @@ def expected(kind: Any) -> str:
         return " or ".join(expected(argument) for argument in arguments)
     if origin is Literal and len(arguments) == 1:
         return repr(arguments[0])
-    if origin is Literal:
-        return "one of " + ", ".join(repr(argument) for argument in arguments)
+    if origin is Literal or (inner is str and choices_of(kind)):
+        return "one of " + ", ".join(repr(choice) for choice in choices_of(kind))
     word = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}.get(inner, str(inner))
     signs = (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than"))
     limits = [

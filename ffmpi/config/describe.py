@@ -72,7 +72,7 @@ def _settings(table: type[Table], prefix: str) -> Iterator[Setting]:
 
 
 def _of_family(family: OneOf, prefix: str) -> Iterator[Setting]:
-    members, registry = family.registry.classes(), family.registry
+    members, registry = family.registry.members(), family.registry
     yield Setting(f"{prefix}name", "", fields_of(family)["name"], family.default, _choice(registry), "")
     shared = {
         name for name in set.intersection(*(set(fields_of(member)) for member in members.values()))
@@ -88,7 +88,7 @@ def _of_family(family: OneOf, prefix: str) -> Iterator[Setting]:
 
 
 def _choice(registry: Registry) -> str:
-    return "; ".join(f"{name}: {summary(member)}" for name, member in registry.classes().items())
+    return "; ".join(f"{name}: {summary(member)}" for name, member in registry.members().items())
 
 
 def _setting(key: str, member: str, kind: Any, default: Any) -> Setting:

@@ -16,13 +16,13 @@ from typing import Any
 import msgspec
 import tomli_w
 
-from ..data import FORMATS
 from ..errors import UserError, warn
 from . import unused, validate
 from .aliases import renamed
 from .convert import BadValue, build, check_names, spelt_out
 from .defaults import usual
 from .presets import PRESETS
+from .registries import FORMATS
 from .schema import SHARD, Config
 
 
@@ -179,7 +179,7 @@ def _standardised(config: Config, given: dict[str, Any]) -> Config:
     data = config.data
     if data.standardise != "auto":
         return config
-    measured = data.name in FORMATS and FORMATS[data.name].own and not {"mean", "std"} & given.get("data", {}).keys()
+    measured = FORMATS[data.name].own and not {"mean", "std"} & given.get("data", {}).keys()
     data = msgspec.structs.replace(data, standardise="set" if measured else "fixed")
     return msgspec.structs.replace(config, data=data)
 

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from .registry import Registry
 
+FORMATS = Registry(
+    "data set",
+    "ffmpi.data",
+    ["digits", "mnist", "fashion-mnist", "cifar10", "hdf5", "numpy", "csv", "folder"],
+    "FORMAT",
+)
+
 RULES = Registry("learning rule", "ffmpi.rules", ["goodness", "local-softmax"])
 
 SCHEDULES = Registry(

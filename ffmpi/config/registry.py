@@ -16,13 +16,14 @@ from .fields import Member
 class Registry:
     """The members of a family: the one called ``a-name`` is the class of that tag in the module ``package.a_name``.
 
+    Or, of a family without settings of their own, the object that is called `thing` there.
+
     A module is imported when its member is first asked for, so that whoever only reads names needs none of them.
     """
 
-    def __init__(self, kind: str, package: str, names: Sequence[str]) -> None:
+    def __init__(self, kind: str, package: str, names: Sequence[str], thing: str = "") -> None:
         """Say what a member is, as in 'rule', the package of the members' modules, and their names."""
-        self.kind, self.package, self.names = kind, package, tuple(names)
-        self._found: dict[str, type[Member]] = {}
+        self.kind, self.package, self.names, self.thing = kind, package, tuple(names), thing
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -31,23 +32,30 @@ class Registry:
         return name in self.names
 
     def __getitem__(self, name: str) -> Any:
-        """Return the class of the member called `name`. Raises UserError for a name that is none of the family's."""
+        """Return the member called `name`. Raises UserError for a name that is none of the family's."""
         if name not in self.names:
             raise UserError(
-                f"unknown {self.kind} {name!r}; expected one of {', '.join(self.names)}{nearest(name, self.names)}"
+                f"unknown {self.kind} {name!r}, expected one of {', '.join(self.names)}{nearest(name, self.names)}"
             )
-        if name not in self._found:
-            module = importlib.import_module(f"{self.package}.{name.replace('-', '_')}")
-            self._found[name] = next(value for value in vars(module).values() if _is_tagged(value, name))
-        return self._found[name]
+        module = importlib.import_module(f"{self.package}.{name.replace('-', '_')}")
+        if self.thing:
+            return getattr(module, self.thing)
+        return next(value for value in vars(module).values() if _is_tagged(value, name))
 
-    def classes(self) -> dict[str, Any]:
-        """Return the classes of all members by name."""
+    def members(self) -> dict[str, Any]:
+        """Return all members by name."""
         return {name: self[name] for name in self.names}
 
 
 def _is_tagged(value: object, name: str) -> bool:
     return isinstance(value, type) and issubclass(value, Member) and value.__struct_config__.tag == name
+
+
+@dataclass(frozen=True, eq=False)
+class NameIn:
+    """The type of a string that is the name of a family's member."""
+
+    registry: Registry
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Meta
 
 from .fields import Count, CountOrNone, Positive, Size, Table
-from .registries import LEARNING_RATES, NEGATIVES, NORMALISATIONS, OPTIMIZERS, RULES, SCHEDULES
-from .registry import OneOf
+from .registries import FORMATS, LEARNING_RATES, NEGATIVES, NORMALISATIONS, OPTIMIZERS, RULES, SCHEDULES
+from .registry import NameIn, OneOf
 
 _RULE = OneOf(RULES, "goodness")
 _SCHEDULE = OneOf(SCHEDULES, "pipeline")
@@ -33,7 +33,9 @@ class Data(Table, frozen=True):
     Float pixels are not divided by 255.
     """
 
-    name: Annotated[str, Meta(description="The data set, or the format of own data: see 'ffmpi data'.")] = "digits"
+    name: Annotated[
+        str, NameIn(FORMATS), Meta(description="The data set, or the format of own data: see 'ffmpi data'.")
+    ] = "digits"
     path: Annotated[str, Meta(description="Directory or file of the set; digits need none.")] = ""
     mean: Annotated[float, Meta(description="What is taken from each pixel.", extra={"unit": "inputs"})] = 0.0
     std: Annotated[Positive, Meta(description="What it is then divided by.", extra={"unit": "inputs"})] = 1.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..data import FORMATS, Format
 from .convert import members_of
 from .fields import Member
+from .registries import FORMATS
 from .schema import Config
 
 
@@ -37,9 +37,9 @@ def _measured(config: Config) -> str:
     return f"data.standardise = {how!r}" if how in ("set", "pixel") else ""
 
 
-def _unread(reads: Callable[[Format], bool]) -> Callable[[Config], str]:
+def _unread(reads: Callable[[Any], bool]) -> Callable[[Config], str]:
     """Return the reason of what a format only reads if ``reads(format)``."""
-    return lambda c: "" if c.data.name not in FORMATS or reads(FORMATS[c.data.name]) else f"data.name = {c.data.name!r}"
+    return lambda c: "" if reads(FORMATS[c.data.name]) else f"data.name = {c.data.name!r}"
 
 
 #: Settings, each a key or the prefix of some, and what answers for a configuration why they are not read, or nothing.

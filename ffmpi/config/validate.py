@@ -36,7 +36,7 @@ def check(config: Config, source: str) -> None:
 
 def _check_shards(config: Config, source: str) -> None:
     count, sizes = config.shards.count, config.shards.sizes
-    sharded = " or ".join(repr(name) for name, one in SCHEDULES.classes().items() if one.sharded)
+    sharded = " or ".join(repr(name) for name, one in SCHEDULES.members().items() if one.sharded)
     if count > 1 and not config.schedule.sharded:
         raise UserError(f"{source}: shards.count = {count}: expected schedule.name = {sharded}")
     if sizes and len(sizes) != count:

@@ -6,14 +6,14 @@ and whatever is wrong with a file is a `UserError` of one sentence: the file, wh
 
 from __future__ import annotations
 
-import importlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError, nearest
+from ..config.registries import FORMATS
+from ..errors import UserError
 from .files import look_for, reading
 from .format import Format
 from .kinds import HDF5, IMAGES, NPY, NPZ, PNG, expect
@@ -21,29 +21,6 @@ from .known import SPLITS, USUAL, DataSet, Fields, File
 from .statistics import Summary
 
 __all__ = ["FORMATS", "DataSet", "Fields", "File", "Format", "Summary", "check", "load", "read_images"]
-
-#: The known kinds of data sets. To add one is to add its name here, and a file of that name (with _ for -) which has
-#: its `Format` as FORMAT.
-NAMES = ("digits", "mnist", "fashion-mnist", "cifar10", "hdf5", "numpy", "csv", "folder")
-
-
-class _Formats(Mapping[str, Format]):
-    """The formats by their names; each is imported when it is asked for, since decompressors cost time and memory."""
-
-    def __getitem__(self, name: str) -> Format:
-        if name not in NAMES:
-            raise KeyError(name)
-        found: Format = importlib.import_module(f".{name.replace('-', '_')}", __name__).FORMAT
-        return found
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(NAMES)
-
-    def __len__(self) -> int:
-        return len(NAMES)
-
-
-FORMATS = _Formats()
 
 
 def load(
@@ -70,9 +47,7 @@ def check(name: str, path: str | None, fields: Fields = USUAL) -> Summary:
 
 
 def _find(name: str, path: str | None) -> tuple[Format, Path]:
-    if name not in FORMATS:
-        raise UserError(f"unknown data set {name!r}, expected one of {', '.join(FORMATS)}{nearest(name, FORMATS)}")
-    known = FORMATS[name]
+    known: Format = FORMATS[name]
     if path and not known.path:
         raise UserError(f"data set {name!r} takes no path, found {path!r}; expected none, or another data.name")
     if known.path and not path:

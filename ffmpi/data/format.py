@@ -1,4 +1,4 @@
-"""What a format of data sets is: one file beside this one, found by its name in `ffmpi.data.FORMATS`."""
+"""What a format of data sets is: one file beside this one, found by its name in `ffmpi.config.registries.FORMATS`."""
 
 from __future__ import annotations
 

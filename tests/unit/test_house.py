@@ -35,8 +35,6 @@ CLOSED = {
 #: Imports that still go where they should not, (importer, imported), each with what is tied up there.
 KNOTS: dict[tuple[str, str], str] = {
     ("ffmpi.commands.info", "mpi4py"): "the version of MPI's library",
-    ("ffmpi.config.read", "ffmpi.data"): "formats of data sets",
-    ("ffmpi.config.unused", "ffmpi.data"): "formats of data sets",
     ("ffmpi.data.info", "ffmpi.network.layer"): "the data's sizes, the schedule's work and costs are one module",
     ("ffmpi.data.info", "ffmpi.schedule"): "the same",
     ("ffmpi.data.info", "ffmpi.schedule.spec"): "the same",
