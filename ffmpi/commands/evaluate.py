@@ -12,18 +12,19 @@ import numpy as np
 
 from .. import config
 from ..config.schema import Config
-from ..data import DataSet, split
+from ..data import DataSet
 from ..data.info import DatasetInfo, resolved, spec_of
 from ..data.pixels import fitted
-from ..data.split import load
+from ..data.split import contents, load
 from ..errors import UserError
 from ..run import checkpoint
 from ..run.checkpoint import Header
 from ..run.directory import checkpoint_path
 from ..run.metrics import METHODS, Measurements
 from ..runtime.model import RankModel
-from ..runtime.mpi import all_ranks_or_exit, wait
-from ..runtime.setup import on_rank_0, prepare_kernels, restore
+from ..runtime.mpi import all_ranks_or_exit, on_rank_0, wait
+from ..runtime.reading import compare
+from ..runtime.setup import prepare_kernels, restore
 from ..runtime.worker import Worker
 from ..schedule import Pipeline, ScheduleSpec, Steps
 from ..schedule.pipeline import conclusion, sweep
@@ -54,40 +55,40 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_conf
         pipeline = Pipeline(readout_spec(settled, dataset, comm.size))
         if comm.rank > 0 and comm.rank in pipeline.owners[pipeline.spec.layers - 1 :]:
             test = load(settled, "test", images=False, path=settled.shards.test_path)
-    split.compare(comm, {f"{source} (test)": split.contents(test)} if test else {})
+    compare(comm, {f"{source} (test)": contents(test)} if test else {})
     with all_ranks_or_exit(comm):
         test = fitted(test, header.pixel_format, header.shape, source) if test else None
     worker = readout_worker(comm, file, header, settled, dataset, pipeline, test)
-    batches = pipeline.spec.tests_after(settled.chapters - 1)
-    accuracy: dict[str, float | None] = {}
+    batches = pipeline.spec.scored_after(settled.chapters - 1)
+    accuracy: dict[str, float] = {}
 
     def report(chapter: int, measurements: Measurements) -> None:
-        accuracy.update({method: measurements.accuracy(method) for method in METHODS})
+        accuracy.update(measurements.accuracy("test"))
 
     worker.on_report = report
     worker.execute(readout_steps(pipeline, comm.rank, batches))
     # One rank has scored each image, the others hold zeros.
-    predicted = np.zeros_like(worker.predicted)
-    wait(comm.Ireduce(worker.predicted, predicted), settled.schedule.timeout, "the predictions")
+    predicted = np.zeros_like(worker.predicted["test"])
+    wait(comm.Ireduce(worker.predicted["test"], predicted), settled.schedule.timeout, "the predictions")
     if comm.rank > 0:
         return
     assert test is not None
-    measured = {method: value for method, value in accuracy.items() if value is not None}
     matrices = {
-        method: confusion_matrix(test.classes, predicted[METHODS.index(method)], dataset.classes) for method in measured
+        method: confusion_matrix(test.classes, predicted[METHODS.index(method)], dataset.classes) for method in accuracy
     }
     if as_json:
         found = {
             "checkpoint": str(file),
             "samples": dataset.test,
-            "accuracy": measured,
+            "split": "test",
+            "accuracy": accuracy,
             "classes": dataset.names,
             "class_accuracy": {method: class_accuracies(matrix) for method, matrix in matrices.items()},
             "confusion": {method: matrix.tolist() for method, matrix in matrices.items()},
         }
         print(json.dumps(found))
         return
-    percents = ", ".join(f"{value:.2f} % by {method}" for method, value in measured.items())
+    percents = ", ".join(f"{value:.2f} % by {method}" for method, value in accuracy.items())
     print(f"{file}: {percents} of {dataset.test} test samples")
     for line in class_table(dataset.names, matrices):
         print(line)
@@ -136,7 +137,11 @@ def readout_worker(
 ) -> Worker:  # fmt: skip
     """Return a worker of this rank that has the network of `file` and, where they are needed, the test samples."""
     prepare_kernels(comm, settled)
-    worker = Worker(comm, RankModel(resolved(settled, dataset), dataset, pipeline, comm.rank, {}, test), pipeline)
+    worker = Worker(
+        comm,
+        RankModel(resolved(settled, dataset), dataset, pipeline, comm.rank, {}, {"test": test} if test else {}),
+        pipeline,
+    )
     restore(comm, file, header, worker.model)
     return worker
 

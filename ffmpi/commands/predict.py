@@ -16,8 +16,7 @@ from ..data.pixels import converted
 from ..errors import UserError
 from ..run.checkpoint import Header
 from ..run.directory import checkpoint_path
-from ..runtime.mpi import all_ranks_or_exit, wait
-from ..runtime.setup import on_rank_0
+from ..runtime.mpi import all_ranks_or_exit, on_rank_0, wait
 from ..schedule import Pipeline
 from ..schedule.steps import Stream
 from .evaluate import read_header, readout_spec, readout_steps, readout_worker
@@ -57,11 +56,11 @@ def predict(
     worker = readout_worker(comm, file, header, settled, dataset, pipeline, unlabelled)
     worker.wanted = method
     stream: Stream = STREAMS[method]
-    batches = [batch for batch in pipeline.spec.tests_after(settled.chapters - 1) if batch.stream == stream]
+    batches = [batch for batch in pipeline.spec.scored_after(settled.chapters - 1) if batch.stream == stream]
     worker.execute(readout_steps(pipeline, comm.rank, batches))
     # One rank has scored each image, the others hold zeros.
-    scores = np.zeros_like(worker.scores)
-    wait(comm.Ireduce(worker.scores, scores), settled.schedule.timeout, "the scores")
+    scores = np.zeros_like(worker.scores["test"])
+    wait(comm.Ireduce(worker.scores["test"], scores), settled.schedule.timeout, "the scores")
     if comm.rank == 0:
         _print_predictions(header, names, scores, as_json)
 

@@ -25,8 +25,8 @@ from ..run.progress import Progress
 from ..runtime import stop
 from ..runtime.agreement import agree, checksum_of_file
 from ..runtime.launch import library_name
-from ..runtime.mpi import all_ranks_or_exit, host
-from ..runtime.setup import on_rank_0, restore, training_worker
+from ..runtime.mpi import all_ranks_or_exit, host, on_rank_0
+from ..runtime.setup import restore, training_worker
 from ..runtime.worker import Worker
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from .fields import Count, CountOrNone, Positive, Size, Table
+from .fields import Count, CountOrNone, Fraction, Positive, Size, Table
 from .registries import FORMATS, LEARNING_RATES, NEGATIVES, NORMALISATIONS, OPTIMIZERS, RULES, SCHEDULES
 from .registry import NameIn, OneOf
 
@@ -65,11 +65,25 @@ class Data(Table, frozen=True):
     images: Annotated[
         str,
         Meta(
-            description="Name of the images in an HDF5 file, in groups train and test or at the root; or with the "
-            "split in it, '{split}_set_x', '{train|valid}/x', 'x{|_test}'."
+            description="Name of the images in an HDF5 or NumPy file, in groups train and test or at the root; or with "
+            "the split in it, '{split}_set_x', '{train|valid}/x', 'x{|_test}'."
         ),
     ] = "images"
-    labels: Annotated[str, Meta(description="Name of the labels in an HDF5 file, as data.images.")] = "labels"
+    labels: Annotated[
+        str,
+        Meta(
+            description="Name of the labels in an HDF5 or NumPy file, as data.images; in CSV, of their column, or "
+            "'first' or 'last'."
+        ),
+    ] = "labels"
+    validation: Annotated[
+        CountOrNone | Fraction,
+        Meta(
+            description="Training samples that are drawn to validate with and never learnt from: how many, or a share "
+            "of them below 1.",
+            extra={"unit": "samples"},
+        ),
+    ] = 0
 
 
 class Network(Table, frozen=True):
@@ -187,6 +201,13 @@ class Checkpoint(Table, frozen=True):
     every: Annotated[
         Count, Meta(description="Chapters from one checkpoint to the next.", extra={"unit": "chapters"})
     ] = 1
+    best: Annotated[
+        bool,
+        Meta(
+            description="Whether a copy is kept of the checkpoint that is best on the validation samples, by the first "
+            "of the methods to classify."
+        ),
+    ] = False
 
 
 class Config(Table, frozen=True):

@@ -52,6 +52,13 @@ def _check_shards(config: Config, source: str) -> None:
             f"{source}: shards.by = 'file': expected {SHARD} in data.path = {config.data.path!r}, the path "
             "shards.test_path of samples to test with, and no shards.sizes"
         )
+    if config.data.validation and by_file:
+        raise UserError(
+            f"{source}: data.validation = {config.data.validation} with shards.by = 'file': the samples would have to "
+            "leave their rank; expected 0, or another shards.by"
+        )
+    if config.checkpoint.best and not config.data.validation:
+        raise UserError(f"{source}: checkpoint.best = true: expected data.validation, by which the best is chosen")
     if config.shards.test_path and not by_file:
         raise UserError(f"{source}: shards.test_path = {config.shards.test_path!r}: expected shards.by = 'file'")
     if by_file and not config.schedule.sharded:

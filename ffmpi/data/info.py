@@ -12,7 +12,7 @@ from ..config.schema import Config
 from ..network.layer import widths
 from ..schedule import ScheduleSpec
 from ..schedule.spec import Adaptive
-from ..schedule.steps import Stream
+from ..schedule.steps import Split, Stream
 from .pixels import PixelFormat
 from .scaling import PixelScaling, label_value
 
@@ -23,16 +23,21 @@ class DatasetInfo:
 
     shape: tuple[int, ...]  # of an image
     names: tuple[str, ...]  # of the classes
-    train: int  # samples
+    train: int  # samples to learn from
     test: int
     digest: int = 0  # CRC-32 of the training images and classes
     shards: tuple[int, ...] = ()  # samples of each
     scaling: PixelScaling | None = None  # of the training pixels, if they are measured
     pixel_format: PixelFormat | None = None  # of the training images
+    validation: int = 0  # samples that were taken from the training samples
 
     def __post_init__(self) -> None:
         if not self.shards:
             object.__setattr__(self, "shards", (self.train,))
+
+    def samples(self, split: Split) -> int:
+        """Return the number of samples of a split."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[split]
 
     @property
     def pixels(self) -> int:
@@ -103,13 +108,17 @@ def spec_of(config: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
     """Return what the schedule has to know of a run."""
     methods, batch, classes = config.methods, config.train.batch_size, dataset.classes
     classify, negatives = config.classify, config.negatives
-    held_out: dict[Stream, tuple[int, int]] = {}
+    streams: dict[Stream, tuple[int, int]] = {}  # samples in a batch, and every how many chapters
     if "softmax" in methods:
-        held_out["softmax"] = -(-dataset.test // batch), classify.softmax_every
+        streams["softmax"] = batch, classify.softmax_every
     if "goodness" in methods:
-        held_out["goodness"] = -(-dataset.test // images_at_once(config, classes)), classify.goodness_every
+        streams["goodness"] = images_at_once(config, classes), classify.goodness_every
     if config.local:
-        held_out["plain"] = -(-dataset.test // batch), classify.softmax_every
+        streams["plain"] = batch, classify.softmax_every
+
+    def batches_of(samples: int, always: bool) -> dict[Stream, tuple[int, int]]:
+        return {stream: (-(-samples // size), every * always) for stream, (size, every) in streams.items()}
+
     return ScheduleSpec(
         ranks=ranks,
         layers=len(config.network.layers),
@@ -120,7 +129,9 @@ def spec_of(config: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
         chapters=config.chapters,
         batches=tuple(-(-count // batch) for count in dataset.shards),
         candidate_batches=tuple(-(-count // images_at_once(config, classes - 1)) for count in dataset.shards),
-        test_batches=held_out,
+        # With validation the test samples are scored once, at the end.
+        test_batches=batches_of(dataset.test, not dataset.validation),
+        validation_batches=batches_of(dataset.validation, True) if dataset.validation else {},
         save_every=config.checkpoint.every,
         adaptive=Adaptive(negatives.scores, negatives.lag) if negatives.adaptive else None,
         exchange=config.schedule.exchange,
@@ -162,11 +173,12 @@ def _after(config: Config, dataset: DatasetInfo) -> float:
     first, *others = (inputs * units for inputs, units in pairwise(widths(config, dataset.pixels, dataset.classes)))
     once, each = first + sum(others), sum(others)
     classify, negatives, shard = config.classify, config.negatives, dataset.train / len(dataset.shards)
+    tested = dataset.validation or dataset.test
     scored = 0.0  # samples x weights
     if negatives.adaptive and negatives.scores == "goodness":
         scored += shard * (first + (dataset.classes - 1) * each)
     if "goodness" in config.methods and classify.goodness_every:
-        scored += dataset.test * (first + dataset.classes * each) / classify.goodness_every
+        scored += tested * (first + dataset.classes * each) / classify.goodness_every
     if (config.local or "softmax" in config.methods) and classify.softmax_every:
-        scored += dataset.test * once / classify.softmax_every
+        scored += tested * once / classify.softmax_every
     return 2.0 * scored * config.train.batch_size / (shard * config.train.epochs / config.chapters)

@@ -1,4 +1,4 @@
-"""Shards: how the training samples are divided among the ranks of a federated run."""
+"""How samples are divided: validation samples from those to learn from, and these into shards."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ import dataclasses
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from .. import data
-from ..config.schema import SHARD, Config
+from ..config.schema import Config
 from ..errors import UserError
-from ..network import random
-from ..runtime.agreement import agree
-from ..runtime.mpi import all_ranks_or_exit, allgather
 from . import DataSet
-from .info import DatasetInfo
-from .pixels import PixelFormat, combined_format, fitted, measured_format
-from .scaling import Moments, PixelScaling, moments, scaling_of
+from .scaling import Moments, moments
 
 
 def load(config: Config, split: str, *, images: bool, path: str = "") -> DataSet:
@@ -57,17 +51,26 @@ def contents(read: DataSet) -> Contents:
     return Contents(len(read.classes), read.shape, read.names, zlib.crc32(classes), images, digest)
 
 
-def compare(comm: Any, read: dict[str, Contents]) -> None:
-    """Make sure that all ranks have read the same samples, each as much as it has read of them.
+def partition(config: Config, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the samples to learn from and those to validate with, of a training split, both ascending.
 
-    `read` has the contents by where they are from, in words.
+    words : (samples,), drawn for this; the samples with the smallest ones are for validation, whatever their classes
+
+    Raises UserError if `data.validation` leaves one of the two empty.
     """
-    facts = {name: fact for source, part in read.items() for name, fact in part.facts(source).items()}
-    agree(comm, facts, "the same samples on all ranks; a relative path leads elsewhere from another directory")
+    asked, count = config.data.validation, len(words)
+    taken = asked if isinstance(asked, int) else max(1, round(asked * count))
+    if not 0 <= taken < count:
+        raise UserError(f"data.validation = {asked}: expected fewer than the {count} training samples that there are")
+    order = np.argsort(words, kind="stable")
+    return np.sort(order[taken:]), np.sort(order[:taken])
 
 
-def divide(config: Config, classes: np.ndarray) -> list[np.ndarray]:
-    """Return the samples of each shard, ascending: a seeded shuffle, or the order of the classes, cut by the sizes."""
+def divide(config: Config, classes: np.ndarray, words: np.ndarray) -> list[np.ndarray]:
+    """Return the samples of each shard, ascending: a shuffle, or the order of the classes, cut by the sizes.
+
+    words : (samples,), drawn for this
+    """
     shards, count = config.shards, len(classes)
     if shards.count == 1:
         return [np.arange(count)]
@@ -76,7 +79,7 @@ def divide(config: Config, classes: np.ndarray) -> list[np.ndarray]:
     if shards.by == "class":
         order = np.argsort(classes, kind="stable")
     else:
-        order = np.argsort(random.words(config.seed, random.Purpose.SHARD, 0, count), kind="stable")
+        order = np.argsort(words, kind="stable")
     shares = np.cumsum(shards.sizes or [1.0] * shards.count)
     parts = np.split(order, (count * shares[:-1] / shares[-1]).astype(int))
     if not all(map(len, parts)):
@@ -99,52 +102,3 @@ def measured(config: Config, parts: Iterable[DataSet]) -> list[Moments]:
     if config.data.standardise == "fixed":
         return []
     return [moments(part.images) for part in parts if part.images is not None]
-
-
-def _format(part: DataSet) -> PixelFormat:
-    assert part.images is not None
-    return measured_format(part.images)
-
-
-def read_files(
-    comm: Any, config: Config, scaling: PixelScaling | None
-) -> tuple[DatasetInfo, dict[int, DataSet], DataSet]:  # fmt: skip
-    """Read this rank's shards, each from a file of its own, and the test samples, which everybody may see.
-
-    Of the other shards it learns their sizes, checksums and class names and, unless there are `figures` already, the
-    moments of their pixels.
-    """
-    own: dict[int, DataSet] = {}
-    with all_ranks_or_exit(comm):
-        for shard in range(config.shards.count):
-            if config.shards.count == 1 or shard % comm.size == comm.rank:
-                own[shard] = load(config, "train", images=True, path=config.data.path.replace(SHARD, str(shard + 1)))
-        test = load(config, "test", images=True, path=config.shards.test_path)
-    parts = {shard: contents(data) for shard, data in own.items()}
-    paths = {config.data.path.replace(SHARD, str(shard + 1)): part for shard, part in parts.items()}
-    compare(
-        comm,
-        {f"{path} (train)": part for path, part in paths.items()}
-        | {f"{config.shards.test_path} (test)": contents(test)},
-    )
-    facts = {
-        shard: (part, _format(own[shard]), [] if scaling else measured(config, [own[shard]]))
-        for shard, part in parts.items()
-    }
-    every = {shard: fact for each in allgather(comm, facts) for shard, fact in each.items()}
-    every = dict(sorted(every.items()))
-    with all_ranks_or_exit(comm):
-        for shard, (part, *_) in every.items():
-            if (part.shape, part.names) != (test.shape, test.names):
-                raise UserError(
-                    f"{config.data.path}: shard {shard + 1} has images of shape {part.shape} in {len(part.names)} "
-                    f"classes; expected {test.shape} in the {len(test.names)} of {config.shards.test_path}; a file "
-                    "without samples of some class can name all in its attribute 'classes' or 'class_names'"
-                )
-        pixels = combined_format([found for _, found, _ in every.values()], config.data.path)
-        test = fitted(test, pixels, test.shape, config.shards.test_path)
-    counts = tuple(part.samples for part, *_ in every.values())
-    whole = zlib.crc32(repr([part.digest for part, *_ in every.values()]).encode())
-    scaling = scaling or scaling_of(config, [part for *_, each in every.values() for part in each])
-    sizes = sum(counts), len(test.classes), whole, counts
-    return DatasetInfo(test.shape, test.names, *sizes, scaling, pixels), own, test

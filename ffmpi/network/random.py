@@ -20,6 +20,7 @@ class Purpose(IntEnum):
     NEGATIVES = 4
     CHOICE = 5
     SHARD = 6
+    VALIDATION = 7
 
 
 def _generator(seed: int, purpose: Purpose, epoch: int, layer: int) -> np.random.Philox:

@@ -14,7 +14,8 @@ import numpy as np
 #: With the rule local-softmax, whose rows are all positive, their goodness is the sum of squared activations.
 LAYER = ("loss", "positive_goodness", "negative_goodness", "correct", "rows", "active")
 HEAD = ("loss", "correct", "rows")
-TEST = ("correct", "rows")
+SCORES = ("correct", "rows")
+SPLITS = ("validation", "test")  # that are only scored
 METHODS = ("softmax", "goodness", "last-layer", "all-layers")
 TIMES = ("elapsed", "seconds", "computing", "waiting", "flop")
 RANK = (*TIMES, "peak_bytes", "priced_bytes", "owned_bytes", "weight_bytes", "link_bytes", "data_bytes")
@@ -30,20 +31,20 @@ class Measurements:
     ----------
     layers : (layers, 6), columns LAYER, sums over rows
     head : (3,), columns HEAD
-    test : (4, 2), rows METHODS, columns TEST
+    scored : (2, 4, 2), of SPLITS by METHODS, columns SCORES
     ranks : (ranks, 11), columns RANK
     """
 
     flat: np.ndarray
     layers: np.ndarray
     head: np.ndarray
-    test: np.ndarray
+    scored: np.ndarray
     ranks: np.ndarray
 
     @classmethod
     def zeros(cls, layers: int, ranks: int) -> Measurements:
         """Return empty measurements of a network of `layers` on `ranks`."""
-        shapes = [(layers, len(LAYER)), (len(HEAD),), (len(METHODS), len(TEST)), (ranks, len(RANK))]
+        shapes = [(layers, len(LAYER)), (len(HEAD),), (len(SPLITS), len(METHODS), len(SCORES)), (ranks, len(RANK))]
         sizes = [int(np.prod(shape)) for shape in shapes]
         flat = np.zeros(sum(sizes))
         parts = np.split(flat, np.cumsum(sizes)[:-1])
@@ -61,10 +62,14 @@ class Measurements:
         for column, value in enumerate(sums):
             self.head[column] += value
 
-    def accuracy(self, method: str) -> float | None:
-        """Return the test accuracy in percent by `method`, or None if it was not measured."""
-        correct, rows = self.test[METHODS.index(method)]
-        return 100.0 * float(correct) / float(rows) if rows else None
+    def add_scores(self, split: str, method: str, correct: int, rows: int) -> None:
+        """Add a batch of one of SPLITS that was classified by `method`."""
+        self.scored[SPLITS.index(split), METHODS.index(method)] += (correct, rows)
+
+    def accuracy(self, split: str) -> dict[str, float]:
+        """Return the accuracy on one of SPLITS in percent by each method by which it was measured."""
+        sums = dict(zip(METHODS, self.scored[SPLITS.index(split)].tolist(), strict=True))
+        return {method: 100.0 * correct / rows for method, (correct, rows) in sums.items() if rows}
 
     @property
     def elapsed(self) -> float:
@@ -93,7 +98,9 @@ class Measurements:
         if self.head[2]:
             loss, correct, rows = self.head.tolist()
             record["head"] = {"loss": loss / rows, "training_accuracy": 100 * correct / rows}
-        record["accuracy"] = {m: a for m in METHODS if (a := self.accuracy(m)) is not None}
+        record["accuracy"] = self.accuracy("test")
+        if validation := self.accuracy("validation"):
+            record["validation"] = validation
         record["ranks"] = [self._rank(dict(zip(RANK, row, strict=True))) for row in self.ranks.tolist()]
         return record
 

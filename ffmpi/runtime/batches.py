@@ -63,8 +63,8 @@ class Batches:
 
     def of(self, batch: s.Batch) -> np.ndarray:
         """Return the samples of a batch, int64."""
-        if batch.stream in s.TEST_STREAMS:
-            return np.arange(*self._range(batch, self.dataset.test))
+        if batch.split != "train":
+            return np.arange(*self._range(batch, self.dataset.samples(batch.split)))
         order = self.labels.order
         return order[slice(*self._range(batch, len(order)))]
 
@@ -92,13 +92,13 @@ class Batches:
 
     def _count(self, batch: s.Batch) -> int:
         total = self.dataset.train if self.samples is None else len(self.labels.order)
-        first, last = self._range(batch, self.dataset.test if batch.stream in s.TEST_STREAMS else total)
+        first, last = self._range(batch, total if batch.split == "train" else self.dataset.samples(batch.split))
         return last - first
 
     def build_input(self, batch: s.Batch) -> None:
         """Write a batch into the first layer's input."""
         out = self.model.inputs
-        source = self.model.test if batch.stream in s.TEST_STREAMS else self.samples
+        source = self.samples if batch.split == "train" else self.model.scored[batch.split]
         assert out is not None and source is not None and source.builder is not None
         samples = self.of(batch)
         if self.config.local:

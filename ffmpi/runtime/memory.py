@@ -31,7 +31,7 @@ MB = 2.0**20
 #: more than was measured with MPICH (201, 263 and 306 MB).
 _LOADED, _COMPILED, _COMPILED_PARALLEL = 225 * MB, 290 * MB, 335 * MB
 #: Bytes of labels for a sample: of training as class, place in the order and negative, with what drawing these takes.
-_TRAINING_LABELS, _TEST_LABELS = 73, 9
+_TRAINING_LABELS, _SCORED_LABELS = 73, 9
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def price(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int, b
 def _price(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int, base: float) -> Price:
     ranks = SimpleNamespace(rank=rank, size=schedule.spec.ranks)
     try:
-        model = RankModel(config, dataset, schedule, rank, {}, None)
+        model = RankModel(config, dataset, schedule, rank, {}, {})
         worker = Worker(ranks, model, schedule)
     except MemoryError:
         least = sum(_least(config, dataset, schedule, rank))
@@ -175,6 +175,9 @@ def _peaks(config: Config, model: RankModel, spec: ScheduleSpec, rank: int) -> t
         batches=tuple(min(count, few) for count in spec.batches),
         candidate_batches=tuple(min(count, few) for count in spec.candidate_batches),
         test_batches={stream: (min(count, few), every) for stream, (count, every) in spec.test_batches.items()},
+        validation_batches={
+            stream: (min(count, few), every) for stream, (count, every) in spec.validation_batches.items()
+        },
     )
     stashed: dict[int, set[tuple[int, s.Batch]]] = defaultdict(set)
     most: dict[int, int] = defaultdict(int)
@@ -213,8 +216,9 @@ def _data(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int) -
     own = sum(dataset.shards[shard] for shard in schedule.shards(rank))
     negatives = config.negatives
     choices = min(negatives.lag, config.chapters) + 1 if negatives.adaptive else 0
-    data = labelled * (own * (pixels + _TRAINING_LABELS + choices) + dataset.test * (pixels + _TEST_LABELS))
-    whole = dataset.train + dataset.test
+    scored = dataset.validation + dataset.test
+    data = labelled * (own * (pixels + _TRAINING_LABELS + choices) + scored * (pixels + _SCORED_LABELS))
+    whole = dataset.train + scored
     if config.shards.by == "file":
         reading = max(dataset.shards) * pixels
     elif rank == 0:  # reads all and tells the others

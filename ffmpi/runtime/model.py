@@ -11,6 +11,7 @@ from ..network.classifier import Classifier
 from ..network.inputs import InputBuilder, Labels
 from ..network.layer import Activations, Inputs, LabelledLayer, Layer, Parameters, initialise, widths
 from ..schedule import Schedule
+from ..schedule.steps import Split
 
 
 class Samples:
@@ -32,16 +33,16 @@ class RankModel:
     head : the softmax head, where this rank trains it
     classifiers : with the local-softmax rule, those of its layers
     inputs : the first layer's input, where it is composed
-    samples, test : the training samples by shard, and the held-out ones, where they are needed
+    samples, scored : the training samples by shard, and those that are only scored by split, where they are needed
     """
 
     def __init__(
         self, config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int, samples: dict[int, DataSet],
-        test: DataSet | None,
+        scored: dict[Split, DataSet],
     ) -> None:  # fmt: skip
         """Make them, with weights of zero.
 
-        `samples` are by shard; `test` may be None where neither images nor classes are needed.
+        `samples` are by shard, `scored` by split; both are empty where neither images nor classes are needed.
         """
         self.config, self.dataset = config, dataset
         classes, sizes = dataset.classes, widths(config, dataset.pixels, dataset.classes)
@@ -70,7 +71,7 @@ class RankModel:
             layer: Classifier(config, (layer,), classes, self.rows) for layer in self.layers if config.local
         }
         self.samples = {shard: Samples(config, data, dataset) for shard, data in samples.items()}
-        self.test = Samples(config, test, dataset) if test is not None else None
+        self.scored = {name: Samples(config, data, dataset) for name, data in scored.items()}
         self.trained = {layer: self.layers[layer].parameters for layer in trained if layer < stages}
 
     def initialise(self) -> None:
@@ -120,7 +121,7 @@ class RankModel:
     def memory(self, buffers: int) -> dict[str, float]:
         """Return this rank's memory in bytes: the peak so far, and what it owns, of which `buffers` for links."""
         weights = sum(parameters.flat.nbytes for parameters in self.all_states.values())
-        data = sum(part.nbytes for part in self.samples.values()) + (self.test.nbytes if self.test else 0)
+        data = sum(part.nbytes for part in self.samples.values()) + sum(part.nbytes for part in self.scored.values())
         return {
             "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0,
             "owned_bytes": float(weights + buffers + data),

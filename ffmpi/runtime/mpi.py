@@ -183,6 +183,15 @@ def all_ranks_or_exit(comm: Any) -> Iterator[None]:
     sys.exit(2)
 
 
+def on_rank_0(comm: Any, make: Callable[[], Any]) -> Any:
+    """Return on all ranks what ``make()`` returns on rank 0; a UserError there ends all ranks with its sentence."""
+    value = None
+    with all_ranks_or_exit(comm):
+        if comm.rank == 0:
+            value = make()
+    return comm.bcast(value)
+
+
 #: Seconds that a rank waits for the others before training: to load data, or to compile kernels.
 PATIENCE = 3600.0
 

@@ -44,8 +44,10 @@ class Worker:
         self.buffers = Buffers(comm, model, schedule, self.batches)
         self.snapshots: dict[tuple[int, int], dict[str, Parameters]] = {}
         self.dz = {layer: model.activations(layer) for layer in model.classifiers}
-        self.scores = np.zeros((self.dataset.test, self.dataset.classes), np.float32)
-        self.predicted = np.zeros((len(METHODS), self.dataset.test), np.uint8)  # by METHODS, of the images scored here
+        # Of the samples of each split that are scored here; classes by METHODS.
+        counts: dict[s.Split, int] = {"validation": self.dataset.validation, "test": self.dataset.test}
+        self.scores = {split: np.zeros((count, self.dataset.classes), np.float32) for split, count in counts.items()}
+        self.predicted = {split: np.zeros((len(METHODS), count), np.uint8) for split, count in counts.items()}
         self.measurements = Measurements.zeros(len(self.config.network.layers), comm.size)
         self.collector = Collector(comm, model, self.measurements, len(schedule.links))
         self.wanted: str | None = None  # the method whose scores are kept; otherwise the last one's are
@@ -224,7 +226,7 @@ class Worker:
         return self.buffers.held[len(self.config.network.layers) - 1].score[:rows]
 
     def _evaluate(self, step: s.Evaluate) -> None:
-        samples, last = self.batches.of(step.batch), len(self.config.network.layers) - 1
+        samples, last, split = self.batches.of(step.batch), len(self.config.network.layers) - 1, step.batch.split
         count = len(samples)
         found: dict[str, np.ndarray] = {}
         if step.batch.stream == "softmax":
@@ -238,12 +240,12 @@ class Worker:
             found = {method: both[method] for method in self.config.methods}
         for method, scores in found.items():
             if method == self.wanted or self.wanted is None:
-                self.scores[samples] = scores
-            result = self.predicted[METHODS.index(method), samples] = scores.argmax(axis=1)
-            test = self.model.test
-            if test is not None and len(test.labels.classes):  # none when images are to be classified
-                correct = np.count_nonzero(result == test.labels.classes[samples])
-                self.measurements.test[METHODS.index(method)] += (correct, count)
+                self.scores[split][samples] = scores
+            result = self.predicted[split][METHODS.index(method), samples] = scores.argmax(axis=1)
+            if split in self.model.scored:
+                classes = self.model.scored[split].labels.classes
+                if len(classes):  # none when images are to be classified
+                    self.measurements.add_scores(split, method, int((result == classes[samples]).sum()), count)
 
     # -- Bringing together --------------------------------------------------------------------------------------------
     def _report(self, step: s.Report) -> None:

@@ -83,7 +83,7 @@ def after(spec: ScheduleSpec, chapter: int) -> list[tuple[int | None, list[Batch
     chosen = spec.chosen_after(chapter)
     if chosen is not None and spec.adaptive and spec.adaptive.scores == "goodness":
         sweeps.append((None, [Batch("candidates", index) for index in range(spec.candidate_batches[shard])]))
-    return [*sweeps, (None, spec.tests_after(chapter))]
+    return [*sweeps, (None, spec.scored_after(chapter))]
 
 
 def concluding(spec: ScheduleSpec, chapter: int, batch: Batch, epoch: int | None) -> Steps:

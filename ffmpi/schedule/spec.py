@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from .steps import FOR_HEAD, Batch, Stream
+from .steps import FOR_HEAD, Batch, Split, Stream
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class ScheduleSpec:
     exchange: Literal["activations", "weights"] = "activations"
     resample: Literal["chapter", "batch"] = "chapter"  # the negatives
     after: float = 0.0  # FLOP of scoring samples after a chapter, for each of its training batches
+    validation_batches: dict[Stream, tuple[int, int]] = field(default_factory=dict)  # as those of the test samples
     forwards: tuple[float, ...] = ()  # FLOP of passing a training batch's lesson through each layer once
 
     @property
@@ -80,11 +81,15 @@ class ScheduleSpec:
         """Whether something done every `every` chapters is due after `chapter` (from 0)."""
         return chapter + 1 == self.chapters or (every > 0 and (chapter + 1) % every == 0)
 
-    def tests_after(self, chapter: int) -> list[Batch]:
-        """Return the held-out batches to classify after `chapter`."""
+    def scored_after(self, chapter: int) -> list[Batch]:
+        """Return the batches of validation and test samples to classify after `chapter`."""
+        splits: list[tuple[Split, dict[Stream, tuple[int, int]]]] = [
+            ("validation", self.validation_batches), ("test", self.test_batches),
+        ]  # fmt: skip
         return [
-            Batch(stream, index)
-            for stream, (count, every) in self.test_batches.items()
+            Batch(stream, index, split)
+            for split, batches in splits
+            for stream, (count, every) in batches.items()
             if self.due(every, chapter)
             for index in range(count)
         ]

@@ -14,19 +14,23 @@ from typing import Literal
 
 #: Of training samples. train: what layers learn from, positives and negatives or plain images; neutral: what the head
 #: learns from; joint: rows to learn from and, with a head, neutral ones; candidates: samples with every wrong class.
-#: Of test samples. softmax: neutral rows for the head; goodness: samples with every class; plain: images without label.
+#: Of samples that are only scored. softmax: neutral rows for the head; goodness: samples with every class; plain:
+#: images without label.
 Stream = Literal["train", "neutral", "joint", "candidates", "softmax", "goodness", "plain"]
 FOR_HEAD = ("neutral", "joint", "softmax")
 LEARNT = ("train", "joint")  # by layers
-TEST_STREAMS = ("softmax", "goodness", "plain")
+SCORED = ("softmax", "goodness", "plain")
+#: What is learnt from, what recipes are chosen by, and what the result is measured on.
+Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The `index`-th batch of a stream."""
+    """The `index`-th batch of a stream of one split's samples."""
 
     stream: Stream
     index: int
+    split: Split = "train"
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +218,7 @@ class SelectNegatives:
 
 @dataclass(frozen=True, slots=True)
 class Evaluate:
-    """Read the classes of a held-out batch out of the head (softmax), the goodness or the layers' classifiers."""
+    """Classify a batch of validation or test samples by the head (softmax), the goodness or the layers' classifiers."""
 
     batch: Batch
 

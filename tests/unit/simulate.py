@@ -178,7 +178,7 @@ class Rank:
         self.known_now.clear()
 
     def build_input(self, step: s.BuildInput) -> None:
-        drawn, adaptive = None if step.batch.stream in s.TEST_STREAMS else self.epoch_set, self.spec.adaptive
+        drawn, adaptive = self.epoch_set if step.batch.split == "train" else None, self.spec.adaptive
         if self.spec.ahead and step.batch.stream == "joint":
             ensure(step.batch.index in self.known_now, step, "the batch's negatives are not known")
         elif adaptive and step.batch.stream in ("train", "joint"):
@@ -430,7 +430,8 @@ def programs_of(schedule: Schedule) -> Programs:
 
 def spec_of(
     layers: int, *, head: bool = True, ranks: int = 1, depth: int = 2, batches: tuple[int, ...] = (3,),
-    test: dict[s.Stream, tuple[int, int]] | None = None, per_chapter: int = 1, chapters: int = 2,
+    test: dict[s.Stream, tuple[int, int]] | None = None, validation: dict[s.Stream, tuple[int, int]] | None = None,
+    per_chapter: int = 1, chapters: int = 2,
     save_every: int = 1, costs: list[float] | None = None, **rest: Any,
 ) -> ScheduleSpec:  # fmt: skip
     """Return a small run of `per_chapter` epochs a chapter; a head reads all layers but the first of several."""
@@ -445,6 +446,7 @@ def spec_of(
         batches=batches,
         candidate_batches=tuple(2 * count - 1 for count in batches),
         test_batches={key: value for key, value in (test or {}).items() if head or key != "softmax"},
+        validation_batches={key: value for key, value in (validation or {}).items() if head or key != "softmax"},
         save_every=save_every,
         **rest,
     )

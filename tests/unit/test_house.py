@@ -39,9 +39,6 @@ KNOTS: dict[tuple[str, str], str] = {
     ("ffmpi.data.info", "ffmpi.schedule"): "the same",
     ("ffmpi.data.info", "ffmpi.schedule.spec"): "the same",
     ("ffmpi.data.info", "ffmpi.schedule.steps"): "the same",
-    ("ffmpi.data.split", "ffmpi.network.random"): "random draws live with the network",
-    ("ffmpi.data.split", "ffmpi.runtime.agreement"): "what divides samples asks other ranks",
-    ("ffmpi.data.split", "ffmpi.runtime.mpi"): "the same",
     ("ffmpi.errors", "ffmpi.runtime.launch"): "only rank 0 warns",
     ("ffmpi.run.progress", "ffmpi.runtime.launch"): "how the job was started",
     ("ffmpi.run.progress", "ffmpi.runtime.memory"): "prices of memory",
@@ -66,7 +63,8 @@ NAMED: dict[tuple[str, str], str] = {
     ("ffmpi.runtime.batches", "rule"): "rows of a batch",
     ("ffmpi.runtime.memory", "rule"): "rows of a batch, width of the running score",
     ("ffmpi.runtime.model", "rule"): "classifiers of layers, width of the running score",
-    ("ffmpi.runtime.setup", "rule"): "who needs labels",
+    ("ffmpi.runtime.reading", "rule"): "who needs labels",
+    ("ffmpi.runtime.setup", "rule"): "whether inputs show a label",
     ("ffmpi.runtime.worker", "rule"): "how a layer learns",
 }
 

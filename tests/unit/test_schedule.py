@@ -88,11 +88,14 @@ def of_whole_network(out: Outcome, spec: ScheduleSpec, chapter: int) -> None:
         drawn = s.SetEpoch(chapter * spec.epochs_per_chapter, chapter, shard)
         for index in range(spec.candidate_batches[shard]):
             out.chosen[chapter + adaptive.lag, s.Batch("candidates", index), drawn, last, -1] += 1
-    for stream, (count, every) in spec.test_batches.items():
-        if is_due(spec, every, chapter):
-            for index in range(count):
+    splits: list[tuple[s.Split, dict[s.Stream, tuple[int, int]]]] = [
+        ("test", spec.test_batches), ("validation", spec.validation_batches),
+    ]  # fmt: skip
+    for split, batches in splits:
+        for stream, (count, every) in batches.items():
+            for index in range(count if is_due(spec, every, chapter) else 0):
                 read = (head, finished) if stream == "softmax" else (last, -1)
-                out.scored[chapter, s.Batch(stream, index), *read] += 1
+                out.scored[chapter, s.Batch(stream, index, split), *read] += 1
 
 
 def is_due(spec: ScheduleSpec, every: int, chapter: int) -> bool:
@@ -139,7 +142,8 @@ def draw(generator: random.Random, name: str, layers: int, head: bool, chapters:
         ranks=ranks,
         depth=g.randint(1, 3),
         batches=tuple(g.randint(1, 4) for _ in range(ranks * g.randint(1, 2) if federated else 1)),
-        test={stream: (g.randint(0, 3), g.randint(0, 2)) for stream in s.TEST_STREAMS if g.random() < 0.7},
+        test={stream: (g.randint(0, 3), g.randint(0, 2)) for stream in s.SCORED if g.random() < 0.7},
+        validation={stream: (g.randint(0, 2), g.randint(0, 2)) for stream in s.SCORED if g.random() < 0.2},
         per_chapter=g.randint(1, 3),
         chapters=chapters,
         save_every=g.randint(0, 3),

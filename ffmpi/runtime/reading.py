@@ -1,0 +1,166 @@
+"""Reading the samples of a run on all ranks: each what it needs, and all the same."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from ..config.schema import SHARD, Config
+from ..data import DataSet
+from ..data.info import DatasetInfo
+from ..data.known import SPLITS
+from ..data.pixels import combined_format, fitted, measured_format
+from ..data.scaling import PixelScaling, scaling_of
+from ..data.split import Contents, contents, divide, load, measured, partition, subset
+from ..data.statistics import Statistics, combined, statistics_of, tally
+from ..errors import UserError
+from ..network import random
+from ..schedule import Schedule
+from ..schedule.steps import Split
+from .agreement import agree
+from .mpi import all_ranks_or_exit, allgather, on_rank_0
+
+#: What is told of the samples, on rank 0; it may raise UserError.
+Look = Callable[[Statistics], None]
+
+#: A rank's samples to learn from, by shard, and those that are only scored, by split.
+Share = tuple[dict[int, DataSet], dict[Split, DataSet]]
+
+
+def compare(comm: Any, read: dict[str, Contents]) -> None:
+    """Make sure that all ranks have read the same samples, each as much as it has read of them.
+
+    `read` has the contents by where they are from, in words.
+    """
+    facts = {name: fact for source, part in read.items() for name, fact in part.facts(source).items()}
+    agree(comm, facts, "the same samples on all ranks; a relative path leads elsewhere from another directory")
+
+
+class Whole:
+    """One data set, which every rank that needs some of it reads."""
+
+    def __init__(self, comm: Any, config: Config, scaling: PixelScaling | None, look: Look | None) -> None:
+        """Read it on rank 0, which measures the pixels unless `scaling` is there already, and shows `look` what is so.
+
+        dataset : the sizes, on all ranks
+        """
+        self.comm, self.config = comm, config
+        self._source, self._read = config.data.path or config.data.name, dict[str, Contents]()
+        self._sets: tuple[DataSet, DataSet] | None = None
+        self.dataset: DatasetInfo = on_rank_0(comm, lambda: self._measure(scaling, look))
+
+    def _load(self, images: bool) -> tuple[DataSet, DataSet]:
+        both = load(self.config, "train", images=images), load(self.config, "test", images=images)
+        self._read = {f"{self._source} ({name})": contents(data) for name, data in zip(SPLITS, both, strict=True)}
+        return both
+
+    def _parts(self, train: DataSet) -> tuple[list[DataSet], DataSet | None]:
+        """Return the shards of the training samples, and the validation samples that were taken first."""
+        config, count = self.config, len(train.classes)
+        validation = None
+        if config.data.validation:
+            kept, taken = partition(config, random.words(config.seed, random.Purpose.VALIDATION, 0, count))
+            train, validation = subset(train, kept), subset(train, taken)
+        words = random.words(config.seed, random.Purpose.SHARD, 0, len(train.classes))
+        return [subset(train, part) for part in divide(config, train.classes, words)], validation
+
+    def _measure(self, scaling: PixelScaling | None, look: Look | None) -> DatasetInfo:
+        self._sets = whole, test = self._load(images=True)
+        parts, validation = self._parts(whole)
+        if look:
+            look(statistics_of(whole.shape, whole.names, {"train": tally(*parts), "test": tally(test)}))
+        assert whole.images is not None
+        counts = tuple(len(part.classes) for part in parts)
+        return DatasetInfo(
+            whole.shape, whole.names, sum(counts), len(test.classes), self._read[f"{self._source} (train)"].digest,
+            counts, scaling or scaling_of(self.config, measured(self.config, parts)), measured_format(whole.images),
+            0 if validation is None else len(validation.classes),
+        )  # fmt: skip
+
+    def share(self, schedule: Schedule) -> Share:
+        """Return what this rank needs, which all ranks have found to be the same."""
+        rank, last = self.comm.rank, schedule.spec.layers - 1
+        with all_ranks_or_exit(self.comm):
+            images = 0 in schedule.computed(rank)
+            # Classes are for those who choose, score, or learn from them.
+            labels = images or self.config.local or bool({last, last + 1} & set(schedule.trained(rank)))
+            if rank > 0 and labels:
+                self._sets = self._load(images=images)
+        compare(self.comm, self._read)
+        whole = self._sets
+        self._sets = None
+        with all_ranks_or_exit(self.comm):
+            if not whole or not labels:
+                return {}, {}
+            test = fitted(whole[1], self.dataset.pixel_format, self.dataset.shape, f"{self._source} (test)")
+            parts, validation = self._parts(whole[0])
+            scored: dict[Split, DataSet] = {"test": test}
+            if validation is not None:
+                scored["validation"] = validation
+            return {shard: parts[shard] for shard in schedule.shards(rank)}, scored
+
+
+class Files:
+    """Shards in a file each, of which a rank reads its own, and test samples that everybody may see."""
+
+    def __init__(self, comm: Any, config: Config, scaling: PixelScaling | None, look: Look | None) -> None:
+        """Read them; see `Whole`.
+
+        Of the other shards a rank learns the sizes, checksums and class names and, unless there is a `scaling` already,
+        the moments of the pixels.
+        """
+        self._own: dict[int, DataSet] = {}
+        pattern, elsewhere = config.data.path, config.shards.test_path
+        with all_ranks_or_exit(comm):
+            for shard in range(config.shards.count):
+                if config.shards.count == 1 or shard % comm.size == comm.rank:
+                    self._own[shard] = load(config, "train", images=True, path=_path(config, shard))
+            test = load(config, "test", images=True, path=elsewhere)
+        parts = {shard: contents(data) for shard, data in self._own.items()}
+        files = {f"{_path(config, shard)} (train)": part for shard, part in parts.items()}
+        compare(comm, files | {f"{elsewhere} (test)": contents(test)})
+        facts = {}
+        for shard, part in parts.items():
+            images = self._own[shard].images
+            assert images is not None
+            facts[shard] = part, measured_format(images), [] if scaling else measured(config, [self._own[shard]])
+        every = {shard: fact for each in allgather(comm, facts) for shard, fact in each.items()}
+        every = dict(sorted(every.items()))
+        with all_ranks_or_exit(comm):
+            for shard, (part, *_) in every.items():
+                if (part.shape, part.names) != (test.shape, test.names):
+                    raise UserError(
+                        f"{pattern}: shard {shard + 1} has images of shape {part.shape} in {len(part.names)} classes; "
+                        f"expected {test.shape} in the {len(test.names)} of {elsewhere}; a file without samples of "
+                        "some class can name all in its attribute 'classes' or 'class_names'"
+                    )
+            pixels = combined_format([found for _, found, _ in every.values()], pattern)
+            self._test = test = fitted(test, pixels, test.shape, elsewhere)
+        counts = tuple(part.samples for part, *_ in every.values())
+        digest = zlib.crc32(repr([part.digest for part, *_ in every.values()]).encode())
+        scaling = scaling or scaling_of(config, [part for *_, each in every.values() for part in each])
+        sizes = sum(counts), len(test.classes), digest, counts
+        self.dataset = DatasetInfo(test.shape, test.names, *sizes, scaling, pixels)
+        if look:
+            self._look(comm, look)
+
+    def _look(self, comm: Any, look: Look) -> None:
+        """Let rank 0 look at the samples of all files, of which each rank has measured its own."""
+        tallies = {"train": tally(*self._own.values()), "test": tally(self._test)} if self._own else {}
+        found = statistics_of(self._test.shape, self._test.names, tallies) if self._own else None
+        every = comm.gather(found)
+        on_rank_0(comm, lambda: look(combined(list(filter(None, every)))))
+
+    def share(self, schedule: Schedule) -> Share:
+        """Return what this rank has read."""
+        return self._own, {"test": self._test}
+
+
+def _path(config: Config, shard: int) -> str:
+    return config.data.path.replace(SHARD, str(shard + 1))
+
+
+def reading(comm: Any, config: Config, scaling: PixelScaling | None, look: Look | None) -> Whole | Files:
+    """Begin to read the samples of a run, on all ranks; see `Whole`."""
+    return (Files if config.shards.by == "file" else Whole)(comm, config, scaling, look)
