@@ -33,7 +33,16 @@ def adam(o: Any, w: np.ndarray, gradients: list[np.ndarray], decay: float) -> np
     return w
 
 
-TEXTBOOK = {"adam": adam, "sgd": sgd}
+def nesterov(o: Any, w: np.ndarray, gradients: list[np.ndarray], decay: float) -> np.ndarray:
+    """PyTorch's SGD with nesterov=True, at learning rate (1 - momentum) times ours."""
+    v = np.zeros_like(w)
+    for g in gradients:
+        v = o.momentum * v + g
+        w = w * (1 - RATE * decay) - RATE * (1 - o.momentum) * (g + o.momentum * v)
+    return w
+
+
+TEXTBOOK = {"adam": adam, "nesterov": nesterov, "sgd": sgd}
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS.names)
