@@ -17,7 +17,7 @@ SCHEDULES = Registry(
     "schedule", "ffmpi.schedule", ["sequential", "pipeline", "single-layer", "all-layers", "federated"]
 )
 
-OPTIMIZERS = Registry("optimiser", "ffmpi.network.optimisers", ["adam", "nesterov", "sgd"])
+OPTIMIZERS = Registry("optimiser", "ffmpi.network.optimisers", ["adam", "lion", "nesterov", "sgd"])
 
 NORMALISATIONS = Registry("normalisation", "ffmpi.network.normalisations", ["rms", "l2"])
 

@@ -42,7 +42,16 @@ def nesterov(o: Any, w: np.ndarray, gradients: list[np.ndarray], decay: float) -
     return w
 
 
-TEXTBOOK = {"adam": adam, "nesterov": nesterov, "sgd": sgd}
+def lion(o: Any, w: np.ndarray, gradients: list[np.ndarray], decay: float) -> np.ndarray:
+    """Algorithm 2 of arXiv 2302.06675."""
+    m = np.zeros_like(w)
+    for g in gradients:
+        w = w * (1 - RATE * decay) - RATE * np.sign(o.beta1 * m + (1 - o.beta1) * g)
+        m = o.beta2 * m + (1 - o.beta2) * g
+    return w
+
+
+TEXTBOOK = {"adam": adam, "lion": lion, "nesterov": nesterov, "sgd": sgd}
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS.names)
