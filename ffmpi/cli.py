@@ -113,8 +113,8 @@ def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
     """Go on with the interrupted run in directory RUN, on any number of ranks, to the same bits.
 
     Only settings on which the weights do not depend may be changed: schedule.depth, schedule.threads,
-    schedule.timeout, schedule.exchange, checkpoint.every, data.path, data.images, data.labels, shards.test_path; and
-    schedule.name between sequential, single-layer and all-layers.
+    schedule.timeout, schedule.exchange, checkpoint.every, checkpoint.best, data.path, data.images, data.labels,
+    shards.test_path; and schedule.name between sequential, single-layer and all-layers.
     """
     stop.install()
     check_numba()

@@ -31,13 +31,13 @@ def info(path: str | None, as_json: bool) -> None:
             for warning in value:
                 console.print(f"warning: {warning}", markup=False, soft_wrap=True)
         else:
-            title = name.replace("held_out", "test").replace("_", " ")
+            title = name.replace("_", " ")
             console.print(f"{title}: {_text(name, value)}", markup=False, soft_wrap=True)
 
 
 def _text(name: str, value: Any) -> str:
     """Return a part of a description for reading."""
-    if name == "held_out_accuracy":
+    if name.endswith("_accuracy"):
         return ", ".join(f"{accuracy:.2f} % by {method}" for method, accuracy in value.items())
     if name == "images":
         return " x ".join(map(str, value))
@@ -103,7 +103,9 @@ def _checkpoint(path: str) -> dict[str, Any]:
     records = run.records() if os.path.isdir(path) else []
     if records:
         last = records[-1]
-        description["held_out_accuracy"] = last["accuracy"]
+        description["test_accuracy"] = last["accuracy"]
+        if "validation" in last:
+            description["validation_accuracy"] = last["validation"]
         description["seconds"] = round(sum(record["seconds"] for record in records), 1)
         description["ranks"] = len(last["ranks"])
         description["warnings"] = last.get("warnings", [])

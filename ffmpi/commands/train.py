@@ -18,6 +18,7 @@ from ..data.remarks import check, outline
 from ..data.statistics import Statistics
 from ..errors import UserError, warn
 from ..run import checkpoint
+from ..run.best import Best
 from ..run.directory import RunDirectory, reserve
 from ..run.health import findings
 from ..run.metrics import Clock, Measurements
@@ -159,6 +160,7 @@ def _run(
 
         clock = Clock(comm.size)
         first = directory.records()[:1]  # the run's first chapter
+        best = Best(directory, settled) if settled.checkpoint.best else None
 
         def report(chapter: int, measurements: Measurements) -> None:
             epoch = (chapter + 1) * spec.epochs_per_chapter
@@ -172,12 +174,15 @@ def _run(
             found = findings(record, first[0], settled, worker.dataset, last=epoch == settled.train.epochs)
             record["warnings"] = [str(finding) for finding in found]
             directory.append(record)
+            if best:
+                best.note(record)
             progress.chapter(record, found)
 
         def save(chapter: int) -> checkpoint.Writer:
             nonlocal saved
+            copy = best.takes((chapter + 1) * spec.epochs_per_chapter) if best else None
             writer = checkpoint.Writer(
-                directory.checkpoint, config.located(settled), worker.dataset, chapter + 1, saved
+                directory.checkpoint, config.located(settled), worker.dataset, chapter + 1, saved, copy
             )
             saved = writer.id
             return writer
@@ -191,4 +196,4 @@ def _run(
         if comm.rank == 0:
             progress.stop()
     if comm.rank == 0:
-        progress.finish(directory)
+        progress.finish(directory, str(best) if best else "")

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import secrets
+import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -58,14 +59,29 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def _keep(file: Path, name: Path) -> None:
+    """Give `file` a second name, in one step, or where the file system cannot do that make a copy."""
+    partial = name.with_name(name.name + ".partial")
+    partial.unlink(missing_ok=True)
+    try:
+        os.link(file, partial)
+    except OSError:
+        shutil.copyfile(file, partial)
+    os.replace(partial, name)
+
+
 class Writer:
     """Writes a checkpoint beside the old one and puts it in its place in one step, so a kill at any moment is safe."""
 
-    def __init__(self, path: Path, config: Config, dataset: DatasetInfo, chapter: int, before: str = "") -> None:
+    def __init__(
+        self, path: Path, config: Config, dataset: DatasetInfo, chapter: int, before: str = "", copy: Path | None = None
+    ) -> None:  # fmt: skip
         """Begin a checkpoint at `path` of a state in which `chapter` chapters are done.
 
-        `before` is the id of the checkpoint that it is to replace, if there is one that has an id.
+        `before` is the id of the checkpoint that it is to replace, if there is one that has an id; `copy` is where it
+        is to be kept, too.
         """
+        self._copy = copy
         self._path, self._partial, self._before = path, path.with_name(path.name + ".partial"), before
         self._file = self._guard(self._open)
         fields = {name: getattr(dataset, name) for name in DatasetText.__struct_fields__}
@@ -157,6 +173,8 @@ class Writer:
                 )
             with open(self._partial, "rb+") as file:
                 _sync(file.fileno())
+            if self._copy:
+                _keep(self._partial, self._copy)
             os.replace(self._partial, self._path)
             _sync_directory(self._path.parent)
 

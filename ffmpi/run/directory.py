@@ -121,11 +121,15 @@ _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 class RunDirectory:
-    """A directory with config.toml, environment.json, metrics.jsonl and checkpoint.h5, written by rank 0."""
+    """A directory with config.toml, environment.json, metrics.jsonl and checkpoint.h5, written by rank 0.
+
+    There may be checkpoint-best.h5, too: see `best.Best`.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoint = path / "checkpoint.h5"
+        self.best = path / "checkpoint-best.h5"
         self.metrics = path / "metrics.jsonl"
         self._lock: IO[str] | None = None
 
@@ -141,6 +145,7 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock()
+            self.best.unlink(missing_ok=True)  # of a run whose checkpoint was deleted
             _put(description, json.dumps(environment() | facts, indent=2))
             _put(recipe, dump(located(config)))
             _put(self.metrics, "")

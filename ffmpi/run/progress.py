@@ -57,11 +57,12 @@ class Progress:
         if self.as_json:
             return
         data, spec = self.config.data, self.schedule.spec
+        validation = f", {self.dataset.validation} validation" if self.dataset.validation else ""
         runs = [(units, len(list(equal))) for units, equal in groupby(self.config.network.layers)]
         parts = [[f"{count} x {units}"] if count > _NAMED else [str(units)] * count for units, count in runs]
         sizes = " - ".join(text for part in parts for text in part)
         self._say(
-            f"{data.name}: {self.dataset.train} training and {self.dataset.test} test samples, "
+            f"{data.name}: {self.dataset.train} training{validation} and {self.dataset.test} test samples, "
             f"{self.dataset.pixels} pixels, {self.dataset.classes} classes; layers {sizes}"
         )
         for line in about:
@@ -159,7 +160,9 @@ class Progress:
             if not self.config.local:
                 goodness = (f"{layer['positive_goodness']:.4g}/{layer['negative_goodness']:.4g}" for layer in layers)
                 parts.append("goodness +/- " + " ".join(goodness))
-        parts += [f"{method} {accuracy:.2f} %" for method, accuracy in record["accuracy"].items()]
+        for split, accuracies in accuracies_of(record).items():
+            each = ", ".join(f"{method} {accuracy:.2f} %" for method, accuracy in accuracies.items())
+            parts.append(f"{split} {each}")
         parts.append(f"{record['samples_per_second']:.0f} samples/s")
         ranks = [rank for rank in record["ranks"] if rank["seconds"]]  # those that had a part in the chapter
         parts.append("GFLOP/s " + " ".join(f"{rank['gflops']:.0f}" for rank in ranks))
@@ -173,8 +176,8 @@ class Progress:
         if self.status is not None:
             self.status.stop()
 
-    def finish(self, directory: RunDirectory) -> None:
-        """Print the result, and what each rank did and needed."""
+    def finish(self, directory: RunDirectory, best: str = "") -> None:
+        """Print the result, what each rank did and needed, and which checkpoint is `best`."""
         if self.as_json:
             return
         if self._last is None:
@@ -198,10 +201,21 @@ class Progress:
         if not self.console.is_terminal:
             self.console.width = 120
         self._write(lambda: self.console.print(table))
-        accuracy = ", ".join(f"{value:.2f} % by {method}" for method, value in self._last["accuracy"].items())
-        self._say(f"test accuracy {accuracy}; {self._seconds:.1f} s of training; {directory.checkpoint}")
+        found = [
+            f"{split} accuracy " + ", ".join(f"{value:.2f} % by {method}" for method, value in accuracies.items())
+            for split, accuracies in accuracies_of(self._last).items()
+        ]
+        self._say("; ".join([*found, f"{self._seconds:.1f} s of training", str(directory.checkpoint)]))
+        if best:
+            self._say(best)
         for text in _few(self._last.get("warnings", [])):
             self._say(f"warning: {text}")
+
+
+def accuracies_of(record: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Return what a chapter's record has of accuracies in percent, by split and by method."""
+    splits = {"validation": record.get("validation", {}), "test": record["accuracy"]}
+    return {split: accuracies for split, accuracies in splits.items() if accuracies}
 
 
 def inputs_text(config: Config, dataset: DatasetInfo) -> str:
