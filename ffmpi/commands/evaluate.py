@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,9 @@ def readout_worker(
 
 def readout_steps(pipeline: Pipeline, rank: int, batches: Sequence[Batch]) -> Steps:
     """Yield what `rank` does to pass `batches` through the network once, and to report on rank 0 what was measured."""
-    yield from sweep(pipeline, rank, batches, conclusion(pipeline.spec, pipeline.spec.chapters - 1, None))
+    yield from chain.from_iterable(
+        sweep(pipeline, rank, batches, conclusion(pipeline.spec, pipeline.spec.chapters - 1, None))
+    )
     yield Report(0)
     if rank == 0:
         yield Record(0, tuple(range(pipeline.spec.ranks)))

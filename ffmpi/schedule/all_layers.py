@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from itertools import chain
 
 from ..errors import UserError
 from . import chapter as c
 from .interface import Schedule, Settings
 from .spec import ScheduleSpec
-from .steps import LinkId, Post, Receive, Record, Report, Reserve, Save, Selection, Send, State, Steps
+from .steps import LinkId, Portions, Post, Receive, Record, Report, Reserve, Save, Selection, Send, State, Step, Steps
 from .streams import Streams
 
 #: Choices that may be on their way from one rank to another.
@@ -82,71 +83,69 @@ class AllLayers:
 
     def steps(self, rank: int) -> Steps:
         """Yield what `rank` does to the end."""
+        return chain.from_iterable(self._portions(rank))
+
+    def _portions(self, rank: int) -> Portions:
         choices = _Choices(self, rank)
         own = self.chapters_of(rank)
         recorded = self.first
-        yield from choices.streams.open()
+        yield choices.streams.open()
         for chapter in own:
             yield from self._train(rank, chapter, choices)
-            yield Report(chapter)
+            yield [Report(chapter)]
             if rank == 0:
-                for done in range(recorded, chapter + 1):
-                    yield Record(done, (self.rank_of(done),))
+                yield [Record(done, (self.rank_of(done),)) for done in range(recorded, chapter + 1)]
                 recorded = chapter + 1
                 # Rank 0 saves its own chapters: nobody has to wait, but up to `ranks` chapters lie between.
                 if chapter + 1 < self.spec.chapters and any(
                     self.spec.due(self.spec.save_every, done)
                     for done in range(max(self.first, chapter - self.spec.ranks + 1), chapter + 1)
                 ):
-                    yield from choices.hear(chapter)
-                    yield Save(chapter, (0,) * self.spec.stages)
+                    yield [*choices.hear(chapter), Save(chapter, (0,) * self.spec.stages)]
         last = self.spec.chapters - 1
-        yield from choices.hear(last)
+        yield choices.hear(last)
         if rank == 0:
-            for done in range(recorded, self.spec.chapters):
-                yield Record(done, (self.rank_of(done),))
+            yield [Record(done, (self.rank_of(done),)) for done in range(recorded, self.spec.chapters)]
         owner = self.rank_of(last)
         if self.first <= last and rank in (0, owner):
-            yield Save(last, (owner,) * self.spec.stages)
-        yield from choices.streams.close()
-        for stage in self.stages if self.spec.ranks > 1 else ():
-            yield Reserve(self._state(rank, stage), 0)
+            yield [Save(last, (owner,) * self.spec.stages)]
+        yield choices.streams.close()
+        if self.spec.ranks > 1:
+            yield [Reserve(self._state(rank, stage), 0) for stage in self.stages]
 
-    def _train(self, rank: int, chapter: int, choices: _Choices) -> Steps:
+    def _train(self, rank: int, chapter: int, choices: _Choices) -> Portions:
         """Yield one chapter: every stage's state arrives, learns and leaves."""
         spec, before = self.spec, (rank - 1) % self.spec.ranks
         coming = spec.ranks > 1 and chapter > self.first
         going = spec.ranks > 1 and chapter + 1 < spec.chapters
 
-        def arrive(stage: int) -> Steps:
-            if coming:
-                yield Receive(self._state(before, stage), 0, State(stage, chapter - 1))
+        def arrive(stage: int) -> list[Step]:
+            return [Receive(self._state(before, stage), 0, State(stage, chapter - 1))] if coming else []
 
-        def leave(stage: int) -> Steps:
-            if going:
-                yield Send(self._state(rank, stage), 0, State(stage, chapter))
+        def leave(stage: int) -> list[Step]:
+            return [Send(self._state(rank, stage), 0, State(stage, chapter))] if going else []
 
         for stage in self.stages if coming else ():
             # What this rank sent in its last chapter lies where the next state comes in.
-            yield Reserve(self._state(rank, stage), 0)
-            yield Post(self._state(before, stage), 0, State(stage, chapter - 1))
+            link = self._state(before, stage)
+            yield [Reserve(self._state(rank, stage), 0), Post(link, 0, State(stage, chapter - 1))]
         if spec.adaptive:
             # Those it needs, and those it cannot have to wait for: unheard ones hold up their senders.
-            yield from choices.hear(chapter - min(spec.adaptive.lag, spec.ranks))
+            yield choices.hear(chapter - min(spec.adaptive.lag, spec.ranks))
         for layer in range(spec.layers):
-            yield from arrive(layer)
+            yield arrive(layer)
             yield from c.train(spec, chapter, layer)
-            yield from leave(layer)
+            yield leave(layer)
             if layer + 1 < spec.layers:
                 yield from c.pass_on(spec, chapter, layer)
-        yield from c.finish(spec, chapter)
+        yield c.finish(spec, chapter)
         if spec.head_layers:
-            yield from arrive(spec.layers)
+            yield arrive(spec.layers)
         for epoch, batches in c.after(spec, chapter):
             yield from c.sweep_alone(spec, chapter, epoch, batches)
             if spec.head_layers and epoch == spec.epochs_of(chapter)[-1]:
-                yield from leave(spec.layers)
-        yield from choices.tell(chapter)
+                yield leave(spec.layers)
+        yield choices.tell(chapter)
 
 
 class _Choices:
@@ -164,21 +163,22 @@ class _Choices:
         chapters = self.schedule.chapters_of(source)
         return [Selection(chosen) for chapter in chapters if (chosen := spec.chosen_after(chapter)) is not None]
 
-    def hear(self, last: int) -> Steps:
+    def hear(self, last: int) -> list[Step]:
         """Receive the choices made after the chapters up to `last`."""
+        steps: list[Step] = []
         for chapter in range(self.heard, last + 1):
             for link in self.links:
                 chosen = self.schedule.spec.chosen_after(chapter)
                 if link.source == self.schedule.rank_of(chapter) != self.rank and chosen is not None:
-                    yield from self.streams.carry(link)
+                    steps += self.streams.carry(link)
         self.heard = max(self.heard, last + 1)
+        return steps
 
-    def tell(self, chapter: int) -> Steps:
+    def tell(self, chapter: int) -> list[Step]:
         """Send the choice made after `chapter` to everybody."""
-        if self.schedule.spec.chosen_after(chapter) is not None:
-            for link in self.links:
-                if link.source == self.rank:
-                    yield from self.streams.carry(link)
+        if self.schedule.spec.chosen_after(chapter) is None:
+            return []
+        return [step for link in self.links if link.source == self.rank for step in self.streams.carry(link)]
 
 
 class AllLayersSettings(Settings, frozen=True, kw_only=True, tag="all-layers"):

@@ -18,59 +18,63 @@ from .steps import (
     FreeActivations,
     GatherHeadInput,
     LoadActivations,
+    Portions,
     SelectNegatives,
     SetEpoch,
     StashActivations,
-    Steps,
+    Step,
     Update,
     UpdateHead,
 )
 
-#: Steps that bring a lesson to a layer, or take away what it makes of it.
-Move = Callable[[int, Batch], Steps]
+#: Steps that bring a batch to a layer, or take away what it makes of it.
+Move = Callable[[int, Batch], list[Step]]
 
 
-def stashed(layer: int, batch: Batch) -> Steps:
-    """Bring `layer` a lesson that this rank composes, or has kept behind the layer before."""
-    yield BuildInput(batch) if layer == 0 else LoadActivations(layer - 1, batch)
+def stashed(layer: int, batch: Batch) -> list[Step]:
+    """Bring `layer` a batch that this rank builds, or has stashed behind the layer before."""
+    return [BuildInput(batch) if layer == 0 else LoadActivations(layer - 1, batch)]
 
 
-def stash(layer: int, batch: Batch) -> Steps:
-    """Keep what `layer` makes of a lesson, and no longer what it made it of."""
-    yield StashActivations(layer, batch)
-    if layer > 0:
-        yield FreeActivations(layer - 1, batch)
+def stash(layer: int, batch: Batch) -> list[Step]:
+    """Stash what `layer` makes of a batch, and no longer what it made it of."""
+    return [StashActivations(layer, batch), *([FreeActivations(layer - 1, batch)] if layer > 0 else [])]
 
 
-def train(spec: ScheduleSpec, chapter: int, layer: int, bring: Move = stashed) -> Steps:
+def train(spec: ScheduleSpec, chapter: int, layer: int, bring: Move = stashed) -> Portions:
     """Let `layer` learn for the epochs of `chapter`."""
     for batch, epoch in spec.training(chapter):
-        yield from _set_epoch(spec, chapter, batch)
-        yield from bring(layer, batch)
-        yield Forward(layer, batch)
-        yield Update(layer, batch, epoch)
+        yield [
+            *_set_epoch(spec, chapter, batch),
+            *bring(layer, batch),
+            Forward(layer, batch),
+            Update(layer, batch, epoch),
+        ]
 
 
-def pass_on(spec: ScheduleSpec, chapter: int, layer: int, bring: Move = stashed, leave: Move = stash) -> Steps:
-    """Let the lessons of `chapter` go through `layer` as it is now."""
+def pass_on(spec: ScheduleSpec, chapter: int, layer: int, bring: Move = stashed, leave: Move = stash) -> Portions:
+    """Let the batches of `chapter` go through `layer` as it is now."""
     for batch in spec.train_batches(chapter):
-        yield from _set_epoch(spec, chapter, batch)
-        yield from bring(layer, batch)
-        yield Forward(layer, batch)
-        yield from leave(layer, batch)
+        yield [
+            *_set_epoch(spec, chapter, batch),
+            *bring(layer, batch),
+            Forward(layer, batch),
+            *leave(layer, batch),
+        ]
 
 
-def finish(spec: ScheduleSpec, chapter: int) -> Steps:
-    """Drop what was kept for the last layer."""
-    if spec.layers > 1:
-        for batch in spec.train_batches(chapter):
-            yield FreeActivations(spec.layers - 2, batch)
+def finish(spec: ScheduleSpec, chapter: int) -> list[Step]:
+    """Free what was stashed for the last layer."""
+    if spec.layers == 1:
+        return []
+    return [FreeActivations(spec.layers - 2, batch) for batch in spec.train_batches(chapter)]
 
 
-def _set_epoch(spec: ScheduleSpec, chapter: int, batch: Batch) -> Steps:
+def _set_epoch(spec: ScheduleSpec, chapter: int, batch: Batch) -> list[Step]:
     shard = spec.shard_of(chapter)
-    if batch.index % spec.batches[shard] == 0:
-        yield SetEpoch(spec.drawn(chapter, batch), chapter, shard)
+    if batch.index % spec.batches[shard]:
+        return []
+    return [SetEpoch(spec.drawn(chapter, batch), chapter, shard)]
 
 
 def after(spec: ScheduleSpec, chapter: int) -> list[tuple[int | None, list[Batch]]]:
@@ -86,36 +90,38 @@ def after(spec: ScheduleSpec, chapter: int) -> list[tuple[int | None, list[Batch
     return [*sweeps, (None, spec.scored_after(chapter))]
 
 
-def concluding(spec: ScheduleSpec, chapter: int, batch: Batch, epoch: int | None) -> Steps:
-    """Yield what follows when a batch of a sweep has passed the network: at the head, or at the last layer."""
+def concluding(spec: ScheduleSpec, chapter: int, batch: Batch, epoch: int | None) -> list[Step]:
+    """Return what follows when a batch of a sweep has passed the network: at the head, or at the last layer."""
+    steps: list[Step] = []
     learnt = batch.stream in ("neutral", "joint")
     if learnt:
         assert epoch is not None
-        yield UpdateHead(batch, epoch, spec.ends_epoch(chapter, batch))
+        steps.append(UpdateHead(batch, epoch, spec.ends_epoch(chapter, batch)))
     elif batch.stream != "candidates":
-        yield Evaluate(batch)
-    chosen = spec.chosen_after(chapter)
-    if chosen is None or spec.adaptive is None:
-        return
+        steps.append(Evaluate(batch))
+    if spec.adaptive is None or (chosen := spec.chosen_after(chapter)) is None:
+        return steps
     # The head scores a sample when it last learns from it in the chapter.
     last = learnt and spec.adaptive.scores == "softmax" and epoch == spec.epochs_of(chapter)[-1]
     if batch.stream == "candidates" or last:
-        yield SelectNegatives(batch, chosen)
+        steps.append(SelectNegatives(batch, chosen))
+    return steps
 
 
-def set_epoch(spec: ScheduleSpec, chapter: int, batches: list[Batch]) -> Steps:
+def set_epoch(spec: ScheduleSpec, chapter: int, batches: list[Batch]) -> list[Step]:
     """Take the order that a sweep of training samples after `chapter` comes in."""
     if batches and batches[0].stream in ("neutral", "candidates"):
-        yield SetEpoch(spec.epochs_of(chapter)[0], chapter, spec.shard_of(chapter))
+        return [SetEpoch(spec.epochs_of(chapter)[0], chapter, spec.shard_of(chapter))]
+    return []
 
 
-def sweep_alone(spec: ScheduleSpec, chapter: int, epoch: int | None, batches: list[Batch]) -> Steps:
+def sweep_alone(spec: ScheduleSpec, chapter: int, epoch: int | None, batches: list[Batch]) -> Portions:
     """Yield a sweep after `chapter` on a rank that has the whole network."""
-    yield from set_epoch(spec, chapter, batches)
+    yield set_epoch(spec, chapter, batches)
     for batch in batches:
-        yield BuildInput(batch)
+        steps: list[Step] = [BuildInput(batch)]
         for layer in range(spec.layers):
-            yield Forward(layer, batch)
+            steps.append(Forward(layer, batch))
             if layer in spec.head_layers and batch.stream in FOR_HEAD:
-                yield GatherHeadInput(layer, batch)
-        yield from concluding(spec, chapter, batch, epoch)
+                steps.append(GatherHeadInput(layer, batch))
+        yield [*steps, *concluding(spec, chapter, batch, epoch)]

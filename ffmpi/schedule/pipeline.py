@@ -7,6 +7,8 @@ and nothing flows back. While a rank computes one batch, the next is arriving an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 from typing import ClassVar
 
 from . import chapter as c
@@ -20,12 +22,14 @@ from .steps import (
     Forward,
     GatherHeadInput,
     LinkId,
+    Portions,
     Record,
     Report,
     Save,
     Selection,
     SelectNegatives,
     SetEpoch,
+    Step,
     Steps,
     Update,
 )
@@ -46,28 +50,31 @@ class Pipeline(Placement):
 
     def steps(self, rank: int) -> Steps:
         """Yield what `rank` does to the end."""
+        return chain.from_iterable(self._portions(rank))
+
+    def _portions(self, rank: int) -> Portions:
         spec, chapters = self.spec, range(self.first, self.spec.chapters)
         told = [link for link in self.links if link.payload == "negatives" and rank in (link.source, link.target)]
         choices = [choice for chapter in chapters if told for choice in self._choices(chapter)]
         streams = Streams(rank, {link: choices for link in told})
-        yield from streams.open()
+        yield streams.open()
         for chapter in chapters:
             for epoch in spec.epochs_of(chapter):
-                yield SetEpoch(epoch, chapter)
+                yield [SetEpoch(epoch, chapter)]
                 yield from self._train(rank, chapter, epoch, streams)
             for learnt, batches in c.after(spec, chapter):
                 if learnt is None:  # the head has learnt already
-                    yield from c.set_epoch(spec, chapter, batches)
+                    yield c.set_epoch(spec, chapter, batches)
                     yield from sweep(self, rank, batches, conclusion(spec, chapter, None))
             if spec.chosen_after(chapter) is not None:
                 for link in told:
-                    yield from streams.carry(link)
-            yield Report(chapter)
+                    yield streams.carry(link)
+            yield [Report(chapter)]
             if rank == 0:
-                yield Record(chapter, tuple(range(spec.ranks)))
+                yield [Record(chapter, tuple(range(spec.ranks)))]
             if spec.due(spec.save_every, chapter):
-                yield Save(chapter, self.owners)
-        yield from streams.close()
+                yield [Save(chapter, self.owners)]
+        yield streams.close()
 
     def _choices(self, chapter: int) -> list[Selection]:
         """Return the choices made in and after a chapter."""
@@ -78,48 +85,52 @@ class Pipeline(Placement):
         chosen = self.spec.chosen_after(chapter)
         return [] if chosen is None else [Selection(chosen)]
 
-    def _train(self, rank: int, chapter: int, epoch: int, streams: Streams) -> Steps:
-        """Yield an epoch; if every batch's negatives are chosen, its neutral inputs run ahead of it."""
+    def _train(self, rank: int, chapter: int, epoch: int, streams: Streams) -> Portions:
+        """Return an epoch; if every batch's negatives are chosen, its neutral inputs run ahead of it."""
         spec, ahead = self.spec, self.spec.ahead
         count = spec.batches[0]
         batches = [Batch("neutral", index) for index in range(min(ahead, count))]
         batches += [Batch("joint", index) for index in range(count)]
+        conclude = conclusion(spec, chapter, epoch)
+        if not ahead:
+            return sweep(self, rank, batches, conclude, epoch)
 
-        def conclude(batch: Batch) -> Steps:
-            yield from c.concluding(spec, chapter, batch, epoch)
-            if ahead:
-                yield SelectNegatives(batch, chapter, batch.index + (ahead if batch.stream == "joint" else 0))
-                for link in streams.items:
-                    yield from streams.carry(link)
+        def select(batch: Batch) -> list[Step]:
+            riding = batch.index + (ahead if batch.stream == "joint" else 0)
+            told = [step for link in streams.items for step in streams.carry(link)]
+            return [*conclude(batch), SelectNegatives(batch, chapter, riding), *told]
 
-        def prepare(batch: Batch) -> Steps:
-            for link in streams.items if ahead and batch.stream == "joint" else ():
-                yield from streams.carry(link)
+        def prepare(batch: Batch) -> list[Step]:
+            return [step for link in streams.items if batch.stream == "joint" for step in streams.carry(link)]
 
-        yield from sweep(self, rank, batches, conclude, epoch, prepare=prepare)
+        return sweep(self, rank, batches, select, epoch, prepare=prepare)
 
 
-def conclusion(spec: ScheduleSpec, chapter: int, epoch: int | None) -> Callable[[Batch], Steps]:
+#: Steps that follow from a batch.
+_Of = Callable[[Batch], list[Step]]
+
+
+def conclusion(spec: ScheduleSpec, chapter: int, epoch: int | None) -> _Of:
     """Return what follows when a batch of a sweep after `chapter` has passed the network."""
-    return lambda batch: c.concluding(spec, chapter, batch, epoch)
+    return partial(c.concluding, spec, chapter, epoch=epoch)
 
 
 def sweep(
-    placement: Placement, rank: int, batches: Sequence[Batch], conclude: Callable[[Batch], Steps],
-    epoch: int | None = None, chapter: int | None = None, prepare: Callable[[Batch], Steps] = lambda batch: iter(()),
-) -> Steps:  # fmt: skip
-    """Yield what `rank` does to pass `batches` through the network once.
+    placement: Placement, rank: int, batches: Sequence[Batch], conclude: _Of, epoch: int | None = None,
+    chapter: int | None = None, prepare: _Of | None = None,
+) -> Portions:  # fmt: skip
+    """Yield what `rank` does to pass `batches` through the network once, batch by batch.
 
-    Layers learn from batches of the stream `train`, at the rate of `epoch`; otherwise they may be used as they were
-    after `chapter`. `prepare` comes before a batch is composed; `conclude` says what follows at the head or, for
+    Layers learn from batches of the stream `joint`, at the rate of `epoch`; otherwise they may be used as they were
+    after `chapter`. `prepare` comes before a batch is built; `conclude` says what follows at the head or, for
     streams that are not for it, at the last layer. All buffers are idle before and after.
     """
     spec = placement.spec
     links = [link for link in placement.flow if rank in (link.source, link.target)]
-    streams = Streams(
-        rank, {link: [b for b in batches if link.payload == "activations" or spec.for_head(b)] for link in links}
-    )
-    layers, last = placement.layers(rank), spec.layers - 1
+    for_head = [spec.for_head(batch) for batch in batches]
+    read = [batch for batch, reads in zip(batches, for_head, strict=True) if reads]
+    streams = Streams(rank, {link: batches if link.payload == "activations" else read for link in links})
+    layers, last, has_head = placement.layers(rank), spec.layers - 1, rank == placement.head
 
     def find(payload: str, stage: int, end: str) -> LinkId | None:
         return next((k for k in links if (k.payload, k.stage, getattr(k, end)) == (payload, stage, rank)), None)
@@ -128,42 +139,43 @@ def sweep(
     outs = {layer: find("activations", layer, "source") for layer in layers}
     sides_out = {layer: find("neutral", layer, "source") for layer in layers}
     sides = [side for layer in spec.head_layers if (side := find("neutral", layer, "target"))]
-    yield from streams.open()
-    for batch in batches:
-        for_head = spec.for_head(batch)
+    yield streams.open()
+    for batch, reads in zip(batches, for_head, strict=True):
+        steps: list[Step] = []
         for layer in layers:
             entry, out = entries[layer], outs[layer]
             if layer == 0:
-                yield from prepare(batch)
-                yield BuildInput(batch)
+                if prepare:
+                    steps += prepare(batch)
+                steps.append(BuildInput(batch))
             elif entry:
-                yield streams.receive(entry)
+                steps.append(streams.receive(entry))
             if out:
-                yield streams.reserve(out)
-            yield Forward(layer, batch, chapter)
+                steps.append(streams.reserve(out))
+            steps.append(Forward(layer, batch, chapter))
             if out:
-                yield streams.send(out)
-            if for_head and layer in spec.head_layers:
+                steps.append(streams.send(out))
+            if reads and layer in spec.head_layers:
                 side = sides_out[layer]
                 if side:
-                    yield streams.reserve(side)
-                yield GatherHeadInput(layer, batch)
+                    steps.append(streams.reserve(side))
+                steps.append(GatherHeadInput(layer, batch))
                 if side:
-                    yield streams.send(side)
+                    steps.append(streams.send(side))
             if batch.stream == "joint":
                 assert epoch is not None
-                yield Update(layer, batch, epoch)
+                steps.append(Update(layer, batch, epoch))
             if entry:
-                yield from streams.release(entry)
+                steps += streams.release(entry)
             if layer == last and batch.stream not in FOR_HEAD:
-                yield from conclude(batch)
-        if rank == placement.head and for_head:
+                steps += conclude(batch)
+        if has_head and reads:
+            steps += [streams.receive(side) for side in sides]
+            steps += conclude(batch)
             for side in sides:
-                yield streams.receive(side)
-            yield from conclude(batch)
-            for side in sides:
-                yield from streams.release(side)
-    yield from streams.close()
+                steps += streams.release(side)
+        yield steps
+    yield streams.close()
 
 
 class PipelineSettings(Settings, frozen=True, kw_only=True, tag="pipeline"):

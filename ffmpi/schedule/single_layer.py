@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -33,12 +34,14 @@ from .steps import (
     Item,
     LinkId,
     LoadActivations,
+    Portions,
     Record,
     Report,
     Save,
     Selection,
     StashActivations,
     State,
+    Step,
     Steps,
     TakeSnapshot,
 )
@@ -120,22 +123,24 @@ class SingleLayer(Placement):
 
     def steps(self, rank: int) -> Steps:
         """Yield what `rank` does to the end."""
+        return chain.from_iterable(self._portions(rank))
+
+    def _portions(self, rank: int) -> Portions:
         streams = Streams(rank, self._items(rank))
         starts = {begin: chapter for chapter, begin in self.begins.items()}
         slots = max(starts, default=-self.last - 1) + self.last + 1
-        yield from streams.open()
+        yield streams.open()
         for slot in range(slots):
             trained = starts.get(slot - rank) if rank <= self.last else None
             ended = starts.get(slot - self.last)
             if trained is not None:
                 yield from self._train(rank, streams, trained)
-                for layer in self._remembered(rank, trained):
-                    yield TakeSnapshot(layer, trained)
+                yield [TakeSnapshot(layer, trained) for layer in self._remembered(rank, trained)]
                 if rank < self.last:
-                    yield Report(trained)
+                    yield [Report(trained)]
             if ended is not None:
                 yield from self._end(rank, streams, ended)
-        yield from streams.close()
+        yield streams.close()
 
     def _is_ahead(self, rank: int, chapter: int) -> bool:
         """Whether `rank` trains the next chapter before the last rank ends `chapter`."""
@@ -147,34 +152,32 @@ class SingleLayer(Placement):
         needed = not self.by_weights or self.spec.due(self.spec.save_every, chapter)
         return self.layers(rank) if needed and self._is_ahead(rank, chapter) else []
 
-    def _end(self, rank: int, streams: Streams, chapter: int) -> Steps:
+    def _end(self, rank: int, streams: Streams, chapter: int) -> Portions:
         """Yield what all ranks do when the last layer has been trained for `chapter`."""
         spec, ahead = self.spec, self._is_ahead(rank, chapter)
         copies = [link for link in streams.items if link.payload == "weights" and link.target == rank]
         if self.by_weights and rank == self.reader > self.last:
-            for link in copies:
-                yield streams.receive(link)
+            yield [streams.receive(link) for link in copies]
         for epoch, batches in c.after(spec, chapter):
             if not self.by_weights:
-                yield from c.set_epoch(spec, chapter, batches)
+                yield c.set_epoch(spec, chapter, batches)
                 conclude = conclusion(spec, chapter, epoch)
                 yield from sweep(self, rank, batches, conclude, chapter=chapter if ahead else None)
             elif rank == self.reader:
                 yield from c.sweep_alone(spec, chapter, epoch, batches)
         if rank == self.reader:
             for link in copies:
-                yield from streams.release(link)
+                yield streams.release(link)
         for link in streams.items:
             if link.payload == "negatives" and spec.chosen_after(chapter) is not None:
-                yield from streams.carry(link)
+                yield streams.carry(link)
         if rank >= self.last:
-            yield Report(chapter)
+            yield [Report(chapter)]
         if rank == 0:
-            yield Record(chapter, tuple(range(spec.ranks)))
+            yield [Record(chapter, tuple(range(spec.ranks)))]
         if spec.due(spec.save_every, chapter):
-            yield Save(chapter, self.owners)
-        for layer in self._remembered(rank, chapter):
-            yield FreeSnapshot(layer, chapter)
+            yield [Save(chapter, self.owners)]
+        yield [FreeSnapshot(layer, chapter) for layer in self._remembered(rank, chapter)]
 
     def _items(self, rank: int) -> dict[LinkId, Sequence[Item]]:
         """Return all that will pass this rank's links but for the sweeps'."""
@@ -192,28 +195,28 @@ class SingleLayer(Placement):
                 items[link] = [Selection(chapter) for chapter in chosen if chapter is not None]
         return items
 
-    def _train(self, rank: int, streams: Streams, chapter: int) -> Steps:
+    def _train(self, rank: int, streams: Streams, chapter: int) -> Portions:
         """Yield the part of `chapter` that this rank's layers have."""
         spec, layers = self.spec, self.layers(rank)
         for link in streams.items:
             if link.payload == "weights":
                 # The last weights have left before they change; those of the layers before are here.
-                yield streams.reserve(link) if link.source == rank else streams.receive(link)
+                yield [streams.reserve(link) if link.source == rank else streams.receive(link)]
         train_batches = _ChapterInput(self, rank, streams, chapter)
         for layer in layers:
             yield from c.train(spec, chapter, layer, train_batches.bring)
             for link in streams.items:
                 if link.payload == "weights" and link.source == rank and link.stage == layer:
-                    yield streams.send(link)
+                    yield [streams.send(link)]
             if layer + 1 in layers or (train_batches.out and not self.by_weights):
                 yield from c.pass_on(spec, chapter, layer, train_batches.bring_on, train_batches.leave)
             else:
                 for batch in spec.train_batches(chapter):
-                    yield from train_batches.drop(layer, batch)
+                    yield train_batches.drop(layer, batch)
         if rank != self.reader:
             for link in streams.items:
                 if link.payload == "weights" and link.target == rank:
-                    yield from streams.release(link)
+                    yield streams.release(link)
 
 
 class _ChapterInput:
@@ -228,44 +231,39 @@ class _ChapterInput:
         self.met: set[Batch] = set()
         self.released = 0
 
-    def bring(self, layer: int, batch: Batch) -> Steps:
+    def bring(self, layer: int, batch: Batch) -> list[Step]:
         """Bring a lesson to `layer`: composed, sent, computed by way of all layers before, or kept."""
         first_time = batch not in self.met
         if layer == 0 or layer > self.layers[0] or (self.by_weights and not first_time):
-            yield from c.stashed(layer, batch)
-            return
+            return c.stashed(layer, batch)
         self.met.add(batch)
         if self.into:
             move = self.streams.receive if first_time else self.streams.reuse
-            yield move(self.into, self.places[batch] - self.released)
-            return
-        yield BuildInput(batch)
-        for before in range(layer):
-            yield Forward(before, batch)
-        yield StashActivations(layer - 1, batch)
-        yield LoadActivations(layer - 1, batch)
+            return [move(self.into, self.places[batch] - self.released)]
+        return [
+            BuildInput(batch),
+            *(Forward(before, batch) for before in range(layer)),
+            StashActivations(layer - 1, batch),
+            LoadActivations(layer - 1, batch),
+        ]
 
-    def bring_on(self, layer: int, batch: Batch) -> Steps:
+    def bring_on(self, layer: int, batch: Batch) -> list[Step]:
         """Bring it once more, to be passed on."""
-        yield from self.bring(layer, batch)
-        if layer == self.layers[-1] and self.out:
-            yield self.streams.reserve(self.out)
+        steps = self.bring(layer, batch)
+        return [*steps, self.streams.reserve(self.out)] if layer == self.layers[-1] and self.out else steps
 
-    def leave(self, layer: int, batch: Batch) -> Steps:
+    def leave(self, layer: int, batch: Batch) -> list[Step]:
         """Keep or send what `layer` made of a lesson."""
         if layer == self.layers[-1] and self.out:
-            yield self.streams.send(self.out)
-        else:
-            yield StashActivations(layer, batch)
-        yield from self.drop(layer, batch)
+            return [self.streams.send(self.out), *self.drop(layer, batch)]
+        return [StashActivations(layer, batch), *self.drop(layer, batch)]
 
-    def drop(self, layer: int, batch: Batch) -> Steps:
+    def drop(self, layer: int, batch: Batch) -> list[Step]:
         """Let go of what `layer` learnt from."""
         if layer == self.layers[0] and self.into:
-            yield from self.streams.release(self.into)
             self.released += 1
-        elif layer > 0:
-            yield FreeActivations(layer - 1, batch)
+            return self.streams.release(self.into)
+        return [FreeActivations(layer - 1, batch)] if layer > 0 else []
 
 
 class SingleLayerSettings(Settings, frozen=True, kw_only=True, tag="single-layer"):

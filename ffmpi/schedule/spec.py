@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from .steps import FOR_HEAD, Batch, Split, Stream
@@ -105,7 +106,7 @@ class ScheduleSpec:
         """How many chapters can be under way at once, if a chapter's negatives wait for the end of an earlier one."""
         return self.adaptive.lag if self.adaptive and self.resample == "chapter" else float("inf")
 
-    @property
+    @cached_property
     def ahead(self) -> int:
         """How many batches before its lesson the neutral inputs of a batch come."""
         return self.adaptive.lag if self.adaptive and self.resample == "batch" else 0

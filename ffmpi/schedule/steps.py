@@ -1,7 +1,7 @@
 """The vocabulary: what one rank does, one step after another.
 
 A schedule knows ranks, layers, batches and chapters; it does not know MPI, NumPy or the network. The worker executes
-its steps, the tests prove things about them.
+its steps, the tests prove things about them. Steps are msgspec's structs, which are made and compared without Python.
 
 A *stage* is a layer, by its index from 0, or the softmax head, which comes after the last layer.
 """
@@ -9,8 +9,9 @@ A *stage* is a layer, by its index from 0, or the softmax head, which comes afte
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 #: Of training samples. train: what layers learn from, positives and negatives or plain images; neutral: what the head
 #: learns from; joint: rows to learn from and, with a head, neutral ones; candidates: samples with every wrong class.
@@ -24,8 +25,7 @@ SCORED = ("softmax", "goodness", "plain")
 Split = Literal["train", "validation", "test"]
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True, gc=False):
     """The `index`-th batch of a stream of one split's samples."""
 
     stream: Stream
@@ -33,16 +33,14 @@ class Batch:
     split: Split = "train"
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True, gc=False):
     """A stage's weights (and moments) as they are after `chapter`."""
 
     stage: int
     chapter: int
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True, gc=False):
     """The adaptive negatives that were chosen for `chapter`, or for one batch of the running epoch."""
 
     chapter: int
@@ -57,8 +55,7 @@ Item = Batch | State | Selection
 Payload = Literal["activations", "chapter", "neutral", "state", "weights", "negatives"]
 
 
-@dataclass(frozen=True, slots=True)
-class LinkId:
+class LinkId(Struct, frozen=True, gc=False):
     """The directed connection that carries what belongs to `stage` from one rank to another."""
 
     source: int
@@ -69,8 +66,7 @@ class LinkId:
     receive_buffers: int  # and at the target
 
 
-@dataclass(frozen=True, slots=True)
-class SetEpoch:
+class SetEpoch(Struct, frozen=True, gc=False):
     """Take the order of the samples of `epoch` and the negatives of `chapter`, of those in `shard`."""
 
     epoch: int
@@ -78,15 +74,13 @@ class SetEpoch:
     shard: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class BuildInput:
+class BuildInput(Struct, frozen=True, gc=False):
     """Write a batch into the first layer's input."""
 
     batch: Batch
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
+class Post(Struct, frozen=True, gc=False):
     """Offer a buffer to an incoming link (Irecv): from now on the item may arrive while other steps run."""
 
     link: LinkId
@@ -94,8 +88,7 @@ class Post:
     item: Item
 
 
-@dataclass(frozen=True, slots=True)
-class Receive:
+class Receive(Struct, frozen=True, gc=False):
     """Wait until the posted item is there and use it; it stays in its buffer until the buffer is posted again."""
 
     link: LinkId
@@ -103,8 +96,7 @@ class Receive:
     item: Item
 
 
-@dataclass(frozen=True, slots=True)
-class Reuse:
+class Reuse(Struct, frozen=True, gc=False):
     """Use a batch once more that was received and is still in its buffer."""
 
     link: LinkId
@@ -112,16 +104,14 @@ class Reuse:
     item: Item
 
 
-@dataclass(frozen=True, slots=True)
-class Reserve:
+class Reserve(Struct, frozen=True, gc=False):
     """Wait until what was last sent from a buffer has left; the link's layer puts its next output there."""
 
     link: LinkId
     buffer: int
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True, gc=False):
     """Start sending a buffer (Isend)."""
 
     link: LinkId
@@ -129,8 +119,7 @@ class Send:
     item: Item
 
 
-@dataclass(frozen=True, slots=True)
-class Forward:
+class Forward(Struct, frozen=True, gc=False):
     """Compute a layer's activities of a batch, with its weights as they were after `chapter`, or else are now."""
 
     layer: int
@@ -138,8 +127,7 @@ class Forward:
     chapter: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(Struct, frozen=True, gc=False):
     """Let a layer learn from the batch it has just computed, at the rate of `epoch`."""
 
     layer: int
@@ -147,56 +135,49 @@ class Update:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class StashActivations:
+class StashActivations(Struct, frozen=True, gc=False):
     """Leave what a layer has put out in memory, to be taken again as often as wanted."""
 
     layer: int
     batch: Batch
 
 
-@dataclass(frozen=True, slots=True)
-class LoadActivations:
+class LoadActivations(Struct, frozen=True, gc=False):
     """Take what was kept."""
 
     layer: int
     batch: Batch
 
 
-@dataclass(frozen=True, slots=True)
-class FreeActivations:
+class FreeActivations(Struct, frozen=True, gc=False):
     """Keep it no longer."""
 
     layer: int
     batch: Batch
 
 
-@dataclass(frozen=True, slots=True)
-class TakeSnapshot:
+class TakeSnapshot(Struct, frozen=True, gc=False):
     """Copy a stage's state after `chapter`, which is going to change before all is done that needs it."""
 
     stage: int
     chapter: int
 
 
-@dataclass(frozen=True, slots=True)
-class FreeSnapshot:
+class FreeSnapshot(Struct, frozen=True, gc=False):
     """Let go of what was remembered."""
 
     stage: int
     chapter: int
 
 
-@dataclass(frozen=True, slots=True)
-class GatherHeadInput:
+class GatherHeadInput(Struct, frozen=True, gc=False):
     """Copy the neutral rows of a layer's activities to where the head, or the link to it, takes them from."""
 
     layer: int
     batch: Batch
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateHead:
+class UpdateHead(Struct, frozen=True, gc=False):
     """Let the head learn from a batch, at the rate of `epoch`; `last` says that it is the epoch's last one."""
 
     batch: Batch
@@ -204,8 +185,7 @@ class UpdateHead:
     last: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SelectNegatives:
+class SelectNegatives(Struct, frozen=True, gc=False):
     """Choose the negatives for `chapter` of a batch's samples by the scores it has just been given.
 
     With `index` only for that batch of the running epoch, whose neutral inputs came with this one.
@@ -216,30 +196,26 @@ class SelectNegatives:
     index: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluate:
+class Evaluate(Struct, frozen=True, gc=False):
     """Classify a batch of validation or test samples by the head (softmax), the goodness or the layers' classifiers."""
 
     batch: Batch
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True, gc=False):
     """Send rank 0 this rank's measurements of a chapter."""
 
     chapter: int
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True, gc=False):
     """Bring the measurements of a chapter from `ranks` together, on rank 0."""
 
     chapter: int
     ranks: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Save:
+class Save(Struct, frozen=True, gc=False):
     """Bring the state after `chapter` together on rank 0, which writes a checkpoint; `owners` has each stage's rank."""
 
     chapter: int
@@ -252,3 +228,5 @@ Step = (
     | UpdateHead | SelectNegatives | Evaluate | Report | Record | Save
 )  # fmt: skip
 Steps = Iterator[Step]
+#: The same in portions, mostly one a batch: a schedule that makes so many at once is asked less often.
+Portions = Iterator[list[Step]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from .steps import Item, LinkId, Post, Receive, Reserve, Reuse, Send, Steps
+from .steps import Item, LinkId, Post, Receive, Reserve, Reuse, Send, Step
 
 
 class Streams:
@@ -19,12 +19,14 @@ class Streams:
         self.rank, self.items = rank, items
         self.done: dict[LinkId, int] = defaultdict(int)
 
-    def open(self) -> Steps:
+    def open(self) -> list[Step]:
         """Post the first items of every incoming link."""
-        for link, items in self.items.items():
-            if link.target == self.rank:
-                for buffer, item in enumerate(items[: link.receive_buffers]):
-                    yield Post(link, buffer, item)
+        return [
+            Post(link, buffer, item)
+            for link, items in self.items.items()
+            if link.target == self.rank
+            for buffer, item in enumerate(items[: link.receive_buffers])
+        ]
 
     def receive(self, link: LinkId, ahead: int = 0) -> Receive:
         """Receive the next item, or one `ahead` of those that have been released."""
@@ -36,12 +38,13 @@ class Streams:
         count = self.done[link] + ahead
         return Reuse(link, count % link.receive_buffers, self.items[link][count])
 
-    def release(self, link: LinkId) -> Steps:
+    def release(self, link: LinkId) -> list[Step]:
         """Offer the buffer of the oldest item received to one that is to come."""
-        count = self.done[link]
+        count, items = self.done[link], self.items[link]
         self.done[link] += 1
-        if count + link.receive_buffers < len(self.items[link]):
-            yield Post(link, count % link.receive_buffers, self.items[link][count + link.receive_buffers])
+        if count + link.receive_buffers >= len(items):
+            return []
+        return [Post(link, count % link.receive_buffers, items[count + link.receive_buffers])]
 
     def reserve(self, link: LinkId) -> Reserve:
         """Wait until the buffer of the next item to send is free."""
@@ -53,18 +56,17 @@ class Streams:
         self.done[link] += 1
         return Send(link, count % link.send_buffers, self.items[link][count])
 
-    def carry(self, link: LinkId) -> Steps:
+    def carry(self, link: LinkId) -> list[Step]:
         """Send the next item, or at the other end receive it."""
         if link.source == self.rank:
-            yield self.reserve(link)
-            yield self.send(link)
-        else:
-            yield self.receive(link)
-            yield from self.release(link)
+            return [self.reserve(link), self.send(link)]
+        return [self.receive(link), *self.release(link)]
 
-    def close(self) -> Steps:
+    def close(self) -> list[Step]:
         """Wait until all that was sent has left."""
-        for link, items in self.items.items():
-            if link.source == self.rank:
-                for buffer in range(min(link.send_buffers, len(items))):
-                    yield Reserve(link, buffer)
+        return [
+            Reserve(link, buffer)
+            for link, items in self.items.items()
+            if link.source == self.rank
+            for buffer in range(min(link.send_buffers, len(items)))
+        ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import random
+import sys
 
 import pytest
+from msgspec import structs
 from simulate import Fault, Outcome, Programs, programs_of, simulate, spec_of, version_after
 
 from ffmpi.schedule import Schedule, ScheduleSpec, schedule_of
@@ -299,7 +300,7 @@ def test_a_forgotten_state_is_caught() -> None:
     plan = schedule("single-layer", MUTATED["single-layer"])
     programs = [
         [
-            dataclasses.replace(step, chapter=None) if isinstance(step, s.Forward) else step
+            structs.replace(step, chapter=None) if isinstance(step, s.Forward) else step
             for step in steps
             if not isinstance(step, s.TakeSnapshot | s.FreeSnapshot | s.Save)
         ]
@@ -314,3 +315,28 @@ def test_a_deadlock_is_caught() -> None:
     programs[1] = [step for step in programs[1] if not isinstance(step, s.Report)]
     with pytest.raises(Fault, match="deadlock"):
         simulate(plan, programs)
+
+
+# What runs once a batch -----------------------------------------------------------------------------------------------
+
+
+def calls(ranks: int, rank: int, batches: int) -> int:
+    """Return how many Python functions are called, and generators resumed, to make the steps of an epoch."""
+    count = 0
+
+    def profile(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    steps = schedule("pipeline", spec_of(3, ranks=ranks, chapters=1, batches=(batches,))).steps(rank)
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    for _ in steps:
+        pass
+    sys.setprofile(before)
+    return count
+
+
+@pytest.mark.parametrize(("ranks", "rank"), [(1, 0), (2, 0), (2, 1)])
+def test_the_steps_of_a_batch_cost_few_calls(ranks: int, rank: int) -> None:
+    assert calls(ranks, rank, 60) - calls(ranks, rank, 40) <= 20 * 12
