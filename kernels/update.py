@@ -15,40 +15,40 @@ from .tile import AHEAD, PANELS, SPARSE_PANELS, UPDATE_INPUTS, sparse_tile, upda
 #: Unit panels in one go where zeros are skipped: their share of a batch of 128 rows just fits the first-level cache.
 _SPARSE_WIDTH = SPARSE_PANELS // 2
 _MOST_LISTED = 2**16  # rows whose places uint16 can hold
-#: Rows in one go: their share of a and of the slopes stays in the second-level cache while all inputs pass.
+#: Rows in one go: their share of a and of dz stays in the second-level cache while all inputs pass.
 _ROWS = 1024
 
 
 @compiled
-def _optimise(kind, index, gradient, parameters, numbers):  # type: ignore[no-untyped-def]
+def _optimise(kind, index, gradient, parameters, constants):  # type: ignore[no-untyped-def]
     """Update sixteen parameters; denormal moments become zero, since they slow the machine a hundredfold."""
     w, m, v = parameters
     for parameter in (w, m, v):  # the next tile's, which follows this one in memory
         prefetch(parameter, index + UPDATE_INPUTS * LANES)
-    mean = flush(fma(load(m, index), load_splat(numbers, 0), mul(gradient, load_splat(numbers, 1))))
+    mean = flush(fma(load(m, index), load_splat(constants, 0), mul(gradient, load_splat(constants, 1))))
     step = mean
     if kind == ADAM:
-        square = mul(mul(gradient, gradient), load_splat(numbers, 3))
-        square = flush(fma(load(v, index), load_splat(numbers, 2), square))
-        step = div(mean, fma(sqrt(square), load_splat(numbers, 4), load_splat(numbers, 5)))
+        square = mul(mul(gradient, gradient), load_splat(constants, 3))
+        square = flush(fma(load(v, index), load_splat(constants, 2), square))
+        step = div(mean, fma(sqrt(square), load_splat(constants, 4), load_splat(constants, 5)))
         store(v, index, square)
     elif kind == NESTEROV:
-        step = fma(mean, load_splat(numbers, 0), mul(gradient, load_splat(numbers, 1)))
+        step = fma(mean, load_splat(constants, 0), mul(gradient, load_splat(constants, 1)))
     elif kind == LION:
-        step = sign(fma(load(m, index), load_splat(numbers, 2), mul(gradient, load_splat(numbers, 3))))
+        step = sign(fma(load(m, index), load_splat(constants, 2), mul(gradient, load_splat(constants, 3))))
     store(m, index, mean)
-    store(w, index, sub(mul(load(w, index), load_splat(numbers, 7)), mul(step, load_splat(numbers, 6))))
+    store(w, index, sub(mul(load(w, index), load_splat(constants, 7)), mul(step, load_splat(constants, 6))))
 
 
 @compiled
-def _slopes(panel, j, rows, shown, g, taught, out):  # type: ignore[no-untyped-def]
+def _dz(panel, j, rows, label_arguments, g, label_gradient, out):  # type: ignore[no-untyped-def]
     """Write what the active rows of a are multiplied with for panel `panel` + j into g, the bias's gradient into out.
 
-    With labels, their places' gradient goes into `taught`.
+    With labels, their places' gradient goes into `label_gradient`.
     """
     scaled, c, z, active, pair = rows
-    labels, classes = shown[0], shown[2]
-    taught[j] = 0.0
+    labels, classes = label_arguments[0], label_arguments[2]
+    label_gradient[j] = 0.0
     total = splat(np.float32(0.0))
     for i in range(len(active)):
         row = active[i]
@@ -58,35 +58,35 @@ def _slopes(panel, j, rows, shown, g, taught, out):  # type: ignore[no-untyped-d
             total = fma(activity, splat(c[row]), total)
             together = fma(activity, splat(scaled[row]), together)
             if classes > 0:
-                place_index = (j * taught.shape[1] + labels[row]) * LANES
-                store(taught, place_index, fma(activity, splat(scaled[row]), load(taught, place_index)))
+                place_index = (j * label_gradient.shape[1] + labels[row]) * LANES
+                store(label_gradient, place_index, fma(activity, splat(scaled[row]), load(label_gradient, place_index)))
             row += pair
         store(g, (j * g.shape[1] + i) * LANES, together)
     store(out, j * LANES, total)
 
 
 @compiled
-def _columns(first, last, kind, a, rows, shown, state, constants):  # type: ignore[no-untyped-def]
+def _columns(first, last, kind, a, rows, label_arguments, state, constants):  # type: ignore[no-untyped-def]
     """Update the column tiles [first, last): no two of them touch the same memory."""
     w, bias, m, v, mb, vb = state
-    active, label_offset, classes = rows[3], shown[1], shown[2]
-    value = splat(shown[3])
+    active, label_offset, classes = rows[3], label_arguments[1], label_arguments[2]
+    value = splat(label_arguments[3])
     pitch, inputs, count = a.shape[1], w.shape[1], len(active)
     g = np.empty((PANELS, max(count, 1), LANES), np.float32)
-    taught = np.empty((PANELS, max(classes, 1), LANES), np.float32)  # gradient of the label places
+    label_gradient = np.empty((PANELS, max(classes, 1), LANES), np.float32)  # gradient of the label places
     size, many = UPDATE_INPUTS * PANELS * LANES, count > _ROWS
     tiles = np.empty(inputs // UPDATE_INPUTS * size if many else size, np.float32)
     no_decay = constants.copy()
     no_decay[7] = 1.0  # biases do not decay
     # Addresses are handed on without counting references, arrays are not.
     weights, biases = (pointer(w), pointer(m), pointer(v)), (pointer(bias), pointer(mb), pointer(vb))
-    numbers, numbers_no_decay = pointer(constants), pointer(no_decay)
+    with_decay, without_decay = pointer(constants), pointer(no_decay)
     for column in range(first, last):
         panel = column * PANELS
         width = min(PANELS, len(w) - panel)
         for j in range(width):
-            _slopes(panel, j, rows, shown, g, taught, tiles)
-            _optimise(kind, (panel + j) * LANES, load(tiles, j * LANES), biases, numbers_no_decay)
+            _dz(panel, j, rows, label_arguments, g, label_gradient, tiles)
+            _optimise(kind, (panel + j) * LANES, load(tiles, j * LANES), biases, without_decay)
         if many:
             tiles[:] = 0.0
         for begin in range(0, max(count, 1), _ROWS):
@@ -105,31 +105,33 @@ def _columns(first, last, kind, a, rows, shown, state, constants):  # type: igno
                     for j in range(width):
                         gradient = load(tiles, tile + (i * width + j) * LANES)
                         if label_offset <= start + i < label_offset + classes:
-                            label = load(taught, (j * taught.shape[1] + start + i - label_offset) * LANES)
+                            label = load(
+                                label_gradient, (j * label_gradient.shape[1] + start + i - label_offset) * LANES
+                            )
                             gradient = fma(label, value, gradient)
-                        _optimise(kind, ((panel + j) * inputs + start + i) * LANES, gradient, weights, numbers)
+                        _optimise(kind, ((panel + j) * inputs + start + i) * LANES, gradient, weights, with_decay)
 
 
 @compiled
-def _sparse_columns(first, last, kind, rows, shown, state, constants, listed):  # type: ignore[no-untyped-def]
+def _sparse_columns(first, last, kind, rows, label_arguments, state, constants, listed):  # type: ignore[no-untyped-def]
     """Update the unit panels [first, last) from the activities that are not zero."""
     w, bias, m, v, mb, vb = state
-    label_offset, classes, value = shown[1], shown[2], splat(shown[3])
+    label_offset, classes, value = label_arguments[1], label_arguments[2], splat(label_arguments[3])
     values, places, counts = listed
     inputs, count = w.shape[1], len(rows[3])
     g = np.empty((_SPARSE_WIDTH, max(count, 1), LANES), np.float32)
-    taught = np.empty((_SPARSE_WIDTH, max(classes, 1), LANES), np.float32)
+    label_gradient = np.empty((_SPARSE_WIDTH, max(classes, 1), LANES), np.float32)
     tile = np.empty(_SPARSE_WIDTH * LANES, np.float32)
     no_decay = constants.copy()
     no_decay[7] = 1.0
     weights, biases = (pointer(w), pointer(m), pointer(v)), (pointer(bias), pointer(mb), pointer(vb))
-    numbers, numbers_no_decay = pointer(constants), pointer(no_decay)
+    with_decay, without_decay = pointer(constants), pointer(no_decay)
     panel = first
     while panel < last:
         width = _SPARSE_WIDTH if last - panel >= _SPARSE_WIDTH else 1
         for j in range(width):
-            _slopes(panel, j, rows, shown, g, taught, tile)
-            _optimise(kind, (panel + j) * LANES, load(tile, j * LANES), biases, numbers_no_decay)
+            _dz(panel, j, rows, label_arguments, g, label_gradient, tile)
+            _optimise(kind, (panel + j) * LANES, load(tile, j * LANES), biases, without_decay)
         for k in range(inputs):
             for j in range(width):
                 store(tile, j * LANES, splat(np.float32(0.0)))
@@ -138,24 +140,26 @@ def _sparse_columns(first, last, kind, rows, shown, state, constants, listed):  
             for j in range(width):
                 gradient = load(tile, j * LANES)
                 if label_offset <= k < label_offset + classes:
-                    label = load(taught, (j * taught.shape[1] + k - label_offset) * LANES)
+                    label = load(label_gradient, (j * label_gradient.shape[1] + k - label_offset) * LANES)
                     gradient = fma(label, value, gradient)
-                _optimise(kind, ((panel + j) * inputs + k) * LANES, gradient, weights, numbers)
+                _optimise(kind, ((panel + j) * inputs + k) * LANES, gradient, weights, with_decay)
         panel += width
 
 
 @compiled(parallel=True)
-def _columns_parallel(threads, kind, a, rows, shown, state, constants):  # type: ignore[no-untyped-def]
+def _columns_parallel(threads, kind, a, rows, label_arguments, state, constants):  # type: ignore[no-untyped-def]
     columns = -(-len(state[0]) // PANELS)
     for t in prange(threads):
-        _columns(columns * t // threads, columns * (t + 1) // threads, kind, a, rows, shown, state, constants)
+        _columns(columns * t // threads, columns * (t + 1) // threads, kind, a, rows, label_arguments, state, constants)
 
 
 @compiled(parallel=True)
-def _sparse_columns_parallel(threads, kind, rows, shown, state, constants, listed):  # type: ignore[no-untyped-def]
+def _sparse_columns_parallel(threads, kind, rows, label_arguments, state, constants, listed):  # type: ignore[no-untyped-def]
     panels = len(state[0])
     for t in prange(threads):
-        _sparse_columns(panels * t // threads, panels * (t + 1) // threads, kind, rows, shown, state, constants, listed)
+        _sparse_columns(
+            panels * t // threads, panels * (t + 1) // threads, kind, rows, label_arguments, state, constants, listed
+        )
 
 
 @compiled
@@ -248,38 +252,38 @@ def update(
 
 @compiled
 def adam_constants(step, rate, decay, beta1, beta2, eps):  # type: ignore[no-untyped-def]
-    """Return Adam's numbers for its `step`-th step (from 1): Kingma and Ba's algorithm with AdamW's decoupled decay.
+    """Return Adam's constants for its `step`-th step (from 1): Kingma and Ba's algorithm with AdamW's decoupled decay.
 
-    All are float64; the numbers are (8,) float32.
+    All are float64; the constants are (8,) float32.
     """
-    numbers = np.empty(8, np.float32)
-    numbers[0], numbers[1] = beta1, 1 - beta1
-    numbers[2], numbers[3] = beta2, 1 - beta2
-    numbers[4], numbers[5] = 1 / np.sqrt(1 - power(beta2, step)), eps
-    numbers[6], numbers[7] = rate / (1 - power(beta1, step)), 1 - rate * decay
-    return numbers
+    constants = np.empty(8, np.float32)
+    constants[0], constants[1] = beta1, 1 - beta1
+    constants[2], constants[3] = beta2, 1 - beta2
+    constants[4], constants[5] = 1 / np.sqrt(1 - power(beta2, step)), eps
+    constants[6], constants[7] = rate / (1 - power(beta1, step)), 1 - rate * decay
+    return constants
 
 
 @compiled
 def sgd_constants(rate, decay, momentum):  # type: ignore[no-untyped-def]
-    """Return the numbers of descent along a running mean of the gradient, m = momentum m + (1 - momentum) g."""
-    numbers = np.zeros(8, np.float32)
-    numbers[0], numbers[1] = momentum, 1 - momentum
-    numbers[6], numbers[7] = rate, 1 - rate * decay
-    return numbers
+    """Return the constants of descent along a running mean of the gradient, m = momentum m + (1 - momentum) g."""
+    constants = np.zeros(8, np.float32)
+    constants[0], constants[1] = momentum, 1 - momentum
+    constants[6], constants[7] = rate, 1 - rate * decay
+    return constants
 
 
 @compiled
 def lion_constants(rate, decay, beta1, beta2):  # type: ignore[no-untyped-def]
-    """Return Lion's numbers (Chen et al., arXiv 2302.06675, algorithm 2): the step is rate times a sign.
+    """Return Lion's constants (Chen et al., arXiv 2302.06675, algorithm 2): the step is rate times a sign.
 
-    All are float64; the numbers are (8,) float32.
+    All are float64; the constants are (8,) float32.
     """
-    numbers = np.zeros(8, np.float32)
-    numbers[0], numbers[1] = beta2, 1 - beta2
-    numbers[2], numbers[3] = beta1, 1 - beta1
-    numbers[6], numbers[7] = rate, 1 - rate * decay
-    return numbers
+    constants = np.zeros(8, np.float32)
+    constants[0], constants[1] = beta2, 1 - beta2
+    constants[2], constants[3] = beta1, 1 - beta1
+    constants[6], constants[7] = rate, 1 - rate * decay
+    return constants
 
 
 #: With these constants SGD adds the gradient to its first moments and leaves the weights: m = m + g, w = w - 0 m.
@@ -289,9 +293,9 @@ ACCUMULATE = np.array([1, 1, 0, 0, 0, 0, 0, 1], np.float32)
 @compiled
 def _step_array(kind, gradient, state, constants):  # type: ignore[no-untyped-def]
     """Take a step with all elements of an array; `state` is itself and its two moments."""
-    parameters, numbers = (pointer(state[0]), pointer(state[1]), pointer(state[2])), pointer(constants)
+    parameters, constants_at = (pointer(state[0]), pointer(state[1]), pointer(state[2])), pointer(constants)
     for index in range(0, state[0].size, LANES):
-        _optimise(kind, index, load(gradient, index), parameters, numbers)
+        _optimise(kind, index, load(gradient, index), parameters, constants_at)
 
 
 @compiled
