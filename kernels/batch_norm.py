@@ -31,10 +31,11 @@ def batch_statistics(x, rows, momentum, mean, variance, running_mean, running_va
     share, unbiased = splat(momentum), splat(momentum * np.float32(rows) / np.float32(max(rows - 1, 1)))
     for panel in range(len(x)):
         start, at = panel * x.shape[1] * LANES, panel * LANES
-        total = splat(np.float32(0.0))
+        # Counted from the first row on, so that a unit that does not vary has no variance.
+        origin, total = load(x, start), splat(np.float32(0.0))
         for row in range(rows):
-            total = add(total, load(x, start + row * LANES))
-        middle, square = div(total, count), splat(np.float32(0.0))
+            total = add(total, sub(load(x, start + row * LANES), origin))
+        middle, square = add(origin, div(total, count)), splat(np.float32(0.0))
         for row in range(rows):
             distance = sub(load(x, start + row * LANES), middle)
             square = fma(distance, distance, square)

@@ -97,6 +97,23 @@ def test_batch_norm_keeps_what_is_not_finite() -> None:
     assert np.isfinite(np.delete(found, (3, 4), axis=1)).all() and np.isnan(total[:5]).all()
 
 
+def test_batch_norm_of_units_that_do_not_vary() -> None:
+    """They have the shift, whatever they are, and no gradient goes through them but rounding's."""
+    x = np.tile(np.array([0, 1e-42, -3, 1e18], F), (7, 1))
+    mean, variance, none = vector(np.zeros(4)), vector(np.zeros(4)), vector(np.zeros(4))
+    kernels.batch_statistics(panels(x), 7, F(0), mean, variance, none, none)
+    assert_array_equal(mean[0, :4], x[0])
+    out, total, squares = empty(7, 4)
+    gain, shift = vector(np.ones(4)), vector(np.full(4, 0.25))
+    kernels.batch_norm(panels(x), 7, mean, variance, F(1e-5), gain, shift, True, out, total, squares)
+    checked(out, total, np.full((7, 4), 0.25))
+    dx, dgain, dshift = empty(7, 4)[0], vector(np.zeros(4)), vector(np.zeros(4))
+    arguments = (panels(x), 7, mean, variance, F(1e-5), gain, False, dx, dgain, dshift)
+    kernels.batch_norm_backward(panels(np.ones((7, 4))), *arguments)
+    checked(dx, None, np.zeros((7, 4)))
+    assert (dshift[0, :4] == 7).all() and not dgain.any()
+
+
 @pytest.mark.parametrize(("rows", "units"), SHAPES[1:])
 @pytest.mark.parametrize("rectified", [False, True])
 def test_batch_norm_backward(rows: int, units: int, rectified: bool) -> None:
@@ -239,6 +256,17 @@ def test_the_mask_does_not_depend_on_where_a_row_or_a_part_of_a_layer_is() -> No
             panels(h)[part], 5, samples[order], kinds[order], 1, 2, 3, part.start, 0.5, found, total, squares[part]
         )
         assert_array_equal(found[:, :5], out[part][:, order])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_dropout_does_not_hide_what_is_not_finite(value: float) -> None:
+    h, rows = np.ones((20, 20), F), np.arange(20)
+    h[:, 7] = value
+    out, total, squares = empty(20, 20)
+    kernels.dropout(panels(h), 20, rows, rows, 0, 0, 0, 0, 0.5, out, total, squares)
+    found = kernels.from_panels(out, 20, 20)
+    assert not np.isfinite(found[:, 7]).any() and np.isfinite(np.delete(found, 7, axis=1)).all()
+    assert not np.isfinite(total[:20]).any()
 
 
 def test_masks_are_evenly_spread_and_differ() -> None:
