@@ -1,8 +1,9 @@
 """Schedules `all-layers`, `sequential` and `federated`: ranks take the chapters in turn (paper, Algorithm 2).
 
 For each layer a rank gets its state from the rank of the chapter before, trains it, hands it to the rank of the chapter
-after and passes its lessons on: so as many chapters are in flight as there are ranks. One rank alone is `sequential`.
-If every chapter has a shard of the samples of its own, and with it a rank, it is `federated`: only states travel.
+after and passes the chapter's batches on: so as many chapters are in flight as there are ranks. One rank alone is
+`sequential`. If every chapter has a shard of the samples of its own, and with it a rank, it is `federated`: only states
+travel.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ class AllLayers:
             return [Send(self._state(rank, stage), 0, State(stage, chapter))] if going else []
 
         for stage in self.stages if coming else ():
-            # What this rank sent in its last chapter lies where the next state comes in.
+            # What this rank sent in its last chapter lies where the next state is received.
             link = self._state(before, stage)
             yield [Reserve(self._state(rank, stage), 0), Post(link, 0, State(stage, chapter - 1))]
         if spec.adaptive:
@@ -149,7 +150,7 @@ class AllLayers:
 
 
 class _Choices:
-    """The adaptive negatives that this rank chooses and hears of."""
+    """The adaptive negatives that this rank selects, and those that others send it."""
 
     def __init__(self, schedule: AllLayers, rank: int) -> None:
         self.schedule, self.rank, self.heard = schedule, rank, schedule.first

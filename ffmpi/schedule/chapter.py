@@ -1,7 +1,7 @@
 """What the schedules of the paper's chapter algorithm share: how one layer, and the head, is trained for a chapter.
 
-A layer trains its C epochs on what the layers before it, already trained, put out; then it passes the chapter's lessons
-on. After the last layer come the head, the scores of the negatives to come, and the test samples.
+A layer trains its C epochs on the outputs of the layers before it, which are trained already; then it passes the
+chapter's batches on. After the last layer come the head, the scores for later negatives, and the evaluation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .steps import (
     UpdateHead,
 )
 
-#: Steps that bring a batch to a layer, or take away what it makes of it.
+#: Steps that bring a batch to a layer, or take its output away.
 Move = Callable[[int, Batch], list[Step]]
 
 
@@ -37,7 +37,7 @@ def stashed(layer: int, batch: Batch) -> list[Step]:
 
 
 def stash(layer: int, batch: Batch) -> list[Step]:
-    """Stash what `layer` makes of a batch, and no longer what it made it of."""
+    """Stash the output of `layer` for a batch, and free its input."""
     return [StashActivations(layer, batch), *([FreeActivations(layer - 1, batch)] if layer > 0 else [])]
 
 

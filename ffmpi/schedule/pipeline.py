@@ -1,6 +1,6 @@
 """Schedule `pipeline`: every layer learns from each batch as it flows by.
 
-Layer k+1 learns from what layer k put out for the batch before layer k's own update, so a batch passes each layer once
+Layer k+1 learns from layer k's output of the batch before layer k's own update, so a batch passes each layer once
 and nothing flows back. While a rank computes one batch, the next is arriving and the last one is leaving.
 """
 

@@ -1,11 +1,12 @@
 """Schedule `single-layer`: each rank owns a block of layers and trains it chapter by chapter (paper, Algorithm 1).
 
 Time is cut into slots. A chapter passes from rank to rank, one a slot, so that in a slot every rank trains a chapter of
-its own. Lessons reach a rank in one of two ways: as the activities of the layer before, streamed while that rank passes
-them on, into buffers for a whole chapter; or by computing them with the weights of all layers before, as in the paper.
+its own. Batches reach a rank in one of two ways: as the activations of the layer before, streamed while that rank
+passes them on, into buffers for a whole chapter; or by computing them with the weights of all layers before, as in the
+paper.
 
 When the last layer has finished a chapter all ranks together pass the neutral inputs, the candidates for adaptive
-negatives and the test samples through the network as it was after that chapter: the ranks ahead have remembered
+negatives and the test samples through the network as it was after that chapter: the ranks ahead have taken snapshots of
 their layers. With `weights` only weights travel, and the last rank does all this alone while the others wait, as in the
 paper for adaptive negatives. If negatives are chosen for a chapter that would begin before the scores are there, its
 beginning waits for them.
@@ -104,7 +105,7 @@ class SingleLayer(Placement):
 
     @cached_property
     def links(self) -> list[LinkId]:
-        """The links of the sweeps, of the lessons or the weights, and of the negatives."""
+        """The links of the sweeps, of the chapters' batches or the weights, and of the negatives."""
         spec, links = self.spec, [] if self.by_weights else list(self.flow)
         for layer in range(spec.layers):
             source = self.rank_of(layer)
@@ -135,7 +136,7 @@ class SingleLayer(Placement):
             ended = starts.get(slot - self.last)
             if trained is not None:
                 yield from self._train(rank, streams, trained)
-                yield [TakeSnapshot(layer, trained) for layer in self._remembered(rank, trained)]
+                yield [TakeSnapshot(layer, trained) for layer in self._snapshots(rank, trained)]
                 if rank < self.last:
                     yield [Report(trained)]
             if ended is not None:
@@ -147,7 +148,7 @@ class SingleLayer(Placement):
         begin = self.begins.get(chapter + 1)
         return begin is not None and rank <= self.last and begin + rank <= self.begins[chapter] + self.last
 
-    def _remembered(self, rank: int, chapter: int) -> list[int]:
+    def _snapshots(self, rank: int, chapter: int) -> list[int]:
         """Return the layers of `rank` that are needed as they were after `chapter` when they have changed."""
         needed = not self.by_weights or self.spec.due(self.spec.save_every, chapter)
         return self.layers(rank) if needed and self._is_ahead(rank, chapter) else []
@@ -177,7 +178,7 @@ class SingleLayer(Placement):
             yield [Record(chapter, tuple(range(spec.ranks)))]
         if spec.due(spec.save_every, chapter):
             yield [Save(chapter, self.owners)]
-        yield [FreeSnapshot(layer, chapter) for layer in self._remembered(rank, chapter)]
+        yield [FreeSnapshot(layer, chapter) for layer in self._snapshots(rank, chapter)]
 
     def _items(self, rank: int) -> dict[LinkId, Sequence[Item]]:
         """Return all that will pass this rank's links but for the sweeps'."""
@@ -220,7 +221,7 @@ class SingleLayer(Placement):
 
 
 class _ChapterInput:
-    """How the lessons of a chapter come to the layers of a rank and leave them."""
+    """How the batches of a chapter reach the layers of a rank and leave them."""
 
     def __init__(self, schedule: SingleLayer, rank: int, streams: Streams, chapter: int) -> None:
         self.layers, self.streams, self.by_weights = schedule.layers(rank), streams, schedule.by_weights
@@ -232,7 +233,7 @@ class _ChapterInput:
         self.released = 0
 
     def bring(self, layer: int, batch: Batch) -> list[Step]:
-        """Bring a lesson to `layer`: composed, sent, computed by way of all layers before, or kept."""
+        """Bring a batch to `layer`: built, received, computed through all layers before, or stashed."""
         first_time = batch not in self.met
         if layer == 0 or layer > self.layers[0] or (self.by_weights and not first_time):
             return c.stashed(layer, batch)
@@ -253,13 +254,13 @@ class _ChapterInput:
         return [*steps, self.streams.reserve(self.out)] if layer == self.layers[-1] and self.out else steps
 
     def leave(self, layer: int, batch: Batch) -> list[Step]:
-        """Keep or send what `layer` made of a lesson."""
+        """Stash or send the output of `layer` for a batch."""
         if layer == self.layers[-1] and self.out:
             return [self.streams.send(self.out), *self.drop(layer, batch)]
         return [StashActivations(layer, batch), *self.drop(layer, batch)]
 
     def drop(self, layer: int, batch: Batch) -> list[Step]:
-        """Let go of what `layer` learnt from."""
+        """Free what `layer` learnt from."""
         if layer == self.layers[0] and self.into:
             self.released += 1
             return self.streams.release(self.into)

@@ -14,7 +14,7 @@ class Adaptive:
     """Negatives that are chosen by scores.
 
     They are for the chapter `lag` after the one whose network gave the scores; or, if they are for a batch, for the one
-    after `lag` others: its neutral inputs go so far ahead, with the lesson of the batch that is then learnt.
+    after `lag` others: its neutral rows go so far ahead, with the batch that is then learnt from.
     """
 
     scores: Literal["goodness", "softmax"]
@@ -41,7 +41,7 @@ class ScheduleSpec:
     resample: Literal["chapter", "batch"] = "chapter"  # the negatives
     after: float = 0.0  # FLOP of scoring samples after a chapter, for each of its training batches
     validation_batches: dict[Stream, tuple[int, int]] = field(default_factory=dict)  # as those of the test samples
-    forwards: tuple[float, ...] = ()  # FLOP of passing a training batch's lesson through each layer once
+    forwards: tuple[float, ...] = ()  # FLOP of passing a training batch through each layer once
 
     @property
     def stages(self) -> int:
@@ -58,20 +58,20 @@ class ScheduleSpec:
         return range(chapter * self.epochs_per_chapter, (chapter + 1) * self.epochs_per_chapter)
 
     def training(self, chapter: int) -> list[tuple[Batch, int]]:
-        """Return the lessons of a chapter as each layer learns from them, with their epochs.
+        """Return the batches of a chapter as each layer learns from them, with their epochs.
 
-        If each batch has its own negatives every epoch has lessons of its own, numbered on; otherwise they come again.
+        If negatives are resampled for each batch, every epoch has batches of its own, numbered on; otherwise the same.
         """
         epochs, count = self.epochs_of(chapter), self.batches[self.shard_of(chapter)]
         own = self.resample == "batch"
         return [(Batch("train", own * i * count + k), epoch) for i, epoch in enumerate(epochs) for k in range(count)]
 
     def train_batches(self, chapter: int) -> list[Batch]:
-        """Return the lessons of a chapter, each once."""
+        """Return the batches of a chapter, each once."""
         return list(dict.fromkeys(batch for batch, _ in self.training(chapter)))
 
     def drawn(self, chapter: int, batch: Batch) -> int:
-        """Return the epoch for which the order and the negatives of a lesson were drawn."""
+        """Return the epoch for which the order and the negatives of a batch were drawn."""
         return self.epochs_of(chapter)[0] + batch.index // self.batches[self.shard_of(chapter)]
 
     def shard_of(self, chapter: int) -> int:
@@ -108,11 +108,11 @@ class ScheduleSpec:
 
     @cached_property
     def ahead(self) -> int:
-        """How many batches before its lesson the neutral inputs of a batch come."""
+        """How many batches before a batch is learnt from its neutral rows pass."""
         return self.adaptive.lag if self.adaptive and self.resample == "batch" else 0
 
     def ends_epoch(self, chapter: int, batch: Batch) -> bool:
-        """Whether a batch of `chapter` has the epoch's last neutral inputs; they may come ahead of lessons."""
+        """Whether a batch of `chapter` has the epoch's last neutral rows; they may pass ahead of the others."""
         ahead = self.ahead if batch.stream == "joint" else 0
         return batch.index + ahead + 1 == self.batches[self.shard_of(chapter)]
 

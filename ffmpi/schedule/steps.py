@@ -136,35 +136,35 @@ class Update(Struct, frozen=True, gc=False):
 
 
 class StashActivations(Struct, frozen=True, gc=False):
-    """Leave what a layer has put out in memory, to be taken again as often as wanted."""
+    """Leave a layer's output in memory, to be loaded as often as wanted."""
 
     layer: int
     batch: Batch
 
 
 class LoadActivations(Struct, frozen=True, gc=False):
-    """Take what was kept."""
+    """Use a stashed output as the next layer's input."""
 
     layer: int
     batch: Batch
 
 
 class FreeActivations(Struct, frozen=True, gc=False):
-    """Keep it no longer."""
+    """Free a stashed output."""
 
     layer: int
     batch: Batch
 
 
 class TakeSnapshot(Struct, frozen=True, gc=False):
-    """Copy a stage's state after `chapter`, which is going to change before all is done that needs it."""
+    """Copy a stage's state after `chapter`, which changes before all is done that needs it."""
 
     stage: int
     chapter: int
 
 
 class FreeSnapshot(Struct, frozen=True, gc=False):
-    """Let go of what was remembered."""
+    """Free a snapshot."""
 
     stage: int
     chapter: int
@@ -188,7 +188,7 @@ class UpdateHead(Struct, frozen=True, gc=False):
 class SelectNegatives(Struct, frozen=True, gc=False):
     """Choose the negatives for `chapter` of a batch's samples by the scores it has just been given.
 
-    With `index` only for that batch of the running epoch, whose neutral inputs came with this one.
+    With `index` only for that batch of the running epoch, whose neutral rows passed with this one.
     """
 
     batch: Batch
