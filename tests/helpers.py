@@ -70,10 +70,10 @@ def chapters_saved(run: Path) -> int:
         return int(file.attrs["chapter"])
 
 
-def arrays(run: Path) -> dict[str, np.ndarray]:
+def arrays(run: Path, checkpoint: str = "checkpoint.h5") -> dict[str, np.ndarray]:
     """Return every array of a run's checkpoint by name."""
     found: dict[str, np.ndarray] = {}
-    with h5py.File(run / "checkpoint.h5") as file:
+    with h5py.File(run / checkpoint) as file:
         file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
     return {name: array for name, array in found.items() if not name.startswith("header/")}
 

@@ -100,7 +100,7 @@ def test_shards_by_file(ffmpi: Run, tmp_path: Path) -> None:
     """Each shard from a file that only its rank opens gives the bits of the same shards cut out of one set."""
     train, test = (data.load("digits", None, split) for split in ("train", "test"))
     cut = ["schedule.name=federated", "shards.count=2", "shards.by=class", "shards.sizes=[2,1]"]
-    parts = divide(config.read(str(DIGITS), cut), train.classes)
+    parts = divide(config.read(str(DIGITS), cut), train.classes, np.arange(len(train.classes)))
     for shard, part in enumerate(parts, 1):
         write(tmp_path / f"{shard}.h5", train, "train", part)
     write(tmp_path / "held-out.h5", test, "test")
