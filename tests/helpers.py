@@ -95,7 +95,9 @@ def seal(path: Path, texts: dict[str, str] | None = None) -> None:
             del file[f"header/{name}"]
             file[f"header/{name}"] = np.bytes_(text.encode())
         version, identity = bytes(file.attrs["ffmpi"]).decode(), bytes(file.attrs["id"]).decode()
-        file.attrs["checksum"] = header_checksum(version, identity, int(file.attrs["chapter"]), header)
+        file.attrs["checksum"] = header_checksum(
+            int(file.attrs["format"]), version, identity, int(file.attrs["chapter"]), header
+        )
 
 
 def assert_same_bits(one: Path, other: Path) -> None:

@@ -14,18 +14,20 @@ import numpy as np
 from .. import config
 from ..config.schema import Config
 from ..data import DataSet
-from ..data.info import DatasetInfo, resolved, spec_of
+from ..data.info import DatasetInfo, resolved
 from ..data.pixels import fitted
 from ..data.split import contents, load
 from ..errors import UserError
+from ..network.methods import METHOD_NAMES
 from ..run import checkpoint
 from ..run.checkpoint import Header
 from ..run.directory import checkpoint_path
-from ..run.metrics import METHODS, Measurements
+from ..run.metrics import Measurements
 from ..runtime.model import RankModel
 from ..runtime.mpi import all_ranks_or_exit, on_rank_0, wait
 from ..runtime.reading import compare
 from ..runtime.setup import prepare_kernels, restore
+from ..runtime.sizes import spec_of
 from ..runtime.worker import Worker
 from ..schedule import Pipeline, ScheduleSpec, Steps
 from ..schedule.pipeline import conclusion, sweep
@@ -75,7 +77,8 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_conf
         return
     assert test is not None
     matrices = {
-        method: confusion_matrix(test.classes, predicted[METHODS.index(method)], dataset.classes) for method in accuracy
+        method: confusion_matrix(test.classes, predicted[METHOD_NAMES.index(method)], dataset.classes)
+        for method in accuracy
     }
     if as_json:
         found = {

@@ -99,7 +99,7 @@ def model_of(config: Config, method: str) -> str | None:
     adaptive = negatives.adaptive
     if config.chapters < config.train.epochs or negatives.resample == "batch":
         return None
-    if config.local:
+    if config.rule.layout == "plain":
         return f"Performance-Optimized, {_LOCAL[method]}"
     if adaptive and negatives.lag >= config.chapters:
         return None

@@ -14,20 +14,12 @@ from ..data import DataSet
 from ..data.info import DatasetInfo
 from ..data.pixels import converted
 from ..errors import UserError
+from ..network.methods import METHODS
 from ..run.checkpoint import Header
 from ..run.directory import checkpoint_path
 from ..runtime.mpi import all_ranks_or_exit, on_rank_0, wait
 from ..schedule import Pipeline
-from ..schedule.steps import Stream
 from .evaluate import read_header, readout_spec, readout_steps, readout_worker
-
-#: Which test stream each method reads.
-STREAMS: dict[str, Stream] = {
-    "softmax": "softmax",
-    "goodness": "goodness",
-    "last-layer": "plain",
-    "all-layers": "plain",
-}
 
 
 def predict(
@@ -55,7 +47,7 @@ def predict(
     unlabelled = DataSet(images, np.empty(0, np.uint8), header.shape, header.names) if comm.rank == 0 else None
     worker = readout_worker(comm, file, header, settled, dataset, pipeline, unlabelled)
     worker.wanted = method
-    stream: Stream = STREAMS[method]
+    stream = METHODS[method].stream
     batches = [batch for batch in pipeline.spec.scored_after(settled.chapters - 1) if batch.stream == stream]
     worker.execute(readout_steps(pipeline, comm.rank, batches))
     # One rank has scored each image, the others hold zeros.

@@ -168,7 +168,7 @@ def _run(
             # A chapter that one rank has trained alone is one of as many that are under way.
             together = comm.size if np.count_nonzero(measurements.ranks[:, 0]) == 1 else 1
             seconds, rate = clock.chapter(samples, measurements.elapsed, together)
-            record = measurements.record(epoch, samples, seconds, rate, settled.local)
+            record = measurements.record(epoch, samples, seconds, rate, settled.rule.measures)
             if not first:
                 first.append(record)
             found = findings(record, first[0], settled, worker.dataset, last=epoch == settled.train.epochs)

@@ -1,7 +1,8 @@
-"""Earlier names of settings, which files, checkpoints and the command line may still use."""
+"""Earlier names of settings and arrays, which files, checkpoints and the command line may still use."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ..errors import UserError
@@ -22,6 +23,18 @@ ALIASES = {
     "train.constant": "learning_rate.constant",
     "shards.held_out": "shards.test_path",
 }
+
+
+#: Patterns of the names of arrays in a checkpoint, and the names they had up to the given format.
+ARRAYS = {r"layers/(\d+)/classifier/(.+)": (2, r"classifiers/\1/\2")}
+
+
+def array_name(name: str, file_format: int) -> str:
+    """Return the name that the array `name` has in a checkpoint of `file_format`."""
+    for pattern, (last, earlier) in ARRAYS.items():
+        if file_format <= last:
+            name = re.sub(f"^{pattern}$", earlier, name)
+    return name
 
 
 def renamed(values: dict[str, Any], source: str) -> dict[str, Any]:

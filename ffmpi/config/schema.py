@@ -237,11 +237,6 @@ class Config(Table, frozen=True):
         return self.train.chapters or self.train.epochs
 
     @property
-    def local(self) -> bool:
-        """Whether each layer learns by a classifier of its own."""
-        return bool(self.rule.name == "local-softmax")
-
-    @property
     def methods(self) -> tuple[str, ...]:
         """How samples are classified."""
         return tuple(self.classify.methods) or self.rule.methods

@@ -11,8 +11,14 @@ from .registries import FORMATS
 from .schema import Config
 
 
+def _no_head(config: Config) -> str:
+    read = "head." in config.rule.reads or config.head_layers
+    return "" if read else "'softmax' is not among classify.methods"
+
+
 def _no_softmax(config: Config) -> str:
-    return "" if config.local or config.head_layers else "'softmax' is not among classify.methods"
+    only = set(config.methods) == {"goodness"}
+    return "'softmax' is not among classify.methods" if only else ""
 
 
 def _no_goodness(config: Config) -> str:
@@ -44,7 +50,8 @@ def _unread(reads: Callable[[Any], bool]) -> Callable[[Config], str]:
 
 #: Settings, each a key or the prefix of some, and what answers for a configuration why they are not read, or nothing.
 _ROWS: list[tuple[tuple[str, ...], Callable[[Config], str]]] = [
-    (("head.", "classify.softmax_every"), _no_softmax),
+    (("head.",), _no_head),
+    (("classify.softmax_every",), _no_softmax),
     (("classify.goodness_every",), _no_goodness),
     (("classify.goodness_layers",), _goodness_unread),
     (("shards.count",), _not_sharded),

@@ -1,4 +1,4 @@
-"""Batches of inputs: which samples, with which labels, composed into the first layer's activations."""
+"""The first layer's input: images and the labels shown with them, written as activations."""
 
 from __future__ import annotations
 
@@ -8,98 +8,9 @@ from .. import kernels
 from ..config.schema import Config
 from ..data import DataSet
 from ..data.scaling import PixelScaling, slope_and_offset
-from . import random
-from .layer import Inputs
-
-
-class Labels:
-    """The order of the samples, their classes and their negatives, as they are now.
-
-    Attributes
-    ----------
-    classes, order, negatives : (samples,) int64
-    choices : the adaptive negatives by chapter, (samples,) uint8
-    """
-
-    def __init__(self, config: Config, classes: np.ndarray, number: int) -> None:
-        """Keep `classes` (samples,) uint8, values below `number`."""
-        self.config, self.number = config, number
-        self.classes = classes.astype(np.int64)
-        self.order = np.arange(len(classes))
-        self.negatives = self.classes
-        self.choices: dict[int, np.ndarray] = {}
-        self._now = (-1, -1)
-        self._words: tuple[int, np.ndarray] = (-1, np.empty(0, np.uint64))
-
-    def set_epoch(self, epoch: int, chapter: int) -> None:
-        """Take the order of `epoch` and the negatives of `chapter`."""
-        if self._now == (epoch, chapter):
-            return
-        self._now = (epoch, chapter)
-        seed, negatives = self.config.seed, self.config.negatives
-        if self.config.train.shuffle:
-            self.order = random.order(seed, epoch, len(self.classes))
-        if chapter in self.choices:
-            self.negatives = self.choices[chapter].astype(np.int64)
-            return
-        first = chapter * self.config.train.epochs // self.config.chapters
-        drawn = negatives.key(epoch, first)
-        self.negatives = random.wrong_classes(seed, drawn, self.classes, self.number)
-
-    def batch(self, index: int) -> np.ndarray:
-        """Return the samples of batch `index`, int64."""
-        size = self.config.train.batch_size
-        return self.order[index * size : (index + 1) * size]
-
-    def wrong(self, samples: np.ndarray) -> np.ndarray:
-        """Return every wrong class of `samples`, (samples, classes - 1) int64, ascending."""
-        others = np.arange(self.number - 1)
-        return others + (others >= self.classes[samples][:, None])
-
-    def choose(self, chapter: int, samples: np.ndarray, scores: np.ndarray) -> None:
-        """Choose negatives for `chapter` by the logits of all classes or the goodness of `wrong` ones, float32."""
-        chosen = self.choices.setdefault(chapter, np.zeros(len(self.classes), np.uint8))
-        chosen[samples] = self._chosen(chapter, samples, scores)
-
-    def choose_now(self, samples: np.ndarray, scores: np.ndarray) -> None:
-        """Choose negatives for the running epoch by scores, see `choose`."""
-        self.negatives[samples] = self._chosen(self._now[0], samples, scores)
-
-    def _chosen(self, key: int, samples: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Return for each sample the wrong class of the greatest score, or one drawn by their softmax."""
-        each = np.arange(len(samples))
-        if self.config.negatives.scores == "goodness":
-            hardest: np.ndarray = self.wrong(samples)[each, scores.argmax(axis=1)]
-            return hardest
-        scores = scores.astype(np.float64)
-        scores[each, self.classes[samples]] = -np.inf
-        if self._words[0] != key:
-            self._words = key, random.words(self.config.seed, random.Purpose.CHOICE, key, len(self.classes))
-        powers = np.ascontiguousarray(scores - scores.max(axis=1, keepdims=True))
-        kernels.exponentials(powers.reshape(-1))
-        upto = powers.cumsum(axis=1)
-        share = (self._words[1][samples] >> np.uint64(11)).astype(np.float64) * 2.0**-53 * upto[:, -1]
-        # The first class beyond the share; a share rounded up to the whole must not lead beyond the last one.
-        chosen: np.ndarray = (upto <= np.minimum(share, np.nextafter(upto[:, -1], 0))[:, None]).sum(axis=1)
-        return chosen
-
-    def give_choice(self, chapter: int, index: int | None, out: np.ndarray) -> None:
-        """Write the choice for `chapter`, or the running epoch's for batch `index`, into `out`, uint8."""
-        chosen = self.choices[chapter] if index is None else self.negatives[self.batch(index)]
-        out[: len(chosen)] = chosen
-
-    def take_choice(self, chapter: int, index: int | None, found: np.ndarray) -> None:
-        """Take over what `give_choice` wrote on another rank."""
-        if index is None:
-            self.choices[chapter] = found.copy()
-        else:
-            samples = self.batch(index)
-            self.negatives[samples] = found[: len(samples)]
-
-    def forget(self, chapter: int) -> None:
-        """Let go of the choices for the chapters up to `chapter`."""
-        for past in [past for past in self.choices if past <= chapter]:
-            del self.choices[past]
+from .activations import Inputs
+from .labels import Labels
+from .layout import LAYOUTS
 
 
 class InputBuilder:
@@ -111,7 +22,9 @@ class InputBuilder:
         self.images = data.images
         self.slope, self.offset = slope_and_offset(config, scaling, data.images)
         # With the local-softmax rule inputs have no label, so nothing is laid over the pixels.
-        self.skipped = 0 if config.data.label == "append" or config.local else len(data.names)
+        self.skipped = (
+            0 if config.data.label == "append" or not LAYOUTS[config.rule.layout].labelled else len(data.names)
+        )
 
     def plain(self, samples: np.ndarray, out: Inputs) -> None:
         """Write the images `samples`."""

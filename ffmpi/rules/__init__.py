@@ -1,20 +1,114 @@
-"""Learning rules: how a layer learns from its own input and output; one file a rule."""
+"""Learning rules: how a layer turns its own input and output into an update, and into scores for classification.
+
+One rule a file. A rule is a table of settings, `config.rule`, whose methods say all that the rest of ffmpi has to know
+of it: nobody asks which rule it is. A rule is local up to sums over a layer's units: what it needs of all units of a
+layer goes through `partial`, a few numbers a row and a few a layer (docs/design.md, "The rule interface").
+"""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
 
 from ..config.fields import Member
 from ..errors import nearest
 
+if TYPE_CHECKING:
+    from ..config.schema import Config
+    from ..network.activations import Activations
+    from ..network.layer import Layer
+    from ..network.parameters import Block
+
+_NOTHING = np.empty(0, np.float32)
+
+
+class Shares(NamedTuple):
+    """A share of the sums over a layer's units; where a layer is one piece the share is the sum.
+
+    rows : (rows, width) float32, or any layout of it that may be added up
+    layer : (v,) float32, sums that belong to no row
+    """
+
+    rows: np.ndarray
+    layer: np.ndarray = _NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What a rule is told of the rows it learns from.
+
+    Attributes
+    ----------
+    count : samples
+    epoch : from 0
+    samples : (count,) int64, their indices; classes : (count,) int64. Both only if the rule `needs_labels`.
+    """
+
+    count: int
+    epoch: int
+    samples: np.ndarray | None
+    classes: np.ndarray | None
+
+
+class Rates(NamedTuple):
+    """Learning rates of an epoch."""
+
+    layer: float
+    head: float
+
+
+class Measure(NamedTuple):
+    """What a rule reports of a batch beside its loss: a sum over the rows, of which `factor` / rows makes a mean."""
+
+    name: str
+    factor: float
+
+
+class Loss(NamedTuple):
+    """What a rule says of one batch it has learnt from; sums are over the rows, float64.
+
+    Attributes
+    ----------
+    loss, measures : the sum of the rows' losses, and one sum for each of the rule's measures; not finite if the layer
+        has diverged, and then nothing was learnt
+    rows, active : how many rows there were, and how many took part in the update
+    flop : of the update
+    """
+
+    loss: float
+    measures: tuple[float, ...]
+    rows: int
+    active: int
+    flop: float
+
 
 class Rule(Member, frozen=True, kw_only=True):
-    """What a learning rule says of itself."""
+    """The interface; what is not overridden needs nothing.
 
-    #: Rows of a batch: pairs, positives and negatives of the same samples, with a label shown; plain, without labels.
-    layout: ClassVar[str]
-    #: The ways to classify that it offers.
-    methods: ClassVar[tuple[str, ...]]
+    Attributes
+    ----------
+    layout : the rows of a training batch, pairs of positives and negatives or plain images: see `network.layout`
+    needs_labels : `learn` reads the samples' indices or classes
+    measures : at most three, by which the metrics tell how well a layer learns
+    methods : the ways to classify there are, see `network.methods`
+    reads : tables of the configuration that it reads beside its own, each ending in a full stop
+    scores_training : scores are handed on with training batches, too, not only where samples are scored
+    finishes : `finish` is to be called
+    feedback, lag : what is to flow back into `learn`, and how many batches late: nothing, the error of the network's
+        output, or that of the layer above. No rule has it yet, and the schedules rely on that.
+    """
+
+    layout: ClassVar[str] = "pairs"
+    needs_labels: ClassVar[bool] = False
+    measures: ClassVar[tuple[Measure, ...]] = ()
+    methods: ClassVar[tuple[str, ...]] = ("softmax", "goodness")
+    reads: ClassVar[tuple[str, ...]] = ()
+    scores_training: ClassVar[bool] = False
+    finishes: ClassVar[bool] = False
+    feedback: ClassVar[Literal["output", "above"] | None] = None
+    lag: ClassVar[int] = 0
 
     def conflict(self, config: Any) -> str:
         """Refuse ways to classify that are another rule's."""
@@ -26,3 +120,50 @@ class Rule(Member, frozen=True, kw_only=True):
                 f"{', '.join(self.methods)}{hint}"
             )
         return ""
+
+    def blocks(self, config: Config, units: int, classes: int) -> dict[str, Block]:
+        """Return the parameters of a layer of `units` beside its weights and bias, by name."""
+        return {}
+
+    def initialise(self, config: Config, layer: Layer) -> None:
+        """Give the rule's parameters the values they begin with, where they are not those declared."""
+
+    def workspace(self, config: Config, layer: Layer, rows: int, classes: int) -> Any:
+        """Return memory that the rule needs to learn with `layer` from batches of at most `rows` rows."""
+        return None
+
+    def outputs(self, classes: int) -> dict[str, int]:
+        """Return the arrays that a layer hands on beside its activations, each with its width in float32 a row.
+
+        ``score`` is what the layers up to this one say for classification; the runtime adds it up.
+        """
+        return {"score": 1}
+
+    def score_layers(self, config: Config) -> tuple[int, ...]:
+        """Return the layers, by index from 0, whose scores are added up."""
+        return tuple(range(len(config.network.layers)))
+
+    def loss_scale(self, units: int, classes: int) -> float:
+        """Return the size of a loss that is large: far from what a layer that guesses has."""
+        return float(np.log(2))
+
+    def forward(self, layer: Layer, a: Activations, out: Activations, rows: int, training: bool) -> float:
+        """Compute the activations of the first `rows` rows of `a` and their sums of squares; return the FLOP."""
+        return layer.forward(a, out, rows)
+
+    def partial(self, layer: Layer, out: Activations, rows: int) -> Shares:
+        """Return this layer's, or piece's, share of the sums over its units for `rows` rows it has just computed."""
+        raise NotImplementedError
+
+    def learn(
+        self, layer: Layer, a: Activations, out: Activations, sums: Shares, targets: Targets, rates: Rates
+    ) -> Loss:  # fmt: skip
+        """Update a layer from its own input, its own output and the complete sums."""
+        raise NotImplementedError
+
+    def scores(self, layer: Layer, out: Activations, sums: Shares, rows: int) -> np.ndarray:
+        """Return what a layer says of `rows` rows for classification, (rows, width of ``score``) float32."""
+        raise NotImplementedError
+
+    def finish(self, layer: Layer, epoch: int) -> None:
+        """Do what is due at the end of `epoch`."""

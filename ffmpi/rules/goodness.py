@@ -1,15 +1,20 @@
-"""Learning rules: how a layer's activities become one coefficient a row, and the loss they are measured by."""
+"""The goodness rule: up for positives, down for negatives (Hinton 2022; the paper, equation 1)."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from msgspec import Meta
 
 from .. import kernels
 from ..config.fields import Positive
-from . import Rule
+from . import Loss, Measure, Rates, Rule, Shares, Targets
+
+if TYPE_CHECKING:
+    from ..config.schema import Config
+    from ..network.activations import Activations
+    from ..network.layer import Layer
 
 #: A row whose coefficient is smaller takes no part in the update, since no float32 weight that matters would change: of
 #: a gradient c a h with a h up to 1000, even if it is the first that Adam ever sees (eps 1e-8 stands below it then), a
@@ -17,8 +22,8 @@ from . import Rule
 SMALLEST = 2.0**-64
 
 
-class Loss(NamedTuple):
-    """What the goodness rule says of one batch; sums are over the rows, float64."""
+class Coefficients(NamedTuple):
+    """What the goodness of a batch's rows says; sums are over the rows, float64."""
 
     coefficients: np.ndarray  # (positives + negatives,) float32
     loss: float
@@ -28,7 +33,11 @@ class Loss(NamedTuple):
 
 
 class Goodness(Rule, frozen=True, kw_only=True, tag="goodness"):
-    """A layer raises its goodness on positive inputs and lowers it on negative ones."""
+    """Goodness is the sum or mean of the squared activations, compared with threshold x units.
+
+    Loss of a row: softplus(-s (g - theta)), s = +1 for a positive, -1 for a negative; dLoss/dW = (c a)^T h with
+    c = -s sigmoid(-s (g - theta)) (2, or 2/units for the mean) / rows (docs/design.md, "Goodness").
+    """
 
     goodness: Annotated[
         Literal["sum", "mean"], Meta(description="Sum or mean over the units of the squared activities.")
@@ -37,34 +46,51 @@ class Goodness(Rule, frozen=True, kw_only=True, tag="goodness"):
         Positive, Meta(description="What goodness is compared with, times units.", extra={"unit": "goodness / units"})
     ] = 1.0
 
-    layout: ClassVar[str] = "pairs"
-    methods: ClassVar[tuple[str, ...]] = ("softmax", "goodness")
+    measures: ClassVar[tuple[Measure, ...]] = (
+        Measure("positive_goodness", 2), Measure("negative_goodness", 2), Measure("pairwise_accuracy", 200),
+    )  # fmt: skip
 
+    def score_layers(self, config: Config) -> tuple[int, ...]:
+        """Return the layers whose goodness is added up: all but the first, unless the configuration names others."""
+        return config.goodness_layers
 
-def _per(rule: Goodness, units: int) -> np.float32:
-    return np.float32(1 if rule.goodness == "sum" else units)
+    def loss_scale(self, units: int, classes: int) -> float:
+        """Return the threshold."""
+        return self.threshold * units
 
+    def per(self, units: int) -> np.float32:
+        """Return what a sum of squares is divided by to be goodness."""
+        return np.float32(1 if self.goodness == "sum" else units)
 
-def goodness(rule: Goodness, total: np.ndarray, units: int) -> np.ndarray:
-    """Return g, (rows,) float32: sum or mean over the units of the squared activities, from their sums `total`."""
-    g: np.ndarray = total / _per(rule, units)
-    return g
+    def coefficients(self, total: np.ndarray, units: int, positives: int) -> Coefficients:
+        """Return c of rows with the sums of squares `total` (rows,) float32; the first `positives` are positive."""
+        per, c = self.per(units), np.empty(len(total), np.float32)
+        theta, slope = self.threshold * units, 2.0 / float(per)
+        return Coefficients(c, *kernels.goodness_loss(total, per, positives, theta, slope, SMALLEST, c))
 
+    def partial(self, layer: Layer, out: Activations, rows: int) -> Shares:
+        """Return the sums of squares."""
+        return Shares(out.total[:rows])
 
-def goodness_loss(rule: Goodness, total: np.ndarray, units: int, positives: int) -> Loss:
-    """Judge the rows `total` (rows,) float32, of which the first `positives` are positive, the others negative.
+    def learn(
+        self, layer: Layer, a: Activations, out: Activations, sums: Shares, targets: Targets, rates: Rates
+    ) -> Loss:  # fmt: skip
+        """Take a step on all rows that are not decided yet."""
+        count, total = targets.count, sums.rows
+        c, loss, positive, negative, active = self.coefficients(total, layer.units, count)
+        # A loss of zero may come from a goodness that has overflowed; the sum is not finite then.
+        flop = layer.update(a, out.h, c, rates.layer) if np.isfinite(loss + positive + negative) else 0.0
+        return Loss(loss, (positive, negative, ranked(total, count)), 2 * count, active, flop)
 
-    Loss per row softplus(-s (g - theta)), s = +1 positive, -1 negative; dLoss/dW = (c a)^T h with
-    c = -s sigmoid(-s (g - theta)) (2, or 2/units for mean) / rows (design, section 4; paper, equation 1).
-    """
-    per, c = _per(rule, units), np.empty(len(total), np.float32)
-    theta, slope = rule.threshold * units, 2.0 / float(per)
-    return Loss(c, *kernels.goodness_loss(total, per, positives, theta, slope, SMALLEST, c))
+    def scores(self, layer: Layer, out: Activations, sums: Shares, rows: int) -> np.ndarray:
+        """Return the goodness, (rows, 1) float32."""
+        g: np.ndarray = sums.rows / self.per(layer.units)
+        return g[:, None]
 
 
 def ranked(total: np.ndarray, pairs: int) -> int:
     """Return in how many of `pairs` the positive has more goodness than the negative of the same sample.
 
-    total : (2 x pairs,) float32, the positives' sums of squared activities, then the negatives'.
+    total : (2 x pairs,) float32, the positives' sums of squared activations, then the negatives'.
     """
     return int(np.count_nonzero(total[:pairs] > total[pairs : 2 * pairs]))

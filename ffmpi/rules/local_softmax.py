@@ -1,17 +1,43 @@
-"""The local-softmax rule: each layer learns by a softmax classifier of its own."""
+"""The local-softmax rule: cross-entropy of a classifier on each layer, through it and this layer only.
+
+The paper (section 4.4) calls networks that learn so Performance-Optimized.
+"""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from . import Rule
+import numpy as np
+
+from .. import kernels
+from ..network.classifier import Classifier, classifier_block
+from . import Loss, Measure, Rates, Rule, Shares, Targets
+
+if TYPE_CHECKING:
+    from ..config.schema import Config
+    from ..network.activations import Activations
+    from ..network.layer import Layer
+    from ..network.parameters import Block
+
+
+class _Workspace:
+    """A layer's classifier, and room for the derivative by its values before the ReLU."""
+
+    def __init__(self, config: Config, layer: Layer, rows: int, classes: int) -> None:
+        self.classifier = Classifier(config, {layer.index: layer.blocks["classifier"]}, classes, rows)
+        panels, pitch = kernels.panels_of(layer.units), kernels.padded_rows(rows)
+        self.dz = kernels.zeros(panels, pitch, kernels.LANES)
+        self.ones = np.ones(rows, np.float32)
 
 
 class LocalSoftmax(Rule, frozen=True, kw_only=True, tag="local-softmax"):
-    """Cross-entropy of a softmax classifier on each layer's activities: the paper's Performance-Optimized."""
+    """Cross-entropy of a linear softmax classifier on the layer's activations; no negatives, no label in the input."""
 
     layout: ClassVar[str] = "plain"
+    needs_labels: ClassVar[bool] = True
+    measures: ClassVar[tuple[Measure, ...]] = (Measure("squares", 1), Measure("training_accuracy", 100))
     methods: ClassVar[tuple[str, ...]] = ("last-layer", "all-layers")
+
     unread: ClassVar[tuple[str, ...]] = (
         "negatives.name", "negatives.scores", "negatives.lag", "data.label", "data.label_value", "head.step",
     )  # fmt: skip
@@ -24,3 +50,50 @@ class LocalSoftmax(Rule, frozen=True, kw_only=True, tag="local-softmax"):
                 "expected 'batch'"
             )
         return super().conflict(config)
+
+    reads: ClassVar[tuple[str, ...]] = ("head.",)
+
+    def blocks(self, config: Config, units: int, classes: int) -> dict[str, Block]:
+        """Return the classifier's weights and bias."""
+        return {"classifier": classifier_block(config, units, classes)}
+
+    def workspace(self, config: Config, layer: Layer, rows: int, classes: int) -> _Workspace:
+        """Return the classifier and its scratch memory."""
+        return _Workspace(config, layer, rows, classes)
+
+    def initialise(self, config: Config, layer: Layer) -> None:
+        """Draw the classifier's weights, unless they begin with zeros."""
+        layer.workspace.classifier.initialise()
+
+    def outputs(self, classes: int) -> dict[str, int]:
+        """Return a running sum of logits."""
+        return {"score": classes}
+
+    def loss_scale(self, units: int, classes: int) -> float:
+        """Return the cross-entropy of a guess."""
+        return float(np.log(classes))
+
+    def partial(self, layer: Layer, out: Activations, rows: int) -> Shares:
+        """Return the logits, in panels of 16 classes."""
+        classifier = layer.workspace.classifier
+        classifier.blocks[layer.index] = layer.blocks["classifier"]
+        return Shares(classifier.forward({layer.index: out}, rows))
+
+    def learn(
+        self, layer: Layer, a: Activations, out: Activations, sums: Shares, targets: Targets, rates: Rates
+    ) -> Loss:  # fmt: skip
+        """Let the layer and its classifier take a step together."""
+        room, rows = layer.workspace, targets.count
+        loss, correct = room.classifier.loss(targets.classes)
+        flop = 0.0
+        if np.isfinite(loss):
+            room.classifier.backward(layer.index, out.h, rows, room.dz)
+            room.classifier.step({layer.index: out}, rows, rates.head)
+            flop = layer.update(a, room.dz, room.ones[:rows], rates.layer)
+        squares = float(out.total[:rows].sum(dtype=np.float64))
+        return Loss(loss, (squares, correct), rows, rows, flop)
+
+    def scores(self, layer: Layer, out: Activations, sums: Shares, rows: int) -> np.ndarray:
+        """Return the logits, (rows, classes) float32."""
+        logits: np.ndarray = layer.workspace.classifier.logits(rows)
+        return logits

@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 
 from .. import __version__
+from ..config.aliases import array_name
 from ..config.read import dump, parse
 from ..config.schema import Config
 from ..data.kinds import HDF5, expect
@@ -32,7 +33,7 @@ from .untrusted import attribute, fail, reason, stored_array
 
 if TYPE_CHECKING:  # they import kernels, which those who describe a checkpoint do without
     from ..data.info import DatasetInfo
-    from ..network.layer import Parameters
+    from ..network.parameters import Parameters
 
 _OVERHEAD, _OVERHEAD_EACH = 1 << 17, 1 << 10  # bytes of HDF5's own: headers and attributes
 #: What file systems answer that cannot put a file, or a directory, on the disk at once.
@@ -155,7 +156,7 @@ class Writer:
             "ffmpi": np.bytes_(__version__),
             "id": np.bytes_(self.id),
             "chapter": self._chapter,
-            "checksum": header_checksum(__version__, self.id, self._chapter, texts),
+            "checksum": header_checksum(FORMAT, __version__, self.id, self._chapter, texts),
         }
         self._file.attrs.update(attributes)
 
@@ -208,10 +209,11 @@ class Reader:
             raise self._fail(f"{name!r} cannot be read ({reason(error)})", "an ffmpi checkpoint") from None
 
     def _header(self) -> Header:
-        if (number := int(attribute(self._file, "format", "iu"))) not in (1, FORMAT):
+        if (number := int(attribute(self._file, "format", "iu"))) not in range(1, FORMAT + 1):
             raise self._fail(
                 f"checkpoint format {number}", f"format 1 to {FORMAT}, as written by ffmpi up to {__version__}"
             )
+        self._format = number
         version, chapter, identity = self._text("ffmpi"), int(attribute(self._file, "chapter", "iu")), ""
         if number == 1:
             texts = {name: self._text(name) for name in ("config", "problem")}
@@ -220,7 +222,7 @@ class Reader:
             names = [f"header/{name}" for name in ("config", "problem", "checksums")]
             texts = {name[7:]: self._decode(name, stored_array(self._file, name, (), None)) for name in names}
             checksum = int(attribute(self._file, "checksum", "iu"))
-            if header_checksum(version, identity, chapter, texts) != checksum:
+            if header_checksum(number, version, identity, chapter, texts) != checksum:
                 raise self._fail("damaged: the header does not agree with its checksum", "the file as it was written")
             self._checksums = self._parse("checksums", texts["checksums"], dict[str, int])
         config = parse(texts["config"], f"{self.path} (its configuration)", [])
@@ -263,16 +265,20 @@ class Reader:
         return self._read(name, shape)
 
     def load(self, name: str, parameters: Parameters) -> None:
-        """Fill `parameters` from the group `name`."""
-        config = self.header.config
-        optimizer = config.optimizer if name.startswith("layers") else config.head.optimizer
-        for array_name, shape in parameters.shapes_of(parameters.inputs, parameters.units, optimizer).items():
-            value = self.array(f"{name}/{array_name}", shape)
-            if array_name in ("steps", "weights_v", "bias_v") and (value < 0).any():
-                raise self._fail(f"'{name}/{array_name}' holds a negative number", "a count, or mean squares")
-            if array_name == "steps" and value > MOST:
-                raise self._fail(f"'{name}/steps' is {value}", f"at most {MOST}")
-            parameters.set_array(array_name, value)
+        """Fill `parameters`, which are called `name`."""
+        for array in parameters.block.stored():
+            value = self._array_of(name, array.name, array.shape)
+            if array.nonnegative and (value < 0).any():
+                raise self._fail(f"'{name}/{array.name}' holds a negative number", "mean squares")
+            parameters.set_array(array.name, value)
+        if parameters.block.optimizer is not None:
+            steps = int(self._array_of(name, "steps", ()))
+            if not 0 <= steps <= MOST:
+                raise self._fail(f"'{name}/steps' is {steps}", f"a count, at most {MOST}")
+            parameters.steps = steps
+
+    def _array_of(self, name: str, array: str, shape: tuple[int, ...]) -> np.ndarray:
+        return self.array(array_name(f"{name}/{array}", self._format), shape)
 
     def choices(self, classes: np.ndarray) -> dict[int, np.ndarray]:
         """Return the adaptive negatives of samples of `classes` by chapter, (samples,) uint8."""

@@ -32,7 +32,7 @@ from ..data.scaling import PixelScaling
 from ..errors import UserError
 from .untrusted import attribute
 
-FORMAT = 2
+FORMAT = 3
 MOST = 2**62  # of anything counted
 _Size = Annotated[int, Meta(ge=1, le=MOST)]
 
@@ -64,9 +64,9 @@ def identity(path: Path) -> str:
         return ""
 
 
-def header_checksum(version: str, identity: str, chapter: int, texts: dict[str, str]) -> int:
+def header_checksum(file_format: int, version: str, identity: str, chapter: int, texts: dict[str, str]) -> int:
     """Return the CRC-32 of a header of this format: of its attributes and its texts in the order of their names."""
-    return zlib.crc32(json.dumps([FORMAT, version, identity, chapter, *sorted(texts.items())]).encode())
+    return zlib.crc32(json.dumps([file_format, version, identity, chapter, *sorted(texts.items())]).encode())
 
 
 @dataclass(frozen=True)

@@ -70,23 +70,19 @@ def findings(
     settled = steps >= _STEPS or late or (last and (done > 1 or done * per_epoch >= 2 * _STEPS))
     for index, (layer, began) in enumerate(zip(record["layers"], first["layers"], strict=False)):
         cure = _cure(index, layer, began, config, classes, found)
-        if config.local:
-            units = config.network.layers[index]
+        units = config.network.layers[index]
+        if "training_accuracy" in layer:
             finding = _classifier(index, layer, units, _least(classes) if settled else 0.0, classes, cure)
         else:
             # The only chapter's mean has the first steps in it, too.
             least = 0.0 if not settled else _UNDECIDED_LATE if late and before else _UNDECIDED
-            finding = _layer(index, layer, _threshold(config, index), done > 1, least, cure)
+            finding = _layer(index, layer, config.rule.loss_scale(units, classes), done > 1, least, cure)
         found += [finding] if finding else []
     if "head" in record and settled and (config.head.step == "batch" or before >= _STEPS):
         found += _head(record["head"], config, classes, found)
     if last:
         found += _accuracies(record["accuracy"], classes, dataset.test, found)
     return found
-
-
-def _threshold(config: Config, index: int) -> float:
-    return config.rule.threshold * config.network.layers[index]
 
 
 def _layer(index: int, now: dict[str, float], threshold: float, begun: bool, least: float, cure: str) -> Finding | None:
@@ -153,18 +149,19 @@ def _cure(
 ) -> str:  # fmt: skip
     """Return the likeliest cure of a layer that does not learn, whose record in the first chapter was `began`."""
     rate, loss = f"optimizer.learning_rate = {config.optimizer.learning_rate:g}", now["loss"]
-    scale = math.log(classes) if config.local else _threshold(config, index)  # of a large loss
-    goodness = now.get("squares", 1.0) if config.local else max(now["positive_goodness"], now["negative_goodness"])
+    scale = config.rule.loss_scale(config.network.layers[index], classes)
+    labelled = "positive_goodness" in now
+    goodness = max(now["positive_goodness"], now["negative_goodness"]) if labelled else now.get("squares", 1.0)
     if below:
         return f"fix {below[0].who} first"
     if FORMATS[config.data.name].own and config.data.standardise == "fixed":
         return "set data.standardise = 'set', which brings the pixels to a common scale"
     if goodness <= _ZERO * scale:
         return f"lower {rate}"
-    if config.network.normalise.name == "l2" and not config.local:
+    if config.network.normalise.name == "l2" and labelled:
         return "train longer, or set network.normalise = 'rms'"
     if now is not began and loss > 2 * math.log(2) and abs(loss - began["loss"]) < _MOVED * began["loss"]:
         return f"raise {rate}, or train longer: the loss has hardly changed since the first chapter"
-    if index == 0 and loss < _LARGE * scale and not config.local:
+    if index == 0 and loss < _LARGE * scale and labelled:
         return f"raise data.label_value = {config.data.label_value}, or lower {rate}"
     return f"lower {rate}, or train longer"

@@ -6,17 +6,21 @@ The keys of a line of metrics.jsonl are in docs/design.md, section 12.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-#: With the rule local-softmax, whose rows are all positive, their goodness is the sum of squared activations.
-LAYER = ("loss", "positive_goodness", "negative_goodness", "correct", "rows", "active")
+from ..network.methods import METHOD_NAMES
+from ..rules import Loss, Measure
+
+_MEASURES = 3  # at most, of a learning rule
+#: Of a layer: the loss, the rule's own measures, and rows.
+LAYER = ("loss", *(f"measure {number}" for number in range(_MEASURES)), "rows", "active")
 HEAD = ("loss", "correct", "rows")
 SCORES = ("correct", "rows")
 SPLITS = ("validation", "test")  # that are only scored
-METHODS = ("softmax", "goodness", "last-layer", "all-layers")
 TIMES = ("elapsed", "seconds", "computing", "waiting", "flop")
 RANK = (*TIMES, "peak_bytes", "priced_bytes", "owned_bytes", "weight_bytes", "link_bytes", "data_bytes")
 
@@ -31,7 +35,7 @@ class Measurements:
     ----------
     layers : (layers, 6), columns LAYER, sums over rows
     head : (3,), columns HEAD
-    scored : (2, 4, 2), of SPLITS by METHODS, columns SCORES
+    scored : (2, 4, 2), of SPLITS by METHOD_NAMES, columns SCORES
     ranks : (ranks, 11), columns RANK
     """
 
@@ -44,18 +48,19 @@ class Measurements:
     @classmethod
     def zeros(cls, layers: int, ranks: int) -> Measurements:
         """Return empty measurements of a network of `layers` on `ranks`."""
-        shapes = [(layers, len(LAYER)), (len(HEAD),), (len(SPLITS), len(METHODS), len(SCORES)), (ranks, len(RANK))]
+        shapes = [(layers, len(LAYER)), (len(HEAD),), (len(SPLITS), len(METHOD_NAMES), len(SCORES)), (ranks, len(RANK))]
         sizes = [int(np.prod(shape)) for shape in shapes]
         flat = np.zeros(sum(sizes))
         parts = np.split(flat, np.cumsum(sizes)[:-1])
         views = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
         return cls(flat, *views)
 
-    def add_layer(self, layer: int, *sums: float) -> None:
-        """Add a batch's sums, in the order of LAYER."""
-        row = self.layers[layer]
-        for column, value in enumerate(sums):
-            row[column] += value
+    def add_layer(self, layer: int, loss: Loss) -> None:
+        """Add what the learning rule says of a batch."""
+        row, last = self.layers[layer], 1 + len(loss.measures)
+        row[0] += loss.loss
+        row[1:last] += loss.measures
+        row[-2:] += loss.rows, loss.active
 
     def add_head(self, *sums: float) -> None:
         """Add a batch's sums, in the order of HEAD."""
@@ -64,11 +69,11 @@ class Measurements:
 
     def add_scores(self, split: str, method: str, correct: int, rows: int) -> None:
         """Add a batch of one of SPLITS that was classified by `method`."""
-        self.scored[SPLITS.index(split), METHODS.index(method)] += (correct, rows)
+        self.scored[SPLITS.index(split), METHOD_NAMES.index(method)] += (correct, rows)
 
     def accuracy(self, split: str) -> dict[str, float]:
         """Return the accuracy on one of SPLITS in percent by each method by which it was measured."""
-        sums = dict(zip(METHODS, self.scored[SPLITS.index(split)].tolist(), strict=True))
+        sums = dict(zip(METHOD_NAMES, self.scored[SPLITS.index(split)].tolist(), strict=True))
         return {method: 100.0 * correct / rows for method, (correct, rows) in sums.items() if rows}
 
     @property
@@ -76,22 +81,22 @@ class Measurements:
         """Seconds from the beginning of the job's training to the end of the chapter."""
         return float(self.ranks[:, 0].max())
 
-    def record(self, epoch: int, samples: int, seconds: float, rate: float, local: bool) -> dict[str, Any]:
+    def record(
+        self, epoch: int, samples: int, seconds: float, rate: float, measures: Sequence[Measure]
+    ) -> dict[str, Any]:
         """Return means and rates as plain numbers, for a JSON line.
 
-        `samples` were trained on in the chapter, `seconds` after the chapter before, `rate` of them a second; `local`
-        names the learning rule.
+        `samples` were trained on in the chapter, `seconds` after the chapter before, `rate` of them a second;
+        `measures` are the learning rule's.
         """
         layers = []
-        for loss, positive, negative, correct, rows, active in self.layers.tolist():
+        for loss, *sums, rows, active in self.layers.tolist():
             if not rows:
                 continue
             layer = {"loss": loss / rows, "active": active / rows}
-            if local:
-                layer |= {"squares": positive / rows, "training_accuracy": 100 * correct / rows}
-            else:
-                layer |= {"positive_goodness": 2 * positive / rows, "negative_goodness": 2 * negative / rows}
-                layer["pairwise_accuracy"] = 200 * correct / rows
+            layer |= {
+                measure.name: measure.factor * value / rows for measure, value in zip(measures, sums, strict=False)
+            }
             layers.append(layer)
         record: dict[str, Any] = {"epoch": epoch, "samples": samples, "seconds": seconds, "samples_per_second": rate}
         record["layers"] = layers

@@ -157,7 +157,7 @@ class Progress:
             parts.append(f"loss {min(losses):.3f} to {max(losses):.3f} in layers 1 to {len(layers)}")
         else:
             parts.append("loss " + " ".join(f"{layer['loss']:.3f}" for layer in layers))
-            if not self.config.local:
+            if all("positive_goodness" in layer for layer in layers):
                 goodness = (f"{layer['positive_goodness']:.4g}/{layer['negative_goodness']:.4g}" for layer in layers)
                 parts.append("goodness +/- " + " ".join(goodness))
         for split, accuracies in accuracies_of(record).items():
@@ -226,7 +226,7 @@ def inputs_text(config: Config, dataset: DatasetInfo) -> str:
         whose = ", measured on the training samples"
         whose += " for each pixel" if config.data.standardise == "pixel" else ""
     text = f"pixels less {mean}, divided by {std}{whose}"
-    if config.local:
+    if config.rule.layout == "plain":
         return f"{text}; no label"
     value = f"of value {config.data.label_value:g}"
     if config.data.label == "append":

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data.info import images_at_once
-from ..network.inputs import Labels
+from ..network.labels import Labels
+from ..rules import Targets
 from ..schedule import ScheduleSpec
 from ..schedule import steps as s
 from .model import RankModel, Samples
@@ -17,11 +17,11 @@ class Counts(NamedTuple):
     """How much a batch holds."""
 
     samples: int
-    riders: int  # neutral inputs that come with a batch of the pipeline
+    neutral: int  # samples whose neutral rows come along, in the pipeline
     rows: int
 
 
-_NOTHING = s.Batch("joint", -1), Counts(0, 0, 0)
+_NOTHING = s.Batch("train", -1)
 
 
 class Batches:
@@ -29,9 +29,11 @@ class Batches:
 
     def __init__(self, model: RankModel, spec: ScheduleSpec) -> None:
         self.config, self.dataset, self.model, self.spec = model.config, model.dataset, model, spec
+        self.layout = model.layout
         self.samples: Samples | None = next(iter(model.samples.values()), None)
         self.shard = 0
-        self._counted = _NOTHING
+        self._counted, self._counts = _NOTHING, Counts(0, 0, 0)
+        self._targeted, self._targets = _NOTHING, Targets(0, 0, None, None)
 
     @property
     def labels(self) -> Labels:
@@ -41,23 +43,14 @@ class Batches:
 
     def set_epoch(self, epoch: int, chapter: int, shard: int) -> None:
         """Take the order of `epoch` and the negatives of `chapter`, of a shard's samples if they are here."""
-        self.shard, self._counted = shard, _NOTHING
+        self.shard, self._counted, self._targeted = shard, _NOTHING, _NOTHING
         if shard in self.model.samples:
             self.samples = self.model.samples[shard]
             self.samples.labels.set_epoch(epoch, chapter)
 
-    def _full_size(self, batch: s.Batch) -> int:
-        """Return the number of samples of all batches of a stream but the last."""
-        labels = self._labels_each(batch)
-        return images_at_once(self.config, labels) if labels else self.config.train.batch_size
-
-    def _labels_each(self, batch: s.Batch) -> int:
-        """Return with how many labels a batch shows each sample to score it by goodness, or 0 if it does not."""
-        return {"goodness": self.dataset.classes, "candidates": self.dataset.classes - 1}.get(batch.stream, 0)
-
     def _range(self, batch: s.Batch, total: int) -> tuple[int, int]:
-        """Return the places of a batch's samples in the order of `total` samples; lessons may be numbered on."""
-        size = self._full_size(batch)
+        """Return the positions of a batch's samples in the order of `total`; training batches may be numbered on."""
+        size = self.layout.samples(batch.stream)
         first = batch.index % -(-total // size) * size
         return first, min(first + size, total)
 
@@ -69,25 +62,38 @@ class Batches:
         return order[slice(*self._range(batch, len(order)))]
 
     def neutral_of(self, batch: s.Batch) -> np.ndarray:
-        """Return the samples whose neutral inputs are in a batch that the head reads; they may be another batch's."""
+        """Return the samples whose neutral rows are in a batch that the head reads; they may be another batch's."""
         if batch.stream == "joint" and self.spec.ahead:
             return self.of(s.Batch("neutral", batch.index + self.spec.ahead))
         return self.of(batch)
 
     def counts(self, batch: s.Batch) -> Counts:
         """Return how much a batch holds; it need not be here."""
-        if batch is not self._counted[0]:  # steps in a row mostly have the same one
+        if batch is not self._counted:  # steps in a row mostly have the same one
             count = self._count(batch)
-            riders = self._count(s.Batch("neutral", batch.index + self.spec.ahead)) if self._carries(batch) else 0
-            if batch.stream in ("train", "joint"):
-                rows = count * (1 if self.config.local else 2) + riders
-            else:
-                rows = count * (self._labels_each(batch) or 1)
-            self._counted = batch, Counts(count, riders, rows)
-        return self._counted[1]
+            neutral = self._count(s.Batch("neutral", batch.index + self.spec.ahead)) if self._carries(batch) else 0
+            self._counted = batch
+            self._counts = Counts(count, neutral, self.layout.rows(batch.stream, count, neutral))
+        return self._counts
+
+    def targets(self, batch: s.Batch, epoch: int) -> Targets:
+        """Return what the rule is told of a batch that a layer learns from in `epoch`."""
+        if batch is not self._targeted or self._targets.epoch != epoch:
+            samples = classes = None
+            if self.config.rule.needs_labels:
+                samples = self.of(batch)
+                classes = self.labels.classes[samples]
+            self._targeted = batch
+            self._targets = Targets(self.counts(batch).samples, epoch, samples, classes)
+        return self._targets
+
+    def head_rows(self, batch: s.Batch) -> tuple[int, int]:
+        """Return the first of the rows that the head reads in a batch, and how many there are."""
+        counts = self.counts(batch)
+        return self.layout.head_rows(batch.stream, counts.samples, counts.neutral)
 
     def _carries(self, batch: s.Batch) -> bool:
-        """Whether neutral inputs come with a batch: in the pipeline, with what is learnt."""
+        """Whether neutral rows come with a batch: in the pipeline, with what is learnt."""
         return batch.stream == "joint" and self.spec.for_head(batch)
 
     def _count(self, batch: s.Batch) -> int:
@@ -100,18 +106,19 @@ class Batches:
         out = self.model.inputs
         source = self.samples if batch.split == "train" else self.model.scored[batch.split]
         assert out is not None and source is not None and source.builder is not None
-        samples = self.of(batch)
-        if self.config.local:
-            source.builder.plain(samples, out)
-        elif batch.stream in ("train", "joint"):
+        builder, samples = source.builder, self.of(batch)
+        labels_each = self.layout.labels_each(batch.stream)
+        if not self.layout.labelled:
+            builder.plain(samples, out)
+        elif batch.stream in s.LEARNT:
             neutral = samples[:0]
             if self._carries(batch):
                 neutral = self.neutral_of(batch) if self.spec.ahead else samples
-            source.builder.pairs(samples, self.labels, neutral, out)
-        elif batch.stream == "candidates":
-            source.builder.candidates(samples, self.labels.wrong(samples), out)
-        elif batch.stream == "goodness":
+            builder.pairs(samples, self.labels, neutral, out)
+        elif labels_each == self.dataset.classes:
             every = np.tile(np.arange(self.dataset.classes), (len(samples), 1))
-            source.builder.candidates(samples, every, out)
+            builder.candidates(samples, every, out)
+        elif labels_each:
+            builder.candidates(samples, self.labels.wrong(samples), out)
         else:
-            source.builder.neutral(samples, out)
+            builder.neutral(samples, out)

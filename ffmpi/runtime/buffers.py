@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..network.layer import Activations
+from ..network.activations import Activations
 from ..schedule import Schedule
 from ..schedule import steps as s
 from .batches import Batches

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..network.layer import Parameters
+from ..network.parameters import Parameters
 from ..run.checkpoint import Writer, dtype_of
 from ..run.metrics import RANK, Measurements
 from ..schedule.steps import Save
-from .model import RankModel, shapes_of
+from .model import RankModel, declared
 from .mpi import wait
 
 _SAVED_AT_ONCE = 1 << 16  # numbers
@@ -69,9 +69,9 @@ class Collector:
         """Bring every array to rank 0, a few rows at a time, in the order of the stages: rank 0 never holds a layer."""
         config, dataset = self.model.config, self.model.dataset
         sets = [
-            (stage, owner, name, shapes)
+            (stage, owner, name, block.shapes())
             for stage, owner in enumerate(step.owners)
-            for name, shapes in shapes_of(config, dataset, stage).items()
+            for name, block in declared(config, dataset, stage).items()
         ]
         negatives = {f"negatives/{chapter}": chosen for chapter, chosen in choices.items() if chapter > step.chapter}
         if writer is not None:

@@ -19,11 +19,11 @@ from .. import kernels
 from ..config.schema import Config
 from ..data.info import DatasetInfo
 from ..errors import UserError, ranges, warn
-from ..network.layer import Activations, widths
+from ..network.activations import Activations
 from ..schedule import Schedule, ScheduleSpec, schedule_of
 from ..schedule import steps as s
 from .limits import Limit
-from .model import RankModel
+from .model import RankModel, sizes_of
 from .worker import Worker
 
 MB = 2.0**20
@@ -130,7 +130,7 @@ def base_of(threads: int) -> float:
 def _least(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int) -> Iterable[float]:
     """Yield the bytes of the weights and moments of each layer that `rank` trains."""
     sets = 1 + config.optimizer.moments
-    for layer, (inputs, units) in enumerate(pairwise(widths(config, dataset.pixels, dataset.classes))):
+    for layer, (inputs, units) in enumerate(pairwise(sizes_of(config, dataset))):
         if layer in schedule.trained(rank):
             yield 4.0 * sets * inputs * units
 
@@ -200,8 +200,8 @@ def _peaks(config: Config, model: RankModel, spec: ScheduleSpec, rank: int) -> t
             chapters += 1
             if chapters == _CHAPTERS:
                 break
-    width = model.dataset.classes if config.local else 1
-    sizes = {units: Activations(units, model.rows, width).flat.nbytes for units in most}
+    outputs = config.rule.outputs(model.dataset.classes)
+    sizes = {units: Activations(units, model.layout.most_rows, outputs).flat.nbytes for units in most}
     return stash * sum(most[units] * size for units, size in sizes.items()), float(states)
 
 
@@ -209,7 +209,7 @@ def _data(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int) -
     """Return the bytes of this rank's samples, and what reading them takes beside."""
     last = schedule.spec.layers - 1
     images = 0 in schedule.computed(rank)
-    if not (images or config.local or {last, last + 1} & set(schedule.trained(rank))):
+    if not (images or config.rule.needs_labels or {last, last + 1} & set(schedule.trained(rank))):
         labelled, pixels = 0, 0
     else:
         labelled, pixels = 1, dataset.pixels * dataset.pixel_bytes * images

@@ -1,21 +1,26 @@
-"""What one rank holds: its layers and classifiers, the weights it computes with, and its samples."""
+"""What one rank has: its layers and classifiers, the weights it computes with, and its samples."""
 
 from __future__ import annotations
 
 import resource
+from collections.abc import Mapping
 
 from ..config.schema import Config
 from ..data import DataSet
-from ..data.info import DatasetInfo, images_composed, rows_of
-from ..network.classifier import Classifier
-from ..network.inputs import InputBuilder, Labels
-from ..network.layer import Activations, Inputs, LabelledLayer, Layer, Parameters, initialise, widths
+from ..data.info import DatasetInfo
+from ..network.activations import Activations, Inputs
+from ..network.classifier import Classifier, classifier_block
+from ..network.inputs import InputBuilder
+from ..network.labels import Labels
+from ..network.layer import LabelledLayer, Layer, blocks_of
+from ..network.layout import BatchLayout
+from ..network.parameters import Block, Parameters
 from ..schedule import Schedule
 from ..schedule.steps import Split
 
 
 class Samples:
-    """Samples of one split or shard: their labels and, where inputs are composed, their images."""
+    """Samples of one split or shard: their labels and, where inputs are built, their images."""
 
     def __init__(self, config: Config, data: DataSet, dataset: DatasetInfo) -> None:
         """Take over `data`; classes are below those of `dataset`."""
@@ -29,10 +34,11 @@ class RankModel:
 
     Attributes
     ----------
-    layers : those whose activities this rank computes, by index; it trains some or all of them
+    layout : the rows of the batches
+    layers : those whose activations this rank computes, by index; it trains some or all of them
+    trained : the parameters of those it trains, by layer and name
     head : the softmax head, where this rank trains it
-    classifiers : with the local-softmax rule, those of its layers
-    inputs : the first layer's input, where it is composed
+    inputs : the first layer's input, where it is built
     samples, scored : the training samples by shard, and those that are only scored by split, where they are needed
     """
 
@@ -45,72 +51,63 @@ class RankModel:
         `samples` are by shard, `scored` by split; both are empty where neither images nor classes are needed.
         """
         self.config, self.dataset = config, dataset
-        classes, sizes = dataset.classes, widths(config, dataset.pixels, dataset.classes)
-        self.rows = rows_of(config, classes)
+        classes, sizes = dataset.classes, sizes_of(config, dataset)
+        self.layout = BatchLayout(config, classes)
+        rows, images = self.layout.most_rows, self.layout.most_images
+        trained, stages = schedule.trained(rank), len(config.network.layers)
         self.layers: dict[int, Layer] = {}
-        self.inputs: Inputs | None = None
-        trained = schedule.trained(rank)
-        at_once = images_composed(config, classes)
-        for layer in schedule.computed(rank):
-            inputs, units = sizes[layer], sizes[layer + 1]
+        for index in schedule.computed(rank):
             # A layer that others train gets its weights from them.
-            parameters = Parameters(inputs, units, config.optimizer if layer in trained else None)
-            if layer == 0 and not config.local:
-                self.layers[0] = LabelledLayer(config, parameters, self.rows, at_once)
+            learns = index in trained
+            if index == 0 and self.layout.labelled:
+                layer: Layer = LabelledLayer(config, index, sizes[0], classes, rows, images, learns=learns)
             else:
-                self.layers[layer] = Layer(config, parameters, self.rows)
+                layer = Layer(config, index, sizes[index], classes, rows, learns=learns)
+            layer.workspace = config.rule.workspace(config, layer, rows, classes)
+            self.layers[index] = layer
+        self.trained = {index: self.layers[index].blocks for index in trained if index < stages}
+        self.inputs: Inputs | None = None
         if 0 in self.layers:
             label_offset = dataset.pixels if config.data.label == "append" else 0
-            images, value = max(at_once, self.rows) if config.local else at_once, config.data.label_value
+            value = config.data.label_value
             assert value != "auto"  # see info.resolved
             self.inputs = Inputs(sizes[0], images, label_offset, classes, value)
-        stages = len(config.network.layers)
-        has_head = bool(config.head_layers) and stages in trained
-        self.head = Classifier(config, config.head_layers, classes, config.train.batch_size) if has_head else None
-        self.classifiers = {
-            layer: Classifier(config, (layer,), classes, self.rows) for layer in self.layers if config.local
-        }
+        self.head: Classifier | None = None
+        if config.head_layers and stages in trained:
+            units = {layer: config.network.layers[layer] for layer in config.head_layers}
+            blocks = {layer: Parameters(classifier_block(config, count, classes)) for layer, count in units.items()}
+            self.head = Classifier(config, blocks, classes, config.train.batch_size)
         self.samples = {shard: Samples(config, data, dataset) for shard, data in samples.items()}
         self.scored = {name: Samples(config, data, dataset) for name, data in scored.items()}
-        self.trained = {layer: self.layers[layer].parameters for layer in trained if layer < stages}
 
     def initialise(self) -> None:
         """Draw the weights that the stages this rank trains begin with."""
-        for layer, parameters in self.trained.items():
-            initialise(self.config, layer, parameters)
-            if layer in self.classifiers:
-                self.classifiers[layer].initialise()
+        for index in self.trained:
+            self.layers[index].initialise()
         if self.head:
             self.head.initialise()
 
     def activations(self, layer: int, rows: int | None = None) -> Activations:
-        """Return memory for what `layer` puts out."""
-        width = self.dataset.classes if self.config.local else 1
-        return Activations(self.config.network.layers[layer], rows or self.rows, width)
+        """Return memory for the output of `layer`."""
+        outputs = self.config.rule.outputs(self.dataset.classes)
+        return Activations(self.config.network.layers[layer], rows or self.layout.most_rows, outputs)
 
     def states(self, stage: int) -> dict[str, Parameters]:
         """Return all parameters of a stage that this rank trains, by their name in a checkpoint."""
-        if stage == len(self.config.network.layers):
-            assert self.head is not None
-            return {f"head/{layer}": block for layer, block in self.head.blocks.items()}
-        states = {f"layers/{stage}": self.trained[stage]}
-        if stage in self.classifiers:
-            states[f"classifiers/{stage}"] = self.classifiers[stage].blocks[stage]
-        return states
+        if stage < len(self.config.network.layers):
+            return {_layer_name(stage, name): parameters for name, parameters in self.trained[stage].items()}
+        assert self.head is not None
+        return {f"head/{layer}": block for layer, block in self.head.blocks.items()}
 
     def copies(self, stage: int) -> dict[str, Parameters]:
         """Return room for the weights of a layer that another rank trains, named as its states."""
-        layer = self.layers[stage].parameters
-        copies = {f"layers/{stage}": Parameters(layer.inputs, layer.units, None)}
-        if stage in self.classifiers:
-            copies[f"classifiers/{stage}"] = Parameters(layer.units, self.dataset.classes, None)
-        return copies
+        blocks = declared(self.config, self.dataset, stage)
+        return {name: Parameters(block, learns=False) for name, block in blocks.items()}
 
-    def use(self, stage: int, states: dict[str, Parameters]) -> None:
-        """Compute what a layer puts out with these parameters, named as its states."""
-        self.layers[stage].parameters = states[f"layers/{stage}"]
-        if stage in self.classifiers:
-            self.classifiers[stage].blocks[stage] = states[f"classifiers/{stage}"]
+    def use(self, stage: int, states: Mapping[str, Parameters]) -> None:
+        """Compute a layer's output with these parameters, named as its states."""
+        layer = self.layers[stage]
+        layer.use({name: states[_layer_name(stage, name)] for name in layer.blocks})
 
     @property
     def all_states(self) -> dict[str, Parameters]:
@@ -131,14 +128,19 @@ class RankModel:
         }
 
 
-def shapes_of(config: Config, dataset: DatasetInfo, stage: int) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Return the names of a stage's parameters in a checkpoint, and the shapes of their arrays."""
-    sizes = widths(config, dataset.pixels, dataset.classes)
-    if stage < len(config.network.layers):
-        shapes = {f"layers/{stage}": Parameters.shapes_of(sizes[stage], sizes[stage + 1], config.optimizer)}
-        classifiers = {f"classifiers/{stage}": stage} if config.local else {}
-    else:
-        shapes, classifiers = {}, {f"head/{layer}": layer for layer in config.head_layers}
-    for name, layer in classifiers.items():
-        shapes[name] = Parameters.shapes_of(sizes[layer + 1], dataset.classes, config.head.optimizer)
-    return shapes
+def _layer_name(stage: int, block: str) -> str:
+    return f"layers/{stage}/{block}" if block else f"layers/{stage}"
+
+
+def sizes_of(config: Config, dataset: DatasetInfo) -> list[int]:
+    """Return the inputs of the first layer and then each layer's units."""
+    return [BatchLayout(config, dataset.classes).inputs(config, dataset.pixels), *config.network.layers]
+
+
+def declared(config: Config, dataset: DatasetInfo, stage: int) -> dict[str, Block]:
+    """Return the declarations of a stage's parameters, by their name in a checkpoint."""
+    layers, classes = config.network.layers, dataset.classes
+    if stage == len(layers):
+        return {f"head/{layer}": classifier_block(config, layers[layer], classes) for layer in config.head_layers}
+    blocks = blocks_of(config, sizes_of(config, dataset)[stage], layers[stage], classes)
+    return {_layer_name(stage, name): block for name, block in blocks.items()}

@@ -84,7 +84,7 @@ class Whole:
         with all_ranks_or_exit(self.comm):
             images = 0 in schedule.computed(rank)
             # Classes are for those who choose, score, or learn from them.
-            labels = images or self.config.local or bool({last, last + 1} & set(schedule.trained(rank)))
+            labels = images or self.config.rule.needs_labels or bool({last, last + 1} & set(schedule.trained(rank)))
             if rank > 0 and labels:
                 self._sets = self._load(images=images)
         compare(self.comm, self._read)

@@ -10,9 +10,10 @@ from typing import Any
 
 from .. import kernels
 from ..config.schema import Config
-from ..data.info import DatasetInfo, resolved, spec_of
+from ..data.info import DatasetInfo, resolved
 from ..data.scaling import PixelScaling
 from ..errors import UserError, warn
+from ..network.layout import LAYOUTS
 from ..run import checkpoint
 from ..run.checkpoint import Header
 from ..schedule import Schedule, schedule_of
@@ -21,6 +22,7 @@ from .limits import Place, available_memory, crowded, memory_limits
 from .model import RankModel
 from .mpi import all_ranks_or_exit, allgather, host, one_per_host_first
 from .reading import Look, reading
+from .sizes import spec_of
 from .worker import Worker
 
 
@@ -92,7 +94,7 @@ def check(config: Config, dataset: DatasetInfo) -> None:
     """Refuse a configuration that does not fit the data."""
     if dataset.classes < 2:
         raise UserError(f"data.name = {config.data.name!r}: the set has {dataset.classes} class; expected at least 2")
-    if config.data.label == "overlay" and not config.local and dataset.pixels <= dataset.classes:
+    if config.data.label == "overlay" and LAYOUTS[config.rule.layout].labelled and dataset.pixels <= dataset.classes:
         raise UserError(
             f"data.label = 'overlay': {dataset.classes} label places would cover an image of {dataset.pixels} pixels; "
             "expected 'append' or 'auto'"

@@ -12,10 +12,11 @@ import numpy as np
 
 from .. import kernels
 from ..errors import Consequence, UserError
-from ..network.layer import Parameters, rate_at
-from ..rules.goodness import goodness, goodness_loss, ranked
+from ..network.methods import METHOD_NAMES
+from ..network.parameters import Parameters
+from ..rules import Rates
 from ..run.checkpoint import Writer
-from ..run.metrics import METHODS, Measurements
+from ..run.metrics import Measurements
 from ..schedule import Schedule, Steps
 from ..schedule import steps as s
 from . import stop
@@ -39,15 +40,19 @@ class Worker:
         `prices` are what each rank needs of memory, if it is to be told.
         """
         self.comm, self.model, self.schedule, self.prices = comm, model, schedule, prices
-        self.config, self.dataset = model.config, model.dataset
+        self.config, self.dataset, self.rule = model.config, model.dataset, model.config.rule
+        self._last = len(self.config.network.layers) - 1
+        self._score_layers = set(self.rule.score_layers(self.config))
+        self._scored = {*s.LAYERS_SCORED, *(s.LEARNT if self.rule.scores_training else ())}
+        self._own_scores = np.empty((0, 0), np.float32)  # what the layer says that was scored last
+        self._rates: tuple[int, Rates] = -1, Rates(0, 0)  # of an epoch
         self.batches = Batches(model, schedule.spec)
         self.buffers = Buffers(comm, model, schedule, self.batches)
         self.snapshots: dict[tuple[int, int], dict[str, Parameters]] = {}
-        self.dz = {layer: model.activations(layer) for layer in model.classifiers}
-        # Of the samples of each split that are scored here; classes by METHODS.
+        # Of the samples of each split that are scored here; classes by METHOD_NAMES.
         counts: dict[s.Split, int] = {"validation": self.dataset.validation, "test": self.dataset.test}
         self.scores = {split: np.zeros((count, self.dataset.classes), np.float32) for split, count in counts.items()}
-        self.predicted = {split: np.zeros((len(METHODS), count), np.uint8) for split, count in counts.items()}
+        self.predicted = {split: np.zeros((len(METHOD_NAMES), count), np.uint8) for split, count in counts.items()}
         self.measurements = Measurements.zeros(len(self.config.network.layers), comm.size)
         self.collector = Collector(comm, model, self.measurements, len(schedule.links))
         self.wanted: str | None = None  # the method whose scores are kept; otherwise the last one's are
@@ -109,61 +114,45 @@ class Worker:
         if step.chapter is None:
             self._compute(step)
             return
-        now = self.model.states(step.layer)
+        layer = self.model.layers[step.layer]
+        now = layer.blocks
         self.model.use(step.layer, self.snapshots[step.layer, step.chapter])
         self._compute(step)
-        self.model.use(step.layer, now)
+        layer.use(now)
 
     def _compute(self, step: s.Forward) -> None:
-        """Compute what a layer, as it is now, puts out for a batch, and what it says for classification."""
+        """Compute a layer's output for a batch, with its weights as they are now, and what it says of the rows."""
         index, rows, stream = step.layer, self.batches.counts(step.batch).rows, step.batch.stream
         layer, a, out = self.model.layers[index], self.buffers.held[index - 1], self.buffers.output(index)
-        self.flop += layer.forward(a, out, rows)
-        if stream == "plain":
-            classifier = self.model.classifiers[index]
-            classifier.forward({index: out}, rows)
-            out.score[:rows] = classifier.logits(rows)
-            if index > 0:
-                out.score[:rows] += a.score[:rows]
-        if stream in ("goodness", "candidates"):
+        self.flop += self.rule.forward(layer, a, out, rows, stream in s.LEARNT)
+        if stream in self._scored:
             out.score[:rows] = a.score[:rows] if index > 0 else 0
-            if index in self.config.goodness_layers:
-                out.score[:rows, 0] += goodness(self.config.rule, out.total[:rows], layer.units)
+            if index in self._score_layers:
+                self._own_scores = self.rule.scores(layer, out, self.rule.partial(layer, out, rows), rows)
+                out.score[:rows] += self._own_scores
 
     def _update(self, step: s.Update) -> None:
         self.on_update(step)
-        layer, rate = self.model.layers[step.layer], rate_at(self.config, self.config.optimizer, step.epoch)
-        a, out = self.buffers.held[step.layer - 1], self.buffers.held[step.layer]
-        if self.config.local:
-            self._update_local(step, rate)
-            return
-        pairs = self.batches.counts(step.batch).samples
-        result = goodness_loss(self.config.rule, out.total[: 2 * pairs], layer.units, pairs)
-        # A loss of zero may come from a goodness that has overflowed.
-        if not math.isfinite(result.loss + result.positive_goodness + result.negative_goodness):
-            came = a.total[: 2 * pairs] if step.layer > 0 else None
-            raise self._diverged(f"layer {step.layer + 1}", step, result.loss, "optimizer", came)
-        self.flop += layer.update(a, out.h, result.coefficients, rate)
-        goodnesses = result.positive_goodness, result.negative_goodness
-        correct = ranked(out.total, pairs)
-        self.measurements.add_layer(step.layer, result.loss, *goodnesses, correct, 2 * pairs, result.active)
-
-    def _update_local(self, step: s.Update, rate: float) -> None:
-        """Let a layer and its classifier learn together (paper, section 4.4)."""
-        index, classifier, dz = step.layer, self.model.classifiers[step.layer], self.dz[step.layer]
+        index = step.layer
         layer, a, out = self.model.layers[index], self.buffers.held[index - 1], self.buffers.held[index]
-        classes = self.batches.labels.classes[self.batches.of(step.batch)]
-        rows = len(classes)
-        classifier.forward({index: out}, rows)
-        result = classifier.loss(classes)
-        if not math.isfinite(result.loss):
+        targets = self.batches.targets(step.batch, step.epoch)
+        rows = targets.count * self.batches.layout.layout.rows
+        loss = self.rule.learn(layer, a, out, self.rule.partial(layer, out, rows), targets, self._rates_of(step.epoch))
+        if not math.isfinite(loss.loss + sum(loss.measures)):
             came = a.total[:rows] if index > 0 else None
-            raise self._diverged(f"layer {index + 1}", step, result.loss, "optimizer", came)
-        classifier.backward(index, out.h, rows, dz.h)
-        classifier.step({index: out}, rows, rate_at(self.config, self.config.head.optimizer, step.epoch))
-        self.flop += layer.update(a, dz.h, np.ones(rows, np.float32), rate)
-        squares = float(out.total[:rows].sum(dtype=np.float64))
-        self.measurements.add_layer(index, result.loss, squares, 0, result.correct, rows, rows)
+            raise self._diverged(f"layer {index + 1}", step, loss.loss, "optimizer", came)
+        self.flop += loss.flop
+        self.measurements.add_layer(index, loss)
+
+    def _rates_of(self, epoch: int) -> Rates:
+        """Return the learning rates of `epoch`."""
+        if self._rates[0] != epoch:
+            factor = self.config.learning_rate.factor(epoch, self.config.train.epochs)
+            each = (
+                optimizer.learning_rate * factor for optimizer in (self.config.optimizer, self.config.head.optimizer)
+            )
+            self._rates = epoch, Rates(*each)
+        return self._rates[1]
 
     def _diverged(
         self, who: str, step: s.Update | s.UpdateHead, loss: float, optimizer: str, came: np.ndarray | None
@@ -186,8 +175,7 @@ class Worker:
 
     # -- Classifiers --------------------------------------------------------------------------------------------------
     def _gather_head_input(self, step: s.GatherHeadInput) -> None:
-        has = self.batches.counts(step.batch)
-        first, count = (2 * has.samples, has.riders) if step.batch.stream == "joint" else (0, has.samples)
+        first, count = self.batches.head_rows(step.batch)
         source, target = self.buffers.held[step.layer], self.buffers.neutral_output(step.layer)
         kernels.copy_rows(source.h, source.total, first, count, target.h, target.total)
 
@@ -196,18 +184,18 @@ class Worker:
         assert head is not None
         classes = self.batches.labels.classes[self.batches.neutral_of(step.batch)]
         head.forward(self.buffers.collected, len(classes))
-        result = head.loss(classes)
-        if not math.isfinite(result.loss):
+        loss, correct = head.loss(classes)
+        if not math.isfinite(loss):
             came = np.concatenate([a.total[: len(classes)] for a in self.buffers.collected.values()])
-            raise self._diverged("softmax head", step, result.loss, "head.optimizer", came)
-        rate = rate_at(self.config, self.config.head.optimizer, step.epoch)
+            raise self._diverged("softmax head", step, loss, "head.optimizer", came)
+        rate = self._rates_of(step.epoch).head
         if not head.once_an_epoch:
             head.step(self.buffers.collected, len(classes), rate)
         else:
             head.accumulate(self.buffers.collected, len(classes), len(self.batches.labels.order))
             if step.last:
                 head.step_on_epoch(rate)
-        self.measurements.add_head(result.loss, result.correct, len(classes))
+        self.measurements.add_head(loss, correct, len(classes))
 
     def _select_negatives(self, step: s.SelectNegatives) -> None:
         samples = self.batches.of(step.batch) if step.index is None else self.batches.labels.batch(step.index)
@@ -223,10 +211,10 @@ class Worker:
             self.batches.labels.choose_now(samples, scores)
 
     def _last_scores(self, rows: int) -> np.ndarray:
-        return self.buffers.held[len(self.config.network.layers) - 1].score[:rows]
+        return self.buffers.held[self._last].score[:rows]
 
     def _evaluate(self, step: s.Evaluate) -> None:
-        samples, last, split = self.batches.of(step.batch), len(self.config.network.layers) - 1, step.batch.split
+        samples, split = self.batches.of(step.batch), step.batch.split
         count = len(samples)
         found: dict[str, np.ndarray] = {}
         if step.batch.stream == "softmax":
@@ -236,12 +224,12 @@ class Worker:
         elif step.batch.stream == "goodness":
             found["goodness"] = self._last_scores(count * self.dataset.classes).reshape(count, -1)
         else:
-            both = {"last-layer": self.model.classifiers[last].logits(count), "all-layers": self._last_scores(count)}
+            both = {"last-layer": self._own_scores, "all-layers": self._last_scores(count)}
             found = {method: both[method] for method in self.config.methods}
         for method, scores in found.items():
             if method == self.wanted or self.wanted is None:
                 self.scores[split][samples] = scores
-            result = self.predicted[split][METHODS.index(method), samples] = scores.argmax(axis=1)
+            result = self.predicted[split][METHOD_NAMES.index(method), samples] = scores.argmax(axis=1)
             if split in self.model.scored:
                 classes = self.model.scored[split].labels.classes
                 if len(classes):  # none when images are to be classified

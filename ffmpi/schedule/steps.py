@@ -20,6 +20,7 @@ from msgspec import Struct
 Stream = Literal["train", "neutral", "joint", "candidates", "softmax", "goodness", "plain"]
 FOR_HEAD = ("neutral", "joint", "softmax")
 LEARNT = ("train", "joint")  # by layers
+LAYERS_SCORED = ("candidates", "goodness", "plain")  # by what layers say
 SCORED = ("softmax", "goodness", "plain")
 #: What is learnt from, what recipes are chosen by, and what the result is measured on.
 Split = Literal["train", "validation", "test"]

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ffmpi.config.aliases import array_name
 from tests.conftest import SEVERAL
 from tests.helpers import DIGITS, ROOT, arrays, records
 
@@ -101,9 +102,13 @@ def settings_of(name: str) -> list[str]:
     return CHECKPOINTS[name] if name in CHECKPOINTS else [*COMMON, *RUNS[name]]
 
 
+#: The format of the checkpoints whose arrays were recorded.
+RECORDED = 2
+
+
 def canonical(name: str) -> str:
     """Return the recorded name of the array that checkpoints now call `name`."""
-    return name
+    return array_name(name, RECORDED)
 
 
 def digests(run: Path) -> dict[str, str]:

@@ -15,7 +15,6 @@ from ffmpi.config.schema import Config
 from ffmpi.data import DataSet
 from ffmpi.kernels import reference
 from ffmpi.network import random
-from ffmpi.network.layer import rate_at
 
 
 class Matrix:
@@ -57,7 +56,7 @@ class Plain:
             mean, std = pixels.mean(axis=0), np.maximum(pixels.std(axis=0), 0.1 * pixels.std())
         self.images, self.test_images = ((part.images / 255.0 - mean) / std for part in (train, test))
         units = config.network.layers
-        self.count, self.append = len(units), config.data.label == "append" and not config.local
+        self.count, self.append = len(units), config.data.label == "append" and config.rule.name == "goodness"
         sizes = [train.images.shape[1] + self.append * self.classes, *units]
         self.layers = []
         for k, (inputs, outputs) in enumerate(pairwise(sizes)):
@@ -68,7 +67,7 @@ class Plain:
                 drawn = np.vstack([random.normal(*key, (inputs, outputs), bound), np.zeros(outputs)])
             self.layers.append(Matrix(drawn[:-1], drawn[-1], config.optimizer))
         self.head = self._blocks(config.head_layers)
-        self.classifiers = [self._blocks((k,)) for k in range(self.count if config.local else 0)]
+        self.classifiers = [self._blocks((k,)) for k in range(self.count if config.rule.name == "local-softmax" else 0)]
         self.losses, self.choices = np.zeros(self.count), dict[int, np.ndarray]()
 
     def _blocks(self, layers: tuple[int, ...]) -> dict[int, Matrix]:
@@ -111,6 +110,10 @@ class Plain:
             outs.append(self.forward(k, outs[-1] if outs else a))
         return outs
 
+    def rate(self, optimizer: Any, epoch: int) -> float:
+        """Return the learning rate of `optimizer` in `epoch`."""
+        return float(optimizer.learning_rate * self.config.learning_rate.factor(epoch, self.config.train.epochs))
+
     def goodness(self, h: np.ndarray) -> np.ndarray:
         """Return each row's goodness."""
         total: np.ndarray = (h * h).sum(axis=1)
@@ -136,7 +139,7 @@ class Plain:
         """Return the percentage of test images that each method classifies rightly."""
         scores: dict[str, np.ndarray] = {}
         for method in self.config.methods:
-            neutral = None if self.config.local else np.full(len(self.test), -1)
+            neutral = None if self.config.rule.name == "local-softmax" else np.full(len(self.test), -1)
             if method == "goodness":
                 scores[method] = self.every_class(self.test_images)
                 continue
@@ -148,8 +151,8 @@ class Plain:
     # -- Learning -----------------------------------------------------------------------------------------------------
     def learn(self, k: int, a: np.ndarray, h: np.ndarray, classes: np.ndarray, epoch: int) -> None:
         """Let layer `k` learn from what it made of `a`: positives, then negatives, or images of `classes`."""
-        rate, rule, rows = rate_at(self.config, self.config.optimizer, epoch), self.config.rule, len(a)
-        if self.config.local:
+        rate, rule, rows = self.rate(self.config.optimizer, epoch), self.config.rule, len(a)
+        if self.config.rule.name == "local-softmax":
             block, outs = self.classifiers[k][k], [h] * self.count
             error, loss = reference.softmax(self.logits({k: block}, outs), classes)
             divisor = self.config.head.normalise * (h.shape[1] if self.config.network.normalise.name == "rms" else 1)
@@ -169,7 +172,7 @@ class Plain:
 
     def learn_classes(self, blocks: dict[int, Matrix], outs: list[np.ndarray], error: np.ndarray, epoch: int) -> None:
         """Let a classifier learn by the derivative of its loss by the logits."""
-        rate = rate_at(self.config, self.config.head.optimizer, epoch)
+        rate = self.rate(self.config.head.optimizer, epoch)
         for k, block in blocks.items():
             weights, bias = reference.gradients(outs[k], self.head_scale(outs[k]), np.ones(len(error)), error)
             if self.config.head.step == "batch":
@@ -195,7 +198,7 @@ class Plain:
 
     def layer_input(self, samples: np.ndarray, negatives: np.ndarray) -> np.ndarray:
         """Return positives, then negatives; or plain images."""
-        if self.config.local:
+        if self.config.rule.name == "local-softmax":
             return self.images[samples]
         return np.vstack([self.show(self.images[samples], labels) for labels in (self.train[samples], negatives)])
 
@@ -228,7 +231,7 @@ class Plain:
                     scores = self.every_class(self.images)
                 key = chapter + c.negatives.lag
                 self.choices[key] = self.chosen(key, np.arange(len(scores)), scores)
-            self.losses /= len(epochs) * len(self.train) * (1 if c.local else 2)
+            self.losses /= len(epochs) * len(self.train) * (1 if c.rule.name == "local-softmax" else 2)
 
     def _pipeline(self, chapter: int, epochs: range, scores: np.ndarray) -> None:
         """Let every layer learn from each batch; the next one gets what it put out before.

@@ -18,7 +18,6 @@ from ffmpi.commands.bench.steps import FfmpiStep, NumpyStep
 from ffmpi.commands.bench.threads import threads
 from ffmpi.errors import UserError
 from ffmpi.kernels import peak
-from ffmpi.rules.goodness import goodness_loss
 
 ROWS, INPUTS, UNITS = 21, 40, 50
 ACTIVE = {"all rows": np.arange(ROWS), "some rows": np.arange(0, ROWS, 4)}
@@ -71,7 +70,7 @@ def test_autograd_makes_the_step_of_the_goodness_rule(active: np.ndarray, fused:
     positives = int(np.sum(active < ROWS // 2))
     for _ in range(3):
         ours.forward()
-        ours.c[active] = goodness_loss(rule, ours.total[active], UNITS, positives).coefficients
+        ours.c[active] = rule.coefficients(ours.total[active], UNITS, positives).coefficients
         ours.update(active)
     np.testing.assert_allclose(after_three(theirs, active), ours.weights(), rtol=1e-4, atol=1e-5)
 

@@ -14,7 +14,7 @@ from tests.helpers import DIGITS
 
 BATCH = 20
 #: At most so many Python calls a batch, in so many files, of the pipeline with three layers and a head on one rank.
-CALLS, FILES = 298, 30
+CALLS, FILES = 298, 33
 
 #: Trains on each of the data sets, and prints the calls of Python functions by file while the steps were carried out.
 COUNT = """

@@ -25,7 +25,7 @@ from ffmpi.data.info import DatasetInfo
 from ffmpi.data.pixels import PixelFormat
 from ffmpi.data.scaling import PixelScaling
 from ffmpi.errors import UserError
-from ffmpi.network.layer import Parameters
+from ffmpi.network.parameters import Parameters, dense
 from ffmpi.run.checkpoint import FORMAT, Header, Writer, identity, reading
 from tests.helpers import seal
 
@@ -45,15 +45,18 @@ WEIGHTS = "layers/0/weights"
 def parameters(seed: int = 1) -> Parameters:
     """Return parameters of which every saved number is another one."""
     rng = np.random.default_rng(seed)
-    made = Parameters(INPUTS, UNITS, SETTINGS.optimizer)
+    made = Parameters(BLOCK)
     for name, shape in shapes().items():
         value = rng.normal(size=shape).astype(np.float32)
         made.set_array(name, np.array(seed) if name == "steps" else abs(value) if name.endswith("_v") else value)
     return made
 
 
+BLOCK = dense(INPUTS, UNITS, SETTINGS.optimizer)
+
+
 def shapes() -> dict[str, tuple[int, ...]]:
-    return Parameters.shapes_of(INPUTS, UNITS, SETTINGS.optimizer)
+    return BLOCK.shapes()
 
 
 def begin(
@@ -76,7 +79,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def read(path: Path) -> tuple[Header, Parameters]:
-    made = Parameters(INPUTS, UNITS, SETTINGS.optimizer)
+    made = Parameters(BLOCK)
     with reading(path) as reader:
         reader.load("layers/0", made)
         return reader.header, made

@@ -127,7 +127,7 @@ def test_a_complete_configuration_of_earlier_versions() -> None:
     """As ffmpi 0.2 left it in a run directory: every setting of every member, some of which nobody reads."""
     text = (Path(__file__).parents[1] / "data" / "config-before-families.toml").read_text()
     found = parse(text)
-    assert found.rule.name == "local-softmax" and found.local
+    assert found.rule.name == "local-softmax"
     assert (found.network.normalise.name, found.network.normalise.epsilon) == ("l2", 1e-4)
     assert (found.optimizer.name, found.optimizer.learning_rate, found.optimizer.weight_decay) == ("adam", 0.01, 0.0)
     assert (found.optimizer.beta1, found.optimizer.epsilon) == (0.9, 1e-8)

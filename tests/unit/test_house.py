@@ -35,10 +35,6 @@ CLOSED = {
 #: Imports that still go where they should not, (importer, imported), each with what is tied up there.
 KNOTS: dict[tuple[str, str], str] = {
     ("ffmpi.commands.info", "mpi4py"): "the version of MPI's library",
-    ("ffmpi.data.info", "ffmpi.network.layer"): "the data's sizes, the schedule's work and costs are one module",
-    ("ffmpi.data.info", "ffmpi.schedule"): "the same",
-    ("ffmpi.data.info", "ffmpi.schedule.spec"): "the same",
-    ("ffmpi.data.info", "ffmpi.schedule.steps"): "the same",
     ("ffmpi.errors", "ffmpi.runtime.launch"): "only rank 0 warns",
     ("ffmpi.run.progress", "ffmpi.runtime.launch"): "how the job was started",
     ("ffmpi.run.progress", "ffmpi.runtime.memory"): "prices of memory",
@@ -52,20 +48,6 @@ NAMED: dict[tuple[str, str], str] = {
     ("ffmpi.commands.paper", "rule"): "rows of the paper's tables are told by the names of what they compare",
     ("ffmpi.commands.paper", "schedule"): "the same",
     ("ffmpi.commands.paper", "negatives"): "the same",
-    ("ffmpi.commands.train", "rule"): "what is measured",
-    ("ffmpi.config.schema", "rule"): "ways to classify",
-    ("ffmpi.config.unused", "rule"): "which settings a rule reads",
-    ("ffmpi.data.info", "rule"): "rows of a batch, costs, classifiers",
-    ("ffmpi.network.inputs", "rule"): "whether inputs show a label",
-    ("ffmpi.network.layer", "rule"): "whether inputs show a label",
-    ("ffmpi.run.health", "rule"): "what a layer that learns looks like",
-    ("ffmpi.run.progress", "rule"): "what is shown of a layer",
-    ("ffmpi.runtime.batches", "rule"): "rows of a batch",
-    ("ffmpi.runtime.memory", "rule"): "rows of a batch, width of the running score",
-    ("ffmpi.runtime.model", "rule"): "classifiers of layers, width of the running score",
-    ("ffmpi.runtime.reading", "rule"): "who needs labels",
-    ("ffmpi.runtime.setup", "rule"): "whether inputs show a label",
-    ("ffmpi.runtime.worker", "rule"): "how a layer learns",
 }
 
 
@@ -178,6 +160,4 @@ def test_nobody_but_its_registry_imports_a_rule() -> None:
 
 
 #: Modules that still import a rule itself, each with what is tied up there.
-RULES_IMPORTED: dict[tuple[str, str], str] = {
-    ("ffmpi.runtime.worker", "ffmpi.rules.goodness"): "losses and scores of goodness",
-}
+RULES_IMPORTED: dict[tuple[str, str], str] = {}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from ffmpi import config, errors
-from ffmpi.data.info import DatasetInfo, resolved, spec_of
+from ffmpi.data.info import DatasetInfo, resolved
 from ffmpi.errors import UserError
 from ffmpi.runtime import memory
 from ffmpi.runtime.limits import Limit
 from ffmpi.runtime.memory import MB, Need, Price
+from ffmpi.runtime.sizes import spec_of
 from ffmpi.schedule import schedule_of
 
 MNIST = DatasetInfo((28, 28), tuple("0123456789"), 60_000, 10_000)

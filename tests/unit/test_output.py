@@ -15,9 +15,10 @@ from rich.console import Console
 
 from ffmpi import cli, config, errors
 from ffmpi.commands.table import table
-from ffmpi.data.info import DatasetInfo, resolved, spec_of
+from ffmpi.data.info import DatasetInfo, resolved
 from ffmpi.errors import ranges, why_missing
 from ffmpi.run import progress
+from ffmpi.runtime.sizes import spec_of
 from ffmpi.schedule import schedule_of
 from tests.helpers import ROOT
 from tests.unit.test_table import make

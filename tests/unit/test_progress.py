@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from ffmpi import config, errors
-from ffmpi.data.info import DatasetInfo, resolved, spec_of
+from ffmpi.data.info import DatasetInfo, resolved
 from ffmpi.data.scaling import PixelScaling
 from ffmpi.run import progress
 from ffmpi.run.health import Finding
+from ffmpi.runtime.sizes import spec_of
 from ffmpi.schedule import schedule_of
 from ffmpi.schedule.steps import Batch, Update
 

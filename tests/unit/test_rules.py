@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +14,17 @@ from ffmpi import config, kernels
 from ffmpi.config.schema import Config
 from ffmpi.data.split import divide
 from ffmpi.errors import UserError
-from ffmpi.network.classifier import Classifier
-from ffmpi.network.inputs import Labels
-from ffmpi.network.layer import Activations, rate_at
-from ffmpi.rules.goodness import SMALLEST, Goodness, goodness, goodness_loss, ranked
-from ffmpi.run.metrics import HEAD, LAYER, METHODS, RANK, Clock, Measurements
+from ffmpi.network import random
+from ffmpi.network.activations import Activations
+from ffmpi.network.classifier import Classifier, classifier_block
+from ffmpi.network.labels import Labels
+from ffmpi.network.methods import METHOD_NAMES
+from ffmpi.network.optimisers import Optimiser
+from ffmpi.network.parameters import Parameters
+from ffmpi.rules import Loss, Shares
+from ffmpi.rules.goodness import SMALLEST, Goodness, ranked
+from ffmpi.rules.local_softmax import LocalSoftmax
+from ffmpi.run.metrics import HEAD, LAYER, RANK, Clock, Measurements
 
 POSITIVES, NEGATIVES, INPUTS, UNITS = 3, 4, 5, 6
 ROWS = POSITIVES + NEGATIVES
@@ -45,7 +52,7 @@ def test_coefficients_are_the_derivative(rule: Goodness) -> None:
     rng = np.random.default_rng(1)
     a, w, bias = rng.normal(size=(ROWS, INPUTS)), rng.normal(size=(INPUTS, UNITS)) / 2, rng.normal(size=UNITS) / 2
     h = activities(a, w, bias)
-    result = goodness_loss(rule, (h**2).sum(axis=1).astype(np.float32), UNITS, POSITIVES)
+    result = rule.coefficients((h**2).sum(axis=1).astype(np.float32), UNITS, POSITIVES)
     assert result.coefficients.dtype == np.float32 and result.coefficients.shape == (ROWS,)
     assert (result.coefficients[:POSITIVES] < 0).all() and (result.coefficients[POSITIVES:] > 0).all()
     assert_allclose(result.loss / ROWS, loss(rule, h), rtol=1e-6)
@@ -64,10 +71,14 @@ def test_coefficients_are_the_derivative(rule: Goodness) -> None:
 
 def test_goodness() -> None:
     total = np.array([0, 1, 7], np.float32)
-    assert_array_equal(goodness(Goodness(goodness="sum"), total, 4), total)
-    assert_array_equal(goodness(Goodness(goodness="mean"), total, 4), total / 4)
-    assert goodness(Goodness(goodness="mean"), total, 4).dtype == np.float32
-    result = goodness_loss(Goodness(goodness="mean"), np.array([4, 8, 12, 20], np.float32), 4, 2)
+    layer, out, sums = SimpleNamespace(units=4), SimpleNamespace(total=total), Shares(total)
+    for kind, expected in (("sum", total), ("mean", total / 4)):
+        rule = Goodness(goodness=kind)  # type: ignore[arg-type]
+        assert_array_equal(rule.partial(layer, out, 2).rows, total[:2])  # type: ignore[arg-type]
+        scores = rule.scores(layer, out, sums, 3)  # type: ignore[arg-type]
+        assert_array_equal(scores, expected[:, None])
+        assert scores.dtype == np.float32
+    result = Goodness(goodness="mean").coefficients(np.array([4, 8, 12, 20], np.float32), 4, 2)
     assert (result.positive_goodness, result.negative_goodness) == (3.0, 8.0)
 
 
@@ -76,7 +87,7 @@ def test_at_the_threshold(rule: Goodness) -> None:
     theta = rule.threshold * UNITS
     total = np.full(2, theta if rule.goodness == "sum" else theta * UNITS, np.float32)
     slope = 1.0 if rule.goodness == "sum" else 1.0 / UNITS
-    result = goodness_loss(rule, total, UNITS, 1)
+    result = rule.coefficients(total, UNITS, 1)
     assert_allclose(result.coefficients, [-slope / 2, slope / 2], rtol=1e-6)
     assert_allclose(result.loss, 2 * np.log(2), rtol=1e-6)
 
@@ -90,10 +101,10 @@ def test_far_from_the_threshold(kind: str) -> None:
         for threshold in (1e-30, 1.0, 1e6, 1e30):
             rule = Goodness(goodness=kind, threshold=threshold)  # type: ignore[arg-type]
             total = np.array([0, 1e4, largest, 0, 1e4, largest], np.float32)
-            result = goodness_loss(rule, total, 2, 3)
+            result = rule.coefficients(total, 2, 3)
             assert np.isfinite(result.coefficients).all() and np.isfinite(result.loss) and result.loss > 0
     slope = 2.0 if kind == "sum" else 1.0
-    result = goodness_loss(Goodness(goodness=kind), np.array([largest, largest], np.float32), 2, 1)  # type: ignore[arg-type]
+    result = Goodness(goodness=kind).coefficients(np.array([largest, largest], np.float32), 2, 1)  # type: ignore[arg-type]
     assert_array_equal(result.coefficients, np.array([0, slope / 2], np.float32))  # decided, and as wrong as can be
     assert_allclose(result.loss, float(largest) / (1 if kind == "sum" else 2), rtol=1e-6)
 
@@ -102,21 +113,25 @@ def test_rows_beyond_float32_take_no_part() -> None:
     margin = -np.log(SMALLEST)  # of a positive row: c = exp(-margin) 2 / rows
     rule, rows = Goodness(threshold=1.0), 2
     total = np.array([1 + margin - 1, 1 + margin + 1], np.float32)
-    inside, outside = goodness_loss(rule, total, 1, rows).coefficients
+    inside, outside = rule.coefficients(total, 1, rows).coefficients
     assert outside == 0.0 and -10 * SMALLEST < inside <= -SMALLEST
     # What is left has no denormal numbers to compute with.
     assert float(np.finfo(np.float32).tiny) < SMALLEST
-    c = goodness_loss(rule, np.linspace(0, 200, 2001, dtype=np.float32), 1, 2001).coefficients
+    c = rule.coefficients(np.linspace(0, 200, 2001, dtype=np.float32), 1, 2001).coefficients
     assert (np.abs(c[c != 0]) >= SMALLEST).all() and (c[-100:] == 0).all()
 
 
 def test_a_nan_is_not_hidden() -> None:
-    result = goodness_loss(Goodness(), np.array([np.nan, 1], np.float32), 3, 1)
+    result = Goodness().coefficients(np.array([np.nan, 1], np.float32), 3, 1)
     assert np.isnan(result.loss) and np.isnan(result.coefficients[0])
 
 
 def settled(*settings: str) -> Config:
     return config.parse("", "test", ["optimizer.learning_rate=0.5", *settings])
+
+
+def rate_at(c: Config, optimizer: Optimiser, epoch: int) -> float:
+    return float(optimizer.learning_rate * c.learning_rate.factor(epoch, c.train.epochs))
 
 
 def test_rate() -> None:
@@ -128,17 +143,20 @@ def test_rate() -> None:
     c = settled("train.epochs=10", "learning_rate.constant=1")
     assert {rate_at(c, c.optimizer, epoch) for epoch in range(10)} == {0.5}
     c = settled("train.epochs=4", "learning_rate.constant=0")
-    assert_allclose([rate_at(c, c.optimizer, epoch) for epoch in range(4)], [0.5, 0.375, 0.25, 0.125])
+    assert_allclose(
+        [rate_at(c, c.optimizer, epoch) for epoch in range(4)],
+        [0.5, 0.375, 0.25, 0.125],
+    )
     c = settled("train.epochs=1")
     assert rate_at(c, c.optimizer, 0) == 0.5
 
 
 def test_measurements_are_views_of_one_array() -> None:
     m = Measurements.zeros(3, 2)
-    assert (m.layers.shape, m.head.shape, m.test.shape, m.ranks.shape) == (
-        (3, len(LAYER)), (len(HEAD),), (len(METHODS), 2), (2, len(RANK)),
+    assert (m.layers.shape, m.head.shape, m.scored.shape, m.ranks.shape) == (
+        (3, len(LAYER)), (len(HEAD),), (2, len(METHOD_NAMES), 2), (2, len(RANK)),
     )  # fmt: skip
-    views = (m.layers, m.head, m.test, m.ranks)
+    views = (m.layers, m.head, m.scored, m.ranks)
     for number, view in enumerate(views, 1):
         view[:] = number
     assert m.flat.dtype == np.float64 and m.flat.sum() == sum(n * v.size for n, v in enumerate(views, 1))
@@ -152,32 +170,32 @@ def test_pairs_are_ranked_by_goodness() -> None:
 
 def test_record() -> None:
     m = Measurements.zeros(2, 2)
-    m.add_layer(0, 8, 20, 4, 6, 16, 4)  # sums over 16 rows: 8 positive, 8 negative
-    m.add_layer(1, 16, 0, 0, 4, 16, 16)  # a layer that has died
+    m.add_layer(0, Loss(8, (20, 4, 6), 16, 4, 0.0))  # sums over 16 rows: 8 positive, 8 negative
+    m.add_layer(1, Loss(16, (0, 0, 4), 16, 16, 0.0))  # a layer that has died
     m.head[:] = 6, 9, 12
-    m.test[METHODS.index("softmax")] = 3, 4
+    m.add_scores("test", "softmax", 3, 4)
     m.ranks[0] = 5.0, 2.0, 1.0, 0.5, 3e9, 100, 120, 90, 50, 30, 10
     m.ranks[1] = 5.5, 2.5, 0.0, 0.0, 0.0, 100, 120, 90, 50, 30, 10
     assert m.elapsed == 5.5
-    record = m.record(7, 50, 2.5, 20.0, local=False)
+    record = m.record(7, 50, 2.5, 20.0, Goodness.measures)
     assert (record["epoch"], record["samples"], record["seconds"], record["samples_per_second"]) == (7, 50, 2.5, 20.0)
     assert record["layers"] == [
         {"loss": 0.5, "positive_goodness": 2.5, "negative_goodness": 0.5, "pairwise_accuracy": 75.0, "active": 0.25},
         {"loss": 1.0, "positive_goodness": 0.0, "negative_goodness": 0.0, "pairwise_accuracy": 50.0, "active": 1.0},
     ]
     assert record["head"] == {"loss": 0.5, "training_accuracy": 75.0}
-    assert record["accuracy"] == {"softmax": 75.0} and m.accuracy("goodness") is None
+    assert record["accuracy"] == {"softmax": 75.0} and m.accuracy("validation") == {}
     assert record["ranks"][0]["gflops"] == 3.0 and record["ranks"][0]["waiting_share"] == 0.25
     assert record["ranks"][1]["gflops"] == 0.0 and record["ranks"][1]["waiting"] == 0.0
     json.loads(json.dumps(record, allow_nan=False))
-    assert m.record(7, 50, 2.5, 20.0, local=True)["layers"][1] == {
+    assert m.record(7, 50, 2.5, 20.0, LocalSoftmax.measures)["layers"][1] == {
         "loss": 1.0,
         "squares": 0.0,
-        "training_accuracy": 25.0,
+        "training_accuracy": 0.0,
         "active": 1.0,
     }
     m.head[:] = 0  # a run without a head
-    assert "head" not in m.record(7, 50, 1.0, 50.0, local=False)
+    assert "head" not in m.record(7, 50, 1.0, 50.0, Goodness.measures)
 
 
 @pytest.mark.parametrize("normalise", ["rms", "l2", ""])
@@ -190,7 +208,7 @@ def test_local_softmax_is_the_derivative(normalise: str) -> None:
         f"network.layers=[{UNITS}]", "rule.name=local-softmax", "network.normalise.epsilon=0.001", "head.init=uniform",
         f"network.normalise={normalise or 'rms'}", f"head.normalise={'true' if normalise else 'false'}",
     )  # fmt: skip
-    classifier = Classifier(c, (0,), classes, ROWS)
+    classifier = Classifier(c, {0: Parameters(classifier_block(c, UNITS, classes))}, classes, ROWS)
     classifier.initialise()
     d, offsets = (classifier.blocks[0].array(name).astype(np.float64) for name in ("weights", "bias"))
 
@@ -200,11 +218,11 @@ def test_local_softmax_is_the_derivative(normalise: str) -> None:
         logits = (h / norm[:, None] if normalise else h) @ d + offsets
         return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(ROWS), labels]))
 
-    out, derivative = Activations(UNITS, ROWS), Activations(UNITS, ROWS)
+    out, derivative = Activations(UNITS, ROWS, {}), Activations(UNITS, ROWS, {})
     h = activities(inputs, w, bias).astype(np.float32)
     out.h[:, :ROWS], out.total[:ROWS] = kernels.to_panels(h), (h**2).sum(axis=1)
     classifier.forward({0: out}, ROWS)
-    assert_allclose(classifier.loss(labels).loss / ROWS, loss_of(w, bias), rtol=1e-5)
+    assert_allclose(classifier.loss(labels)[0] / ROWS, loss_of(w, bias), rtol=1e-5)
     classifier.backward(0, out.h, ROWS, derivative.h)
     dz = kernels.from_panels(derivative.h, ROWS, UNITS).astype(np.float64)
     for array, derivative in ((w, inputs.T @ dz), (bias, dz.sum(axis=0))):
@@ -286,7 +304,8 @@ def test_redrawing() -> None:
 def test_shards(by: str, sizes: str) -> None:
     classes = np.random.default_rng(0).integers(0, 5, 801)
     c = settled("schedule.name=federated", "shards.count=3", f"shards.by={by}", f"shards.sizes={sizes}")
-    parts = divide(c, classes)
+    words = random.words(1, random.Purpose.SHARD, 0, len(classes))
+    parts = divide(c, classes, words)
     assert_array_equal(np.sort(np.concatenate(parts)), np.arange(801))
     shares = np.array([1, 5, 2]) / 8 if sizes != "[]" else np.full(3, 1 / 3)
     assert_allclose([len(part) for part in parts], 801 * shares, atol=1)
@@ -294,7 +313,7 @@ def test_shards(by: str, sizes: str) -> None:
     held = [set(classes[part]) for part in parts]
     assert all(len(kinds) == 5 for kinds in held) if by == "shuffle" else max(held[0]) <= min(held[1] | held[2])
     with pytest.raises(UserError, match=r"shards.sizes = \[1.0, 1e-09, 1.0\]: 801 samples leave one empty"):
-        divide(config.change(c, "test", ["shards.sizes=[1, 1e-9, 1]"]), classes)
+        divide(config.change(c, "test", ["shards.sizes=[1, 1e-9, 1]"]), classes, words)
 
 
 def test_clock() -> None:

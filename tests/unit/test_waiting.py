@@ -10,7 +10,8 @@ from simulate import Programs, programs_of, spec_of
 
 from ffmpi import config
 from ffmpi.data import FORMATS
-from ffmpi.data.info import DatasetInfo, costs_of
+from ffmpi.data.info import DatasetInfo
+from ffmpi.runtime.sizes import costs_of
 from ffmpi.schedule import ScheduleSpec, schedule_of
 from ffmpi.schedule import steps as s
 from ffmpi.schedule.spec import Adaptive

@@ -1,0 +1,181 @@
+"""Parameters: named arrays that are learnt or kept together, as a layer, a rule or a classifier declares them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from .. import kernels
+
+if TYPE_CHECKING:
+    from .optimisers import Optimiser
+
+_WHOLE = slice(None)
+
+
+@dataclass(frozen=True)
+class Array:
+    """One array of a block: what a checkpoint, a message and a rank's memory know of it.
+
+    Attributes
+    ----------
+    name, shape : in a checkpoint; float32, (rows, units) or (units,)
+    learnt : the optimiser changes it, so that its state lies beside it
+    inference : a forward needs it, so that it travels where weights do
+    scope : of each unit, to be cut with the units; or of the layer, the same wherever a part of the layer is
+    start : the value it begins with, unless its owner initialises it otherwise
+    nonnegative : what a file may hold
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    learnt: bool = True
+    inference: bool = True
+    scope: Literal["unit", "layer"] = "unit"
+    start: float = 0.0
+    nonnegative: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """Arrays with one optimiser, which counts its steps; without one nothing in them is learnt by steps."""
+
+    arrays: tuple[Array, ...]
+    optimizer: Optimiser | None = None
+
+    @property
+    def moments(self) -> str:
+        """The names of the optimiser's moments, m for the first and v for the second, which is a mean of squares."""
+        return "mv"[: self.optimizer.moments] if self.optimizer else ""
+
+    def stored(self) -> Iterator[Array]:
+        """Yield all that a checkpoint holds in their order in it, but for the number of steps."""
+        yield from self.arrays
+        for moment in self.moments:
+            for array in self.arrays:
+                if array.learnt:
+                    yield Array(f"{array.name}_{moment}", array.shape, False, False, array.scope, 0.0, moment == "v")
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the names and shapes of what a checkpoint holds; all float32 but `steps`, int64."""
+        steps: dict[str, tuple[int, ...]] = {} if self.optimizer is None else {"steps": ()}
+        return steps | {array.name: array.shape for array in self.stored()}
+
+
+def dense(inputs: int, units: int, optimizer: Optimiser | None) -> Block:
+    """Return the declaration of weights (inputs, units) and bias (units,)."""
+    return Block((Array("weights", (inputs, units)), Array("bias", (units,))), optimizer)
+
+
+def _panel_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    rows = tuple(kernels.panels_of(size) * kernels.LANES for size in shape[:-1])
+    return (kernels.panels_of(shape[-1]), *rows, kernels.LANES)
+
+
+class Parameters:
+    """The arrays of a block in memory: matrices and vectors in panels of 16 units.
+
+    Everything lies in one float32 array, what a forward needs first, so that a single message carries all or only this.
+
+    Attributes
+    ----------
+    flat : (size,) float32, the memory itself; plain : the part of it that a forward needs
+    panels : by name, (unit panels, rows padded, 16) or (unit panels, 16) float32
+    w, bias, moments : of a dense block, the latter those of w, then those of bias; an optimiser with one has it
+        twice, and the second is neither touched nor saved
+    """
+
+    def __init__(self, block: Block, *, learns: bool = True) -> None:
+        """Make the arrays with the values they begin with; without `learns` only those that a forward needs."""
+        self.block, self.learns = block, learns
+        every = list(block.stored()) if learns else [array for array in block.arrays if array.inference]
+        every.sort(key=lambda array: not array.inference)
+        sizes = [math.prod(_panel_shape(array.shape)) for array in every]
+        self.flat = kernels.zeros(sum(sizes) + kernels.LANES)
+        self.plain = self.flat[: sum(size for size, array in zip(sizes, every, strict=True) if array.inference)]
+        parts = np.split(self.flat, np.cumsum(sizes))
+        self._shapes = {array.name: array.shape for array in every}
+        self.panels = {
+            array.name: part.reshape(_panel_shape(array.shape)) for array, part in zip(every, parts[:-1], strict=True)
+        }
+        self._steps = parts[-1].view(np.int64)
+        for array in every:
+            if array.start:
+                self.set_array(array.name, np.full(array.shape, array.start, np.float32))
+        if "weights" in self.panels:
+            self.w, self.bias = self.panels["weights"], self.panels["bias"]
+            self.inputs, self.units = self._shapes["weights"]
+            moments = block.moments if learns else ""
+            of_w, of_bias = ([self.panels[f"{name}_{moment}"] for moment in moments] for name in ("weights", "bias"))
+            if moments:
+                self.moments = (of_w[0], of_w[-1], of_bias[0], of_bias[-1])
+
+    def copy(self) -> Parameters:
+        """Return the same numbers in memory of their own."""
+        made = Parameters(self.block, learns=self.learns)
+        made.flat[:] = self.flat
+        return made
+
+    @property
+    def steps(self) -> int:
+        """The number of updates."""
+        return int(self._steps[0])
+
+    @steps.setter
+    def steps(self, count: int) -> None:
+        self._steps[0] = count
+
+    def array(self, name: str, part: slice = _WHOLE) -> np.ndarray:
+        """Return what a checkpoint holds under `name`, row-major; of a matrix only the rows in `part`."""
+        if name == "steps":
+            return np.array(self.steps, np.int64)
+        panels, shape = self.panels[name], self._shapes[name]
+        if len(shape) == 1:
+            return panels.reshape(-1)[: shape[0]].copy()
+        start, stop, _ = part.indices(shape[0])
+        return kernels.from_panels(panels, stop - start, shape[1], start)
+
+    def set_array(self, name: str, value: np.ndarray) -> None:
+        """Take over what `array` returned, whole; padding stays zero."""
+        if name == "steps":
+            self.steps = int(value)
+            return
+        panels, shape = self.panels[name], self._shapes[name]
+        if len(shape) == 1:
+            panels.reshape(-1)[: shape[0]] = value
+        else:
+            panels[:] = kernels.to_panels(value, pitch=panels.shape[1])
+
+    def next_step(self, rate: float) -> tuple[int, np.ndarray]:
+        """Count one more step, and return the optimiser's kind and the constants of this step."""
+        optimizer = self.block.optimizer
+        assert optimizer is not None
+        steps = self._steps[0] = self._steps[0] + 1
+        return optimizer.kind, optimizer.constants(int(steps), rate)
+
+    def step(
+        self, rate: float, a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray, **options: Any
+    ) -> int:  # fmt: skip
+        """Take one optimiser step along dW = (scale c a)^T z and return how many rows took part: `kernels.update`."""
+        kind, constants = self.next_step(rate)
+        return kernels.update(kind, a, scale, c, z, self.w, self.bias, self.moments, constants, **options)
+
+    def zero_gradient(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return room for gradients to be added up: of the weights and of the bias, shaped like them."""
+        return kernels.zeros(*self.w.shape), kernels.zeros(*self.bias.shape)
+
+    def add_gradient(
+        self, gradient: tuple[np.ndarray, np.ndarray], a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray
+    ) -> None:
+        """Add dW = (scale c a)^T z and db to `gradient`; weights, moments and steps stay as they are."""
+        gw, gb = gradient
+        kernels.update(kernels.SGD, a, scale, c, z, self.w, self.bias, (gw, gw, gb, gb), kernels.ACCUMULATE)
+
+    def step_along(self, rate: float, gradient: tuple[np.ndarray, np.ndarray]) -> None:
+        """Take one optimiser step along a gradient that was added up, which then is zero again."""
+        kind, constants = self.next_step(rate)
+        kernels.step_along(kind, gradient, (self.w, self.bias, *self.moments), constants)
