@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 
 from ..errors import UserError, nearest
 from .fields import Member, Table
-from .registry import NameIn, OneOf
+from .registry import ListOf, NameIn, OneOf
 
 #: Positive float32 numbers that are not denormal.
 _SMALLEST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
@@ -49,6 +49,11 @@ def table_in(kind: Any) -> type[Table] | OneOf | None:
     return next((part for part in getattr(kind, "__metadata__", ()) if isinstance(part, OneOf)), None)
 
 
+def list_in(kind: Any) -> ListOf | None:
+    """Return the family whose members' tables are listed in a field of type `kind`; None if they are not."""
+    return next((part for part in getattr(kind, "__metadata__", ()) if isinstance(part, ListOf)), None)
+
+
 def check_names(table: type[Table] | OneOf, values: dict[str, Any], source: str, prefix: str = "") -> None:
     """Refuse keys of `values`, which came from `source`, that no table has, and values in the place of tables."""
     kinds = fields_of(table)
@@ -59,18 +64,43 @@ def check_names(table: type[Table] | OneOf, values: dict[str, Any], source: str,
                 f"{source}: unknown key {prefix + key!r}{nearest(key, kinds)}; {where} has {', '.join(kinds)}"
             )
         inner = table_in(kinds[key])
-        if inner is not None:
+        if family := list_in(kinds[key]):
+            _check_list(family, value, source, prefix + key)
+        elif inner is not None:
             if not isinstance(value, dict):
                 raise UserError(f"{source}: {prefix}{key} = {value!r}: expected a table [{prefix}{key}]")
             check_names(inner, value, source, f"{prefix}{key}.")
 
 
+def _check_list(family: ListOf, values: Any, source: str, key: str) -> None:
+    """Refuse what is no array of tables, each with the name of a member and with keys of its own."""
+    names = family.registry.names
+    if not isinstance(values, list) or not all(isinstance(one, dict) for one in values):
+        raise UserError(f"{source}: {key} = {values!r}: expected a list of tables [[{key}]], or of names")
+    for index, one in enumerate(values):
+        where, name = f"{key}[{index}]", one.get("name")
+        if name not in names:
+            hint = nearest(name, names) if isinstance(name, str) else ""
+            raise UserError(f"{source}: {where}.name = {name!r}: expected one of {', '.join(map(repr, names))}{hint}")
+        known = ("name", *fields_of(family.registry[name]))
+        for unknown in (field for field in one if field not in known):
+            raise UserError(
+                f"{source}: unknown key '{where}.{unknown}'{nearest(unknown, known)}; {name!r} has {', '.join(known)}"
+            )
+
+
 def spelt_out(table: type[Table] | OneOf, values: dict[str, Any]) -> dict[str, Any]:
-    """Return `values` with tables in the place of names: ``optimizer = "adam"`` means ``{name = "adam"}``."""
+    """Return `values` with tables in the place of names: ``optimizer = "adam"`` means ``{name = "adam"}``.
+
+    So does a name in a list of tables.
+    """
     kinds, result = fields_of(table), dict(values)
     for key, value in values.items():
         inner = table_in(kinds.get(key))
-        if isinstance(inner, OneOf) and isinstance(value, str):
+        if list_in(kinds.get(key)) and isinstance(value, list | str):
+            every = [value] if isinstance(value, str) else value
+            result[key] = [{"name": one} if isinstance(one, str) else one for one in every]
+        elif isinstance(inner, OneOf) and isinstance(value, str):
             result[key] = {"name": value}
         elif inner is not None and isinstance(value, dict):
             result[key] = spelt_out(inner, value)
@@ -90,10 +120,22 @@ def build(table: type[Table] | OneOf, values: dict[str, Any], prefix: str = "") 
     made = {}
     for key in (key for key in kinds if key in values):
         inner, where = table_in(kinds[key]), prefix + key
-        found = _value(kinds[key], values[key], where) if inner is None else build(inner, values[key], f"{where}.")
+        if family := list_in(kinds[key]):
+            found: Any = tuple(_listed(family, one, f"{where}[{at}]") for at, one in enumerate(values[key]))
+        else:
+            found = _value(kinds[key], values[key], where) if inner is None else build(inner, values[key], f"{where}.")
         if key in owner.__struct_fields__:
             made[key] = found
     return owner(**made)
+
+
+def _listed(family: ListOf, values: dict[str, Any], where: str) -> Any:
+    """Return the member in an array of tables, see `build`."""
+    table = family.registry[values["name"]]
+    try:
+        return build(table, {key: value for key, value in values.items() if key != "name"}, f"{where}.")
+    except BadValue as error:
+        raise BadValue(where.partition("[")[0], str(error)) from None
 
 
 def _value(kind: Any, value: Any, key: str) -> Any:
@@ -136,7 +178,7 @@ def bare(kind: Any) -> Any:
 def choices_of(kind: Any) -> tuple[str, ...]:
     """Return the strings that a type, or a list's entries, are chosen from; none if they are free."""
     for part in getattr(kind, "__metadata__", ()):
-        if isinstance(part, NameIn):
+        if isinstance(part, NameIn | ListOf):
             return part.registry.names
     inner = bare(kind)
     inner = bare(typing.get_args(inner)[0]) if typing.get_origin(inner) in (list, tuple) else inner
@@ -152,6 +194,8 @@ def expected(kind: Any) -> str:
     """Say in words what a field's type allows."""
     inner = bare(kind)
     origin, arguments = typing.get_origin(inner), typing.get_args(inner)
+    if family := list_in(kind):
+        return f"a list of tables, each with a name of {', '.join(map(repr, family.registry.names))}"
     if origin in (list, tuple):
         lengths = next((m for m in metas_of(kind) if m.min_length is not None), None)
         each = expected(arguments[0])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from .convert import choices_of, expected, fields_of, metas_of, table_in
+from .convert import choices_of, expected, fields_of, list_in, metas_of, table_in
 from .fields import Table
-from .registry import OneOf, Registry, defaults_of
+from .registry import ListOf, NameIn, OneOf, Registry, defaults_of
 from .schema import Config
 
 
@@ -69,6 +69,8 @@ def _settings(table: type[Table], prefix: str) -> Iterator[Setting]:
             yield from _settings(inner, f"{key}.")
         else:
             yield _setting(key, "", kind, defaults[key.removeprefix(prefix)])
+            if family := list_in(kind):
+                yield from _of_list(family, f"{key}.")
 
 
 def _of_family(family: OneOf, prefix: str) -> Iterator[Setting]:
@@ -85,6 +87,14 @@ def _of_family(family: OneOf, prefix: str) -> Iterator[Setting]:
                 yield _setting(prefix + name, member, kind, defaults[name])
             elif member == registry.names[0]:
                 yield _setting(prefix + name, "", kind, defaults[name])
+
+
+def _of_list(family: ListOf, prefix: str) -> Iterator[Setting]:
+    names: Any = Annotated[str, NameIn(family.registry)]
+    yield Setting(f"{prefix}name", "", names, family.registry.names[0], _choice(family.registry), "")
+    for member, table in family.registry.members().items():
+        defaults = defaults_of(table)
+        yield from (_setting(prefix + name, member, kind, defaults[name]) for name, kind in fields_of(table).items())
 
 
 def _choice(registry: Registry) -> str:

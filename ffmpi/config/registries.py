@@ -11,6 +11,8 @@ FORMATS = Registry(
     "FORMAT",
 )
 
+AUGMENTATIONS = Registry("augmentation", "ffmpi.data.augmentations", ["shift", "flip"])
+
 RULES = Registry("learning rule", "ffmpi.rules", ["goodness", "local-softmax"])
 
 SCHEDULES = Registry(

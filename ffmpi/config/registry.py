@@ -78,6 +78,13 @@ class OneOf:
         return defaults_of(self.registry[name]) | dict(self.defaults.get(name, {}))
 
 
+@dataclass(frozen=True, eq=False)
+class ListOf:
+    """The type of an array of tables, each of which holds a member of a family."""
+
+    registry: Registry
+
+
 def defaults_of(table: type[Struct]) -> dict[str, Any]:
     """Return the defaults of a table's fields, of tables in it the objects."""
     values: dict[str, Any] = {}

@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Meta
 
 from .fields import Count, CountOrNone, Fraction, Positive, Size, Table
-from .registries import FORMATS, LEARNING_RATES, NEGATIVES, NORMALISATIONS, OPTIMIZERS, RULES, SCHEDULES
-from .registry import NameIn, OneOf
+from .registries import AUGMENTATIONS, FORMATS, LEARNING_RATES, NEGATIVES, NORMALISATIONS, OPTIMIZERS, RULES, SCHEDULES
+from .registry import ListOf, NameIn, OneOf
 
 _RULE = OneOf(RULES, "goodness")
 _SCHEDULE = OneOf(SCHEDULES, "pipeline")
@@ -219,6 +219,11 @@ class Config(Table, frozen=True):
     ] = ""
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="What all random numbers of the run are made from.")] = 0
     data: Data = msgspec.field(default_factory=Data)
+    augment: Annotated[
+        tuple[Any, ...],
+        ListOf(AUGMENTATIONS),
+        Meta(description="How training images are moved, anew in each epoch, one after the other; tables [[augment]]."),
+    ] = ()
     network: Network = msgspec.field(default_factory=Network)
     rule: Annotated[Any, _RULE] = msgspec.field(default_factory=_RULE)
     negatives: Annotated[Any, _NEGATIVES] = msgspec.field(default_factory=_NEGATIVES)

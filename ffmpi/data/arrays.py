@@ -168,12 +168,10 @@ def _read_images(store: Store, array: Array) -> np.ndarray:
     return pixels.reshape(len(pixels), -1)
 
 
-def read_images(
-    store: Store, shape: tuple[int, ...], sources: Sequence[str]
-) -> tuple[np.ndarray, list[str]]:  # fmt: skip
-    """Return the images in the first of the arrays `sources` that is there, arranged to `shape`, and their indices.
+def read_images(store: Store, shape: tuple[int, ...], sources: Sequence[str]) -> np.ndarray:
+    """Return the images in the first of the arrays `sources` that is there, arranged to `shape`.
 
-    Images are (samples, inputs) uint8 or float32. Raises UserError for those that cannot be arranged.
+    Returns (samples, inputs) uint8 or float32. Raises UserError for images that cannot be arranged.
     """
     names = [Fields(source).names("test")[0] if Fields(source).by_split else source for source in sources]
     name = next((name for name in names if store.exists(name)), "")
@@ -184,5 +182,4 @@ def read_images(
             f"{store.where}: has no data set {missing}; it holds {held}; expected the name of one by --images"
         )
     array = open_images(store, name)
-    found = arranged(_read_images(store, array), array.shape[1:], shape, f"{store.where}: {name!r}")
-    return found, [str(index) for index in range(len(found))]
+    return arranged(_read_images(store, array), array.shape[1:], shape, f"{store.where}: {name!r}")

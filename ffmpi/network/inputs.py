@@ -26,6 +26,9 @@ class InputBuilder:
             0 if config.data.label == "append" or not LAYOUTS[config.rule.layout].labelled else len(data.names)
         )
 
+    def set_epoch(self, epoch: int) -> None:
+        """Take the images as they are seen in `epoch`: always as they are."""
+
     def plain(self, samples: np.ndarray, out: Inputs) -> None:
         """Write the images `samples`."""
         kernels.compose(self.images, samples, self.skipped, self.slope, self.offset, out.h, out.total)

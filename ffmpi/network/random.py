@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     CHOICE = 5
     SHARD = 6
     VALIDATION = 7
+    AUGMENTATION = 8
 
 
 def _generator(seed: int, purpose: Purpose, epoch: int, layer: int) -> np.random.Philox:
@@ -31,6 +32,11 @@ def _generator(seed: int, purpose: Purpose, epoch: int, layer: int) -> np.random
 def words(seed: int, purpose: Purpose, epoch: int, count: int) -> np.ndarray:
     """Return `count` uint64 words, one a sample, for an epoch or a chapter."""
     return _generator(seed, purpose, epoch, 0).random_raw(count)
+
+
+def augmentation(seed: int, epoch: int, place: int, count: int) -> np.ndarray:
+    """Return `count` uint64 words, one a sample, for the augmentation at `place` in the list of them."""
+    return _generator(seed, Purpose.AUGMENTATION, epoch, place).random_raw(count)
 
 
 def order(seed: int, epoch: int, count: int) -> np.ndarray:

@@ -47,6 +47,8 @@ class Batches:
         if shard in self.model.samples:
             self.samples = self.model.samples[shard]
             self.samples.labels.set_epoch(epoch, chapter)
+            if self.samples.builder:
+                self.samples.builder.set_epoch(epoch)
 
     def _range(self, batch: s.Batch, total: int) -> tuple[int, int]:
         """Return the positions of a batch's samples in the order of `total`; training batches may be numbered on."""

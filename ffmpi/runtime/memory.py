@@ -32,6 +32,8 @@ MB = 2.0**20
 _LOADED, _COMPILED, _COMPILED_PARALLEL = 225 * MB, 290 * MB, 335 * MB
 #: Bytes of labels for a sample: of training as class, place in the order and negative, with what drawing these takes.
 _TRAINING_LABELS, _SCORED_LABELS = 73, 9
+#: Bytes for a sample that is augmented: how it is moved, with what drawing that takes.
+_MOVES = 110
 
 
 @dataclass(frozen=True)
@@ -216,8 +218,9 @@ def _data(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int) -
     own = sum(dataset.shards[shard] for shard in schedule.shards(rank))
     negatives = config.negatives
     choices = min(negatives.lag, config.chapters) + 1 if negatives.adaptive else 0
+    moves = _MOVES if images and config.augment else 0
     scored = dataset.validation + dataset.test
-    data = labelled * (own * (pixels + _TRAINING_LABELS + choices) + scored * (pixels + _SCORED_LABELS))
+    data = labelled * (own * (pixels + _TRAINING_LABELS + choices + moves) + scored * (pixels + _SCORED_LABELS))
     whole = dataset.train + scored
     if config.shards.by == "file":
         reading = max(dataset.shards) * pixels

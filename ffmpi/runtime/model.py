@@ -9,6 +9,7 @@ from ..config.schema import Config
 from ..data import DataSet
 from ..data.info import DatasetInfo
 from ..network.activations import Activations, Inputs
+from ..network.augmented import AugmentedInputBuilder
 from ..network.classifier import Classifier, classifier_block
 from ..network.inputs import InputBuilder
 from ..network.labels import Labels
@@ -22,10 +23,11 @@ from ..schedule.steps import Split
 class Samples:
     """Samples of one split or shard: their labels and, where inputs are built, their images."""
 
-    def __init__(self, config: Config, data: DataSet, dataset: DatasetInfo) -> None:
-        """Take over `data`; classes are below those of `dataset`."""
+    def __init__(self, config: Config, data: DataSet, dataset: DatasetInfo, *, training: bool) -> None:
+        """Take over `data`; classes are below those of `dataset`. Images for `training` are augmented."""
         self.labels = Labels(config, data.classes, dataset.classes)
-        self.builder = InputBuilder(config, data, dataset.scaling) if data.images is not None else None
+        kind = AugmentedInputBuilder if training and config.augment else InputBuilder
+        self.builder = kind(config, data, dataset.scaling) if data.images is not None else None
         self.nbytes = data.classes.nbytes + (0 if data.images is None else data.images.nbytes)
 
 
@@ -77,8 +79,8 @@ class RankModel:
             units = {layer: config.network.layers[layer] for layer in config.head_layers}
             blocks = {layer: Parameters(classifier_block(config, count, classes)) for layer, count in units.items()}
             self.head = Classifier(config, blocks, classes, config.train.batch_size)
-        self.samples = {shard: Samples(config, data, dataset) for shard, data in samples.items()}
-        self.scored = {name: Samples(config, data, dataset) for name, data in scored.items()}
+        self.samples = {shard: Samples(config, data, dataset, training=True) for shard, data in samples.items()}
+        self.scored = {name: Samples(config, data, dataset, training=False) for name, data in scored.items()}
 
     def initialise(self) -> None:
         """Draw the weights that the stages this rank trains begin with."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import kernels
 from ..config.schema import Config
+from ..data.augmentations import geometry_of
 from ..data.info import DatasetInfo, resolved
 from ..data.scaling import PixelScaling
 from ..errors import UserError, warn
@@ -98,6 +99,11 @@ def check(config: Config, dataset: DatasetInfo) -> None:
         raise UserError(
             f"data.label = 'overlay': {dataset.classes} label places would cover an image of {dataset.pixels} pixels; "
             "expected 'append' or 'auto'"
+        )
+    if config.augment and geometry_of(dataset.shape) is None:
+        names = ", ".join(one.name for one in config.augment)
+        raise UserError(
+            f"augment = {names}: the samples have the shape {dataset.shape}; expected images, or no augment"
         )
 
 

@@ -1,0 +1,86 @@
+"""How images are moved: evenly, by as much as is said, by one augmentation after the other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from ffmpi.config.registries import AUGMENTATIONS
+from ffmpi.data.augmentations import geometry_of, moves_of
+from ffmpi.data.augmentations.flip import Flip
+from ffmpi.data.augmentations.shift import Shift
+from ffmpi.kernels import reference
+from ffmpi.network import random
+
+COUNT = 20_000
+
+
+def words(place: int = 0, epoch: int = 3) -> np.ndarray:
+    return random.augmentation(7, epoch, place, COUNT)
+
+
+def test_draws_are_keyed_by_epoch_and_place() -> None:
+    assert_array_equal(words(), words())
+    assert (words() != words(1)).mean() > 0.999 and (words() != words(0, 4)).mean() > 0.999
+    # A sample's word does not depend on how many there are.
+    assert_array_equal(random.augmentation(7, 3, 0, 5), words()[:5])
+
+
+@pytest.mark.parametrize("pixels", [1, 2, 7])
+def test_shifts_are_even(pixels: int) -> None:
+    moves = Shift(pixels=pixels).moves(words())
+    assert moves.shape == (COUNT, 3) and moves.dtype == np.int64 and not moves[:, 2].any()
+    each = 2 * pixels + 1
+    counts = np.zeros((each, each), int)
+    np.add.at(counts, (moves[:, 0] + pixels, moves[:, 1] + pixels), 1)  # no index is beyond
+    expected = COUNT / each**2
+    assert ((counts - expected) ** 2 / expected).sum() < each**2 + 5 * np.sqrt(2 * each**2)  # chi-squared, 5 sigma
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_flips(probability: float) -> None:
+    moves = Flip(probability=probability).moves(words())
+    assert not moves[:, :2].any()
+    assert moves[:, 2].mean() == pytest.approx(probability, abs=5 * np.sqrt(0.25 / COUNT) * (0 < probability < 1))
+
+
+def test_one_after_the_other() -> None:
+    """What the moves say at once is what each augmentation does to the image that the one before has left."""
+    rng = np.random.default_rng(0)
+    image = np.zeros((1, 12, 12, 1), np.float32)
+    image[0, 4:8, 4:8, 0] = rng.random((4, 4))  # nothing is lost beyond the border
+    augment = [Shift(pixels=2), Flip(), Shift(pixels=2), Flip()]
+    drawn = [random.augmentation(1, 0, place, 50) for place in range(len(augment))]
+    total = moves_of(augment, 50, lambda place: drawn[place])
+    assert len({tuple(move) for move in total}) > 20 and 0 < total[:, 2].mean() < 1
+    for index in range(50):
+        moved = image
+        for one, found in zip(augment, drawn, strict=True):
+            moved = reference.move(moved, *map(int, one.moves(found)[index]), 0.0)
+        assert_array_equal(reference.move(image, *map(int, total[index]), 0.0), moved)
+
+
+def test_nothing_to_do() -> None:
+    assert not moves_of([], 3, lambda place: words()).any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "geometry"),
+    [
+        ((28, 20), (1, 28, 20, 1)),
+        ((3, 32, 30), (3, 32, 30, 1)),
+        ((32, 30, 3), (1, 32, 30, 3)),
+        ((1, 8, 9), (1, 8, 9, 1)),
+        ((8, 9, 1), (1, 8, 9, 1)),
+        ((784,), None),
+        ((2, 3, 4, 5), None),
+    ],
+)
+def test_geometry(shape: tuple[int, ...], geometry: tuple[int, ...] | None) -> None:
+    assert geometry_of(shape) == geometry
+
+
+def test_every_augmentation_moves_something() -> None:
+    for name, member in AUGMENTATIONS.members().items():
+        assert member().moves(words()).any(axis=1).mean() > 0.2, name
