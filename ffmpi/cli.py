@@ -197,7 +197,17 @@ def table(runs: tuple[str, ...], as_markdown: bool, as_json: bool) -> None:
     command.table(list(runs), as_json, as_markdown)
 
 
-@app.command()
+class _OfDataSets(click.Command):
+    """A command whose help ends with the names of the known data sets."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from .config.registries import FORMATS
+
+        formatter.write_paragraph()
+        formatter.write_text(f"Known are {', '.join(FORMATS)}.")
+
+
+@app.command(cls=_OfDataSets)
 @click.argument("name", required=False)
 @click.argument("path", required=False, type=PLACE)
 @click.option("--download", is_flag=True, help="Fetch the public files into PATH first.")

@@ -16,7 +16,7 @@ from ..config.registries import FORMATS
 from ..errors import UserError
 from .files import look_for, reading
 from .format import Format
-from .kinds import HDF5, IMAGES, NPY, NPZ, PNG, expect
+from .kinds import expect
 from .known import SPLITS, USUAL, DataSet, Fields, File
 from .statistics import Summary
 
@@ -63,28 +63,18 @@ def read_images(
 ) -> tuple[np.ndarray, list[str]]:  # fmt: skip
     """Read images to classify, and a name for each.
 
-    `path` is an HDF5 file or a NumPy archive with images in the first of the arrays `sources` that is there (of a name
-    that covers both splits, that for tests), or an .npy file: (samples, *shape), (samples, inputs), with or without a
-    channel axis of 1, or with colours first for last, which are named by index; or an image file, or a directory of
-    them, converted to grey for a `shape` of (rows, columns) or one channel and to colour for (3, rows, columns) or
-    (rows, columns, 3). Returns (samples, inputs) uint8 or float32. Raises UserError.
+    `path` is a file of a kind that one of the formats reads, with images of `shape`, or with as many pixels in another
+    arrangement, such as colours first for last; where names tell arrays in it apart, in the first of `sources` that is
+    there (of a name that covers both splits, that for tests). Or it is a directory of image files. Returns (samples,
+    inputs) uint8 or float32. Raises UserError.
     """
     from . import images
 
     where = Path(os.path.expanduser(path))
-    expected = "an HDF5 or NumPy file, an image such as PNG or JPEG, or a directory of images"
+    expected = "an HDF5, NumPy, IDX or CSV file, an image such as PNG or JPEG, or a directory of images"
     look_for(where, expected)
     if os.path.isdir(where):
         return images.read_directory(where, shape)
-    kind = expect(where, expected, HDF5, NPY, NPZ, PNG, *IMAGES)
-    if kind in (PNG, *IMAGES):
-        return images.read(where, shape)[np.newaxis], [where.name]
-    if kind == HDF5:
-        from . import hdf5
-
-        array = hdf5.read_images(where, shape, sources)
-    else:
-        from . import numpy
-
-        array = numpy.read_images(where, shape, sources, kind)
-    return array, [str(i) for i in range(len(array))]
+    readers: dict[str, Format] = {kind: one for one in FORMATS.members().values() for kind in one.kinds}
+    kind = expect(where, expected, *readers)
+    return readers[kind].images_of(where, kind, shape, sources)

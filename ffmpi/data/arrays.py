@@ -168,10 +168,12 @@ def _read_images(store: Store, array: Array) -> np.ndarray:
     return pixels.reshape(len(pixels), -1)
 
 
-def read_images(store: Store, shape: tuple[int, ...], sources: Sequence[str]) -> np.ndarray:
-    """Return the images in the first of the arrays `sources` that is there, arranged to `shape`.
+def read_images(
+    store: Store, shape: tuple[int, ...], sources: Sequence[str]
+) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+    """Return the images in the first of the arrays `sources` that is there, arranged to `shape`, and their indices.
 
-    Returns (samples, inputs) uint8 or float32. Raises UserError for images that cannot be arranged.
+    Images are (samples, inputs) uint8 or float32. Raises UserError for those that cannot be arranged.
     """
     names = [Fields(source).names("test")[0] if Fields(source).by_split else source for source in sources]
     name = next((name for name in names if store.exists(name)), "")
@@ -182,4 +184,5 @@ def read_images(store: Store, shape: tuple[int, ...], sources: Sequence[str]) ->
             f"{store.where}: has no data set {missing}; it holds {held}; expected the name of one by --images"
         )
     array = open_images(store, name)
-    return arranged(_read_images(store, array), array.shape[1:], shape, f"{store.where}: {name!r}")
+    found = arranged(_read_images(store, array), array.shape[1:], shape, f"{store.where}: {name!r}")
+    return found, [str(index) for index in range(len(found))]

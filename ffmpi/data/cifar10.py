@@ -17,7 +17,7 @@ from ..errors import UserError
 from .files import DAMAGE, check_labels, fill, reading
 from .format import Format
 from .kinds import BZIP2, GZIP, TAR, XZ, describe, expect, kind_of, listing, read_head, shortened
-from .known import SPLITS, DataSet, Fields, File
+from .known import SPLITS, DataSet, Fields, File, Remote, Source
 from .statistics import Summary, Tally, statistics_of
 
 FOLDER = "cifar-10-batches-bin"
@@ -26,6 +26,14 @@ _DAMAGE = (*DAMAGE, lzma.LZMAError, tarfile.TarError)
 
 class Cifar10(Format):
     """CIFAR-10's 60,000 photographs in ten classes."""
+
+    holds = (
+        (r"data_batch_\d\.bin$|cifar-10-batches-bin$|cifar-10-binary\.tar", "as CIFAR-10 does (data.name = 'cifar10')"),
+        (
+            r"data_batch_\d$|cifar-10-batches-py$|cifar-10-python\.tar",
+            "as CIFAR-10's version for Python does; what is read is the binary version, cifar-10-binary.tar.gz",
+        ),
+    )
 
     def load(self, path: Path, split: str, images: bool, fields: Fields) -> DataSet:
         """Read the batches of one split."""
@@ -123,4 +131,7 @@ FORMAT = Cifar10(
         File("data_batch_4.bin", md5="ae636b3ba5c66a11e91e8cb52e771fcb"),
         File("data_batch_5.bin", md5="53f37980c15c3d472c316c40844f3f0d"),
         File("test_batch.bin", md5="803d5f7f4d78ea53de84dbe85f74fb6d")),
+    Source(
+        "https://www.cs.toronto.edu/~kriz/", (Remote("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),)
+    ),
 )  # fmt: skip

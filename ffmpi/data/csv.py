@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import UserError
 from .files import DAMAGE, check_labels, reading
 from .format import Format
-from .kinds import HEAD, describe, kind_of, listing, read_head, shortened
+from .kinds import CSV, HEAD, TEXT, describe, kind_of, listing, read_head, shortened
 from .known import SPLITS, USUAL, DataSet, Fields
 from .labels import LONGEST_NAME, MOST_CLASSES, classes_of
 
@@ -84,7 +84,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
             head = stream.read(HEAD)
     kind = kind_of(head.removeprefix(b"\xef\xbb\xbf"))
     text_like = not re.search(rb"[\0-\x08\x0e-\x1f]", head) and head  # perhaps not in UTF-8
-    if not text_like or (kind and not kind.name.startswith(("a table of text", "a text"))):
+    if not text_like or (kind and kind.name not in (CSV, TEXT)):
         raise UserError(f"{file}: {describe(head)}, expected a table of text")
     raw = cast(IO[bytes], gzip.open(file) if packed else file.open("rb"))  # noqa: SIM115
     with io.TextIOWrapper(raw, encoding="utf-8-sig") as text:
@@ -285,6 +285,8 @@ class Csv(Format):
 
     own = True
     reads = ("labels",)
+    kinds = (CSV,)
+    holds = ((r".*\.(csv|tsv)(\.gz)?$", "tables of text, which data.name = 'csv' reads"),)
 
     def load(self, path: Path, split: str, images: bool, fields: Fields) -> DataSet:
         """Read a split; both splits' labels decide the number of classes. A square of columns is an image."""
@@ -310,6 +312,26 @@ class Csv(Format):
             shape = (side, side) if side >= _SIDE and side * side == count else (count,)
             pixels = np.concatenate(parts[split].pixels) if images else None
             return DataSet(pixels, classes[split], shape, names)
+
+    def images_of(
+        self, path: Path, kind: str, shape: tuple[int, ...], sources: Sequence[str]
+    ) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+        """Return the lines of a table, with a column for each pixel and perhaps one of labels, by their numbers."""
+        with reading(path, PATH, _DAMAGE):
+            table, inputs = _open(path), math.prod(shape)
+            columns = list(range(table.columns))
+            if table.columns == inputs + 1:
+                columns.remove(_label_column(table, USUAL.labels))
+            if len(columns) != inputs:
+                raise UserError(
+                    f"{path}: has {table.columns} columns, expected {inputs}, one for each pixel of the network's "
+                    "images, and perhaps one of labels"
+                )
+            rows = list(table.rows())
+            blocks = [_numbers(table, rows[at : at + _ROWS], columns) for at in range(0, len(rows), _ROWS)]
+            if not blocks:
+                raise UserError(f"{path}: has no line after its first, expected a sample")
+            return np.concatenate(blocks), [str(number) for number, _ in rows]
 
     def splits(self, path: Path, fields: Fields) -> tuple[str, ...]:
         """Return which splits there are."""

@@ -12,7 +12,6 @@ import secrets
 import urllib.request
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO
@@ -21,41 +20,10 @@ from urllib.parse import urlsplit
 
 from ..errors import UserError, nearest
 from . import FORMATS
+from .known import Remote
 
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 16  # a chunk of a hostile .gz may unpack to 1032 times this much, which is still little
-
-
-@dataclass(frozen=True)
-class Remote:
-    """A file on a server; `md5` is that of the file, or of its content unpacked, so that any recompression passes."""
-
-    name: str
-    md5: str
-    unpacked: bool = False
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a data set's files are: the address they have in common, and their names."""
-
-    url: str
-    files: tuple[Remote, ...]
-
-
-SOURCES = {
-    "mnist": Source(
-        "https://ossci-datasets.s3.amazonaws.com/mnist/",
-        tuple(Remote(f"{file.name}.gz", file.md5, unpacked=True) for file in FORMATS["mnist"].files),
-    ),
-    "fashion-mnist": Source(
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-        tuple(Remote(f"{file.name}.gz", file.packed_md5) for file in FORMATS["fashion-mnist"].files),
-    ),
-    "cifar10": Source(
-        "https://www.cs.toronto.edu/~kriz/", (Remote("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),)
-    ),
-}
 
 
 def download(name: str, directory: str | Path, base_url: str | None = None) -> list[Path]:
@@ -65,11 +33,11 @@ def download(name: str, directory: str | Path, base_url: str | None = None) -> l
     the address of another server's directory. Raises UserError for a wrong name or address, and when a file cannot be
     fetched, verified or written; then nothing is left of that file but what was there before.
     """
-    if name not in SOURCES:
-        raise UserError(
-            f"data set {name!r} cannot be downloaded, expected {', '.join(SOURCES)}{nearest(name, SOURCES)}"
-        )
-    base = (base_url or SOURCES[name].url).rstrip("/") + "/"
+    source = FORMATS[name].source if name in FORMATS else None
+    if source is None:
+        known = [name for name, one in FORMATS.members().items() if one.source]
+        raise UserError(f"data set {name!r} cannot be downloaded, expected {', '.join(known)}{nearest(name, known)}")
+    base = (base_url or source.url).rstrip("/") + "/"
     try:
         valid = urlsplit(base).scheme in ("http", "https") and bool(urlsplit(base).hostname)
     except ValueError:
@@ -81,7 +49,7 @@ def download(name: str, directory: str | Path, base_url: str | None = None) -> l
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{place}: cannot be made ({error.strerror}), expected a directory to write into") from error
-    return [_fetch(base + remote.name, remote, place / remote.name) for remote in SOURCES[name].files]
+    return [_fetch(base + remote.name, remote, place / remote.name) for remote in source.files]
 
 
 class _Digest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ import numpy as np
 from ..errors import UserError, note
 from .files import DAMAGE, reading
 from .format import Format
-from .images import Form, form_of, is_image, pixels_of, refuse
-from .kinds import expect, listing
+from .images import Form, form_of, is_image, pixels_of, read, refuse
+from .kinds import IMAGES, PNG, expect, listing
 from .known import DataSet, Fields
 from .labels import LONGEST_NAME, MOST_CLASSES
 
@@ -70,6 +70,11 @@ class Folder(Format):
     """A user's own images in directories by class, as torchvision's ImageFolder reads them."""
 
     own = True
+    kinds = (PNG, *IMAGES)
+    holds = (
+        (r".*\.(png|jpe?g|bmp|gif|tiff?|webp)$", "images, which 'ffmpi predict' reads"),
+        (r"(train|test|val)$", "as directories of images by class do (data.name = 'folder')"),
+    )
 
     def load(self, path: Path, split: str, images: bool, fields: Fields) -> DataSet:
         """Read a split, whose images all are of one size, grey or in colour; the directories of both have the classes.
@@ -84,6 +89,12 @@ class Folder(Format):
                 other = next(iter(folders.values())).name
                 raise UserError(f"{path}: has no directory {split} beside {other}; expected {PATH}")
             return _load(folders[split], names, images)
+
+    def images_of(
+        self, path: Path, kind: str, shape: tuple[int, ...], sources: Sequence[str]
+    ) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+        """Return one image, under the name of its file."""
+        return read(path, shape)[np.newaxis], [path.name]
 
     def splits(self, path: Path, fields: Fields) -> tuple[str, ...]:
         """Return which splits there are."""

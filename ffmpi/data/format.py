@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from .known import SPLITS, DataSet, Fields, File
+import numpy as np
+
+from .known import SPLITS, DataSet, Fields, File, Source
 from .pixels import fitted, measured_format
 from .statistics import Summary, statistics_of, tally
 
@@ -18,6 +21,7 @@ class Format:
     path : what `data.path` has to be, '' where none is needed
     shape, names, train, test : of an image, of the classes, samples; empty or 0: the files say
     files : those that were published
+    source : where they can be fetched, for 'ffmpi data --download'
     """
 
     name: str
@@ -28,11 +32,16 @@ class Format:
     train: int = 0
     test: int = 0
     files: tuple[File, ...] = ()
+    source: Source | None = None
 
     #: Whether it is for users' own images, of which nothing is known: then their pixels are measured.
     own: ClassVar[bool] = False
     #: The settings of `Fields` that it reads.
     reads: ClassVar[tuple[str, ...]] = ()
+    #: The kinds of file, as `kinds` calls them, that it reads, and of which `images_of` makes images to classify.
+    kinds: ClassVar[tuple[str, ...]] = ()
+    #: Patterns of names that its directories hold, in small letters, and what to say of a directory with such a name.
+    holds: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     @property
     def classes(self) -> int:
@@ -50,6 +59,16 @@ class Format:
     def is_published(self, path: Path, file: File) -> bool | None:
         """Compare the MD5 of one of `files` with the published one; None if there is none to compare with."""
         return None
+
+    def images_of(
+        self, path: Path, kind: str, shape: tuple[int, ...], sources: Sequence[str]
+    ) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+        """Return the images to classify in a file of one of `kinds`, and a name for each.
+
+        Images are (samples, inputs) uint8 or float32, of `shape`; `sources` are names under which they may lie there.
+        Raises UserError.
+        """
+        raise NotImplementedError
 
     def check(self, path: Path, fields: Fields) -> Summary:
         """Read all samples and measure them; say how test images are converted, or refuse them. Raises UserError."""

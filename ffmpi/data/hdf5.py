@@ -99,6 +99,8 @@ class Hdf5(Format):
 
     own = True
     reads = ("images", "labels")
+    kinds = (HDF5,)
+    holds = ((r".*\.(h5|hdf5|he5)$", "which data.name = 'hdf5' reads, one file given as the path"),)
 
     def load(self, path: Path, split: str, images: bool, fields: Fields) -> DataSet:
         """Read groups train and test, or the root as train; both splits' labels decide the number of classes."""
@@ -110,11 +112,12 @@ class Hdf5(Format):
         with _open(path) as store:
             return tuple(dict.fromkeys(["train", *names_of(store, fields)]))
 
+    def images_of(
+        self, path: Path, kind: str, shape: tuple[int, ...], sources: Sequence[str]
+    ) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+        """Return the images in the first of the data sets `sources` that is there, named by index."""
+        with _open(path) as store:
+            return arrays.read_images(store, shape, sources)
+
 
 FORMAT = Hdf5("hdf5", "your own images, in HDF5", PATH)
-
-
-def read_images(path: Path, shape: tuple[int, ...], sources: Sequence[str]) -> np.ndarray:
-    """Return the images in the first of the data sets `sources` that is there; see `arrays.read_images`."""
-    with _open(path) as store:
-        return arrays.read_images(store, shape, sources)

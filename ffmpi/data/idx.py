@@ -7,6 +7,7 @@ import hashlib
 import math
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
@@ -32,6 +33,11 @@ class Idx(Format):
 
     alike: tuple[str, ...] = ()
 
+    kinds = (IDX,)
+    holds = (
+        (r"(train|t10k|test)[-_.](images|labels)[-_.]idx\d", "as MNIST and Fashion-MNIST do (data.name = 'mnist')"),
+    )
+
     def load(self, path: Path, split: str, images: bool, fields: Fields) -> DataSet:
         """Read the labels, and the images of one split if they are wanted, from the directory `path`."""
         from . import FORMATS
@@ -54,6 +60,13 @@ class Idx(Format):
             if len(pixels) != len(classes):
                 raise UserError(f"{image_file}: has {len(pixels)} images, expected {len(classes)} as in {file.name}")
         return DataSet(pixels, classes, self.shape, self.names)
+
+    def images_of(
+        self, path: Path, kind: str, shape: tuple[int, ...], sources: Sequence[str]
+    ) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+        """Return all images of a file, named by index."""
+        images = _read(path, shape).reshape(-1, math.prod(shape))
+        return images, [str(index) for index in range(len(images))]
 
     def is_published(self, path: Path, file: File) -> bool | None:
         """Compare the MD5 of a file with the published one; None if there is none for a file of this kind."""

@@ -9,43 +9,44 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..config.registries import FORMATS
 from ..errors import UserError
 
 HDF5, IDX, PNG = "an HDF5 file", "an IDX file", "a PNG image"
 IMAGES = tuple(f"a {name} image" for name in ("JPEG", "BMP", "GIF", "TIFF", "WebP"))  # the others that are read
 NPY, NPZ = "a NumPy file, .npy", "a NumPy archive, .npz"
+CSV, TEXT = "a table of text, such as CSV", "a text"
 GZIP, XZ, BZIP2, TAR = "a gzip file", "an xz file", "a bzip2 file", "a tar archive"
 HEAD = 4096  # bytes that tell
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # at the start, or after a user block of 512 bytes or a power of 2 times as many
 
-_READ = "'ffmpi predict' classifies it, and data.name = 'folder' reads directories of images by class"
 _IMAGE = "where PNG is read, Pillow converts it: Image.open(old).save('new.png')"
 _ARRAY = "what it holds can be written into an HDF5 file with h5py"
-_NUMPY = "read with data.name = 'numpy', an archive or a directory of .npy files"
 _UNPACK = "unpack it first"
 _AGAIN = "it is no data: download the file again"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a file is, with its article, and what to do where another kind is expected."""
+    """What a file is, with its article, what to do where another kind is expected, and more on this file."""
 
     name: str
     cure: str = ""
+    detail: str = ""
 
 
 #: What files begin with; the first that fits counts.
 _MAGIC = (
-    (0, b"\x89PNG\r\n\x1a\n", Kind(PNG, _READ)),
-    (0, b"\xff\xd8\xff", Kind("a JPEG image", _READ)),
-    (0, b"GIF8", Kind("a GIF image", _READ)),
-    (0, b"II*\0", Kind("a TIFF image", _READ)),
-    (0, b"MM\0*", Kind("a TIFF image", _READ)),
-    (8, b"WEBP", Kind("a WebP image", _READ)),
+    (0, b"\x89PNG\r\n\x1a\n", Kind(PNG)),
+    (0, b"\xff\xd8\xff", Kind("a JPEG image")),
+    (0, b"GIF8", Kind("a GIF image")),
+    (0, b"II*\0", Kind("a TIFF image")),
+    (0, b"MM\0*", Kind("a TIFF image")),
+    (8, b"WEBP", Kind("a WebP image")),
     (4, b"ftypheic", Kind("an HEIC image", _IMAGE)),
     (4, b"ftypavif", Kind("an AVIF image", _IMAGE)),
     (0, b"\0\0\0\x0cjP  ", Kind("a JPEG 2000 image", _IMAGE)),
-    (0, b"\x93NUMPY", Kind(NPY, _NUMPY)),
+    (0, b"\x93NUMPY", Kind(NPY)),
     (0, b"PK\x05\x06", Kind("an empty zip archive", _AGAIN)),
     (0, b"\x1f\x8b", Kind(GZIP, _UNPACK)),
     (0, b"\xfd7zXZ\0", Kind(XZ, _UNPACK)),
@@ -67,18 +68,18 @@ _MAGIC = (
 def kind_of(head: bytes) -> Kind | None:
     """Return the kind of a file whose first `HEAD` bytes are `head`; None if it is none that is known here."""
     if head[:8] == _HDF5 or any(head[at : at + 8] == _HDF5 for at in (512, 1024, 2048)):
-        return Kind(HDF5, "read with data.name = 'hdf5'")
+        return Kind(HDF5)
     for at, magic, kind in _MAGIC:
         if head[at : at + len(magic)] == magic:
             return kind
     if head[:4] == b"PK\x03\x04":
         return _zip(head)
     if head[:2] == b"BM" and len(head) > 26 and head[6:10] == bytes(4):
-        return Kind("a BMP image", _READ)
+        return Kind("a BMP image")
     if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         return Kind("a Python pickle", f"pickles are not read, since they can run any program; {_ARRAY}")
     if head[:2] == b"\0\0" and len(head) >= 8 and head[2] in (8, 9, 11, 12, 13, 14) and 1 <= head[3] <= 8:
-        return Kind(IDX, "read with data.name = 'mnist', given the folder with all four")
+        return Kind(IDX)
     if head.strip(b"\0"):
         return _text(head)
     return Kind("nothing but zero bytes", _AGAIN) if len(head) > 7 else None
@@ -89,7 +90,7 @@ def _zip(head: bytes) -> Kind:
     length = struct.unpack_from("<H", head, 26)[0] if len(head) > 30 else 0
     member = head[30 : 30 + length]
     if member.endswith(b".npy"):
-        return Kind(NPZ, _NUMPY)
+        return Kind(NPZ)
     if b"data.pkl" in member or member.endswith(b"/byteorder"):
         return Kind("a file of PyTorch's", _ARRAY)
     return Kind("a zip archive", _UNPACK)
@@ -116,8 +117,8 @@ def _text(head: bytes) -> Kind | None:
     if not all(character.isprintable() or character in "\t\r\n" for character in text[:400]) or not line:
         return None
     if re.match(r"[-+\w.\"' ]+([,;\t][-+\w.\"' ]*){2,}", line):
-        return Kind(f"a table of text, such as CSV, which begins {line!r}", "read with data.name = 'csv'")
-    return Kind(f"a text which begins {line!r}")
+        return Kind(CSV, detail=f", which begins {line!r}")
+    return Kind(TEXT, detail=f" which begins {line!r}")
 
 
 def read_head(file: Path) -> bytes:
@@ -133,7 +134,10 @@ def describe(head: bytes) -> str:
     kind = kind_of(head)
     if kind is None:
         return f"begins with the bytes {head[:8].hex(' ')}, which is no format known here"
-    return f"is {kind.name}" + (f" ({kind.cure})" if kind.cure else "")
+    cure = kind.cure or " or ".join(
+        f"data.name = {name!r}" for name, known in FORMATS.members().items() if kind.name in known.kinds
+    )
+    return f"is {kind.name}{kind.detail}" + (f" ({'' if kind.cure else 'read with '}{cure})" if cure else "")
 
 
 def expect(file: Path, expected: str, *wanted: str, head: bytes | None = None) -> str:
@@ -160,22 +164,6 @@ def shortened(names: Iterable[str], most: int = 10, between: str = ", ") -> str:
     return between.join(every[:most]) + more
 
 
-#: What known folders hold, and what to do where another one is expected.
-_FOLDERS = (
-    (r"(train|t10k|test)[-_.](images|labels)[-_.]idx\d", "as MNIST and Fashion-MNIST do (data.name = 'mnist')"),
-    (r"data_batch_\d\.bin$|cifar-10-batches-bin$|cifar-10-binary\.tar", "as CIFAR-10 does (data.name = 'cifar10')"),
-    (
-        r"data_batch_\d$|cifar-10-batches-py$|cifar-10-python\.tar",
-        "as CIFAR-10's version for Python does; what is read is the binary version, cifar-10-binary.tar.gz",
-    ),
-    (r".*\.(h5|hdf5|he5)$", "which data.name = 'hdf5' reads, one file given as the path"),
-    (r".*\.npy$", "NumPy files, which data.name = 'numpy' reads, the directory given as the path"),
-    (r".*\.npz$", "which data.name = 'numpy' reads, one file given as the path"),
-    (r".*\.(png|jpe?g|bmp|gif|tiff?|webp)$", "images, which 'ffmpi predict' reads"),
-    (r"(train|test|val)$", "as directories of images by class do (data.name = 'folder')"),
-)
-
-
 def listing(directory: Path) -> str:
     """Say what a directory holds, and which known data set that is: without a subject: ``holds ...``."""
     try:
@@ -184,5 +172,13 @@ def listing(directory: Path) -> str:
         return f"cannot be read ({error.strerror or error})"
     if not names:
         return "is empty"
-    known = next((what for pattern, what in _FOLDERS if any(re.match(pattern, name.lower()) for name in names)), "")
+    known = next(
+        (
+            what
+            for one in FORMATS.members().values()
+            for pattern, what in one.holds
+            if any(re.match(pattern, name.lower()) for name in names)
+        ),
+        "",
+    )
     return f"holds {shortened(names, 6)}" + (f", {known}" if known else "")

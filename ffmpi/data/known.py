@@ -69,4 +69,21 @@ class File:
     packed_md5: str = ""
 
 
+@dataclass(frozen=True)
+class Remote:
+    """A file on a server; `md5` is that of the file, or of its content unpacked, so that any recompression passes."""
+
+    name: str
+    md5: str
+    unpacked: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set's files are: the address they have in common, and their names."""
+
+    url: str
+    files: tuple[Remote, ...]
+
+
 DIGITS = tuple("0123456789")

@@ -258,6 +258,11 @@ class Numpy(Format):
 
     own = True
     reads = ("images", "labels")
+    kinds = (NPZ, NPY)
+    holds = (
+        (r".*\.npy$", "NumPy files, which data.name = 'numpy' reads, the directory given as the path"),
+        (r".*\.npz$", "which data.name = 'numpy' reads, one file given as the path"),
+    )
 
     def load(self, path: Path, split: str, images: bool, fields: Fields) -> DataSet:
         """Read a split's arrays; both splits' labels decide the number of classes."""
@@ -269,18 +274,16 @@ class Numpy(Format):
         with _open(path) as store:
             return tuple(dict.fromkeys(["train", *names_of(store, _named(store, fields))]))
 
+    def images_of(
+        self, path: Path, kind: str, shape: tuple[int, ...], sources: Sequence[str]
+    ) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+        """Return the images in an .npy file, or in the first array of an archive that is called as one of `sources`."""
+        if kind == NPY:
+            with reading(path, "a NumPy file of images", _DAMAGE):
+                return arrays.read_images(_Directory(path, path), shape, ["images"])
+        with _open(path, "a NumPy archive of images") as store:
+            usual = [name for fields in _NAMES if store.exists(name := fields.names("test")[0])]
+            return arrays.read_images(store, shape, [*filter(store.exists, sources), *usual] or sources)
+
 
 FORMAT = Numpy("numpy", "your own images, in NumPy's .npz or .npy", PATH)
-
-
-def read_images(path: Path, shape: tuple[int, ...], sources: Sequence[str], kind: str) -> np.ndarray:
-    """Return the images in an .npy file, or in the first array of an .npz file that is called as one of `sources`.
-
-    See `arrays.read_images`.
-    """
-    if kind == NPY:
-        with reading(path, "a NumPy file of images", _DAMAGE):
-            return arrays.read_images(_Directory(path, path), shape, ["images"])
-    with _open(path, "a NumPy archive of images") as store:
-        usual = [name for fields in _NAMES if store.exists(name := fields.names("test")[0])]
-        return arrays.read_images(store, shape, [*filter(store.exists, sources), *usual] or sources)

@@ -139,6 +139,23 @@ def test_damage(content: str, fragments: list[str], packed: bool, tmp_path: Path
     refused(lambda: data.load("csv", str(path), "train"), path, *fragments)
 
 
+def test_samples_to_predict(tmp_path: Path) -> None:
+    """With labels or without, as in competitions; named by their lines."""
+    path = tmp_path / "x.csv"
+    expected = pixels(20, 64)
+    expected[:, [0, 63]] = 255
+    for header, first in ((f"label,{NAMES}", 2), ("", 1)):
+        path.write_text(table(20, header))
+        images, names = data.read_images(str(path), (8, 8))
+        assert_array_equal(images, expected)
+        assert names == [str(first + index) for index in range(20)]
+    path.write_text("\n".join(line.partition(",")[2] for line in table(20).splitlines()))
+    assert_array_equal(data.read_images(str(path), (8, 8))[0], expected)
+    refused(lambda: data.read_images(str(path), (8, 9)), "has 64 columns, expected 72, one for each pixel")
+    path.write_text(f"label,{NAMES}\n")
+    refused(lambda: data.read_images(str(path), (8, 8)), "has no line after its first")
+
+
 def test_places(tmp_path: Path) -> None:
     refused(lambda: data.load("csv", str(tmp_path), "train"), f"{tmp_path}: holds neither train.csv nor test.csv")
     train = tmp_path / "train.csv"

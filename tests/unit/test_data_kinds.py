@@ -65,7 +65,7 @@ def test_every_reader_says_what_a_file_is(what: str, tmp_path: Path) -> None:
     refused(lambda: data.load("hdf5", str(mine), "train"), mine, what, "groups train and test")
     refused(lambda: data.load("cifar10", str(archive), "train"), archive, what, "cifar-10-binary.tar.gz")
     refused(lambda: data.load("mnist", str(folder), "train"), folder, what, "0x00000801")
-    if "NumPy" not in what and "image" not in what:
+    if not any(read in what for read in ("NumPy", "image", "CSV")):
         refused(lambda: data.read_images(str(image), (5, 4)), image, what, "PNG")
     packed = folder / "train-labels-idx1-ubyte.gz"
     (folder / "train-labels-idx1-ubyte").unlink()
@@ -96,7 +96,10 @@ def test_wrong_places(mnist: Path, tmp_path: Path) -> None:
     refused(lambda: data.load("mnist", str(mine), "train"), mine, "is an HDF5 file (read with data.name = 'hdf5')")
     refused(lambda: data.load("cifar10", str(mine), "train"), mine, "is an HDF5 file (read with data.name = 'hdf5')")
     refused(lambda: data.load("hdf5", str(mnist / "train-images-idx3-ubyte"), "train"), "is an IDX file (read with")
-    refused(lambda: data.read_images(str(mnist / "train-images-idx3-ubyte"), (28, 28)), "is an IDX file")
+    images, names = data.read_images(str(mnist / "train-images-idx3-ubyte"), (28, 28))
+    assert_array_equal(images, pixels(30, 28, 28).reshape(30, -1))
+    assert names[-1] == "29"
+    refused(lambda: data.read_images(str(mnist / "train-images-idx3-ubyte"), (8, 8)), "has dimensions 30 x 28 x 28")
     refused(lambda: data.read_images(str(mine.parent), (5, 4)), "no image; it holds mine.h5")
     python = tmp_path / "python"
     (python / "cifar-10-batches-py").mkdir(parents=True)

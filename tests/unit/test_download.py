@@ -11,7 +11,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,7 +19,9 @@ import pytest
 
 from ffmpi import data
 from ffmpi.data import download as download_module
-from ffmpi.data.download import SOURCES, Remote, Source, download
+from ffmpi.data.download import download
+from ffmpi.data.format import Format
+from ffmpi.data.known import Remote, Source
 from ffmpi.errors import UserError
 
 CONTENT = bytes(range(256)) * 1000
@@ -76,9 +78,17 @@ def tiny(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
         monkeypatch.delenv(variable, raising=False)
     by_content = Remote("tiny.gz", hashlib.md5(CONTENT).hexdigest(), unpacked=True)
     by_file = Remote("whole.gz", hashlib.md5(PACKED).hexdigest())
-    monkeypatch.setitem(SOURCES, "tiny", Source(server.url, (by_content,)))
-    monkeypatch.setitem(SOURCES, "whole", Source(server.url, (by_file,)))
+    sets = {"tiny": (by_content,), "whole": (by_file,)}
+    small = {name: Format(name, "a small set", source=Source(server.url, files)) for name, files in sets.items()}
+    monkeypatch.setattr("ffmpi.data.download.FORMATS", Sets(data.FORMATS.members() | small))
     server.answers |= {"tiny.gz": PACKED, "whole.gz": PACKED}
+
+
+class Sets(dict[str, Format]):
+    """Formats by name, as a registry has them."""
+
+    def members(self) -> dict[str, Format]:
+        return self
 
 
 def refused(name: str, directory: Path, *fragments: object, base_url: str | None = None) -> None:
@@ -94,10 +104,12 @@ def refused(name: str, directory: Path, *fragments: object, base_url: str | None
 
 
 def test_sources_are_complete() -> None:
-    assert [remote.name for remote in SOURCES["mnist"].files] == [f"{f.name}.gz" for f in data.FORMATS["mnist"].files]
+    mnist = data.FORMATS["mnist"]
+    assert [remote.name for remote in mnist.source.files] == [f"{file.name}.gz" for file in mnist.files]
     for name in ("mnist", "fashion-mnist", "cifar10"):
-        assert SOURCES[name].url.endswith("/")
-        assert all(len(bytes.fromhex(remote.md5)) == 16 for remote in SOURCES[name].files)
+        source = data.FORMATS[name].source
+        assert source.url.endswith("/")
+        assert all(len(bytes.fromhex(remote.md5)) == 16 for remote in source.files)
 
 
 def test_good_file(tmp_path: Path, server: Server) -> None:
@@ -249,6 +261,7 @@ def test_downloaded_files_can_be_loaded(tmp_path: Path, server: Server, monkeypa
     }
     server.answers |= {f"{name}.gz": gzip.compress(content) for name, content in contents.items()}
     remotes = tuple(Remote(f"{n}.gz", hashlib.md5(c).hexdigest(), unpacked=True) for n, c in contents.items())
-    monkeypatch.setitem(SOURCES, "mnist", Source(server.url, remotes))
+    mnist = replace(data.FORMATS["mnist"], source=Source(server.url, remotes))
+    monkeypatch.setattr("ffmpi.data.download.FORMATS", Sets(mnist=mnist))
     download("mnist", tmp_path)
     assert data.load("mnist", str(tmp_path), "test").classes.tolist() == [3, 9]
