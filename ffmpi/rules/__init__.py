@@ -111,7 +111,12 @@ class Rule(Member, frozen=True, kw_only=True):
     lag: ClassVar[int] = 0
 
     def conflict(self, config: Any) -> str:
-        """Refuse ways to classify that are another rule's."""
+        """Refuse ways to classify that are another rule's, and what no schedule carries to it."""
+        if self.feedback is not None and self.feedback not in config.schedule.feedback:
+            return (
+                f"rule.name = {self.name!r}: needs feedback from {self.feedback!r}, which schedule.name = "
+                f"{config.schedule.name!r} does not carry"
+            )
         methods = config.classify.methods
         if len(set(methods)) < len(methods) or not set(methods) <= set(self.methods):
             hint = next((nearest(method, self.methods) for method in methods if method not in self.methods), "")
@@ -165,5 +170,9 @@ class Rule(Member, frozen=True, kw_only=True):
         """Return what a layer says of `rows` rows for classification, (rows, width of ``score``) float32."""
         raise NotImplementedError
 
-    def finish(self, layer: Layer, epoch: int) -> None:
-        """Do what is due at the end of `epoch`."""
+    def epoch_partial(self, layer: Layer) -> np.ndarray:
+        """Return this layer's, or piece's, share of the sums that `finish` needs, (v,) float32."""
+        return _NOTHING
+
+    def finish(self, layer: Layer, sums: np.ndarray, epoch: int) -> None:
+        """Do what is due when a layer has learnt from all batches of `epoch`; `sums` are complete."""

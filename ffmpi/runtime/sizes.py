@@ -45,6 +45,7 @@ def spec_of(config: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
         adaptive=Adaptive(negatives.scores, negatives.lag) if negatives.adaptive else None,
         exchange=config.schedule.exchange,
         resample=negatives.resample,
+        finishes=config.rule.finishes,
         after=_after(config, dataset),
         forwards=tuple(
             2.0 * (layout.size if layer == 0 else layout.train_rows) * inputs * units

@@ -71,6 +71,7 @@ class Worker:
             s.Send: self.buffers.send,
             s.Forward: self._forward,
             s.Update: self._update,
+            s.FinishEpoch: self._finish_epoch,
             s.StashActivations: self.buffers.stash,
             s.LoadActivations: self.buffers.load,
             s.FreeActivations: self.buffers.free,
@@ -143,6 +144,10 @@ class Worker:
             raise self._diverged(f"layer {index + 1}", step, loss.loss, "optimizer", came)
         self.flop += loss.flop
         self.measurements.add_layer(index, loss)
+
+    def _finish_epoch(self, step: s.FinishEpoch) -> None:
+        layer = self.model.layers[step.layer]
+        self.rule.finish(layer, self.rule.epoch_partial(layer), step.epoch)
 
     def _rates_of(self, epoch: int) -> Rates:
         """Return the learning rates of `epoch`."""
@@ -245,6 +250,7 @@ class Worker:
                 s.BuildInput,
                 s.Forward,
                 s.Update,
+                s.FinishEpoch,
                 s.StashActivations,
                 s.GatherHeadInput,
                 s.UpdateHead,

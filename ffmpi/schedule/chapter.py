@@ -14,6 +14,7 @@ from .steps import (
     Batch,
     BuildInput,
     Evaluate,
+    FinishEpoch,
     Forward,
     FreeActivations,
     GatherHeadInput,
@@ -49,6 +50,7 @@ def train(spec: ScheduleSpec, chapter: int, layer: int, bring: Move = stashed) -
             *bring(layer, batch),
             Forward(layer, batch),
             Update(layer, batch, epoch),
+            *([FinishEpoch(layer, epoch)] if spec.finishes and spec.ends_pass(chapter, batch) else []),
         ]
 
 

@@ -56,6 +56,8 @@ class Settings(Member, frozen=True, kw_only=True):
 
     #: Whether all layers learn from each batch as it flows by; else they learn in turn, a chapter each.
     by_batch: ClassVar[bool] = False
+    #: What may flow back to a layer, of `Rule.feedback`: so far nothing does.
+    feedback: ClassVar[tuple[str, ...]] = ()
     #: Whether chapters learn from the shards of the samples in turn.
     sharded: ClassVar[bool] = False
     #: Schedules of the same algorithm give the same bits, so that a run may change between them.

@@ -19,6 +19,7 @@ from .steps import (
     FOR_HEAD,
     Batch,
     BuildInput,
+    FinishEpoch,
     Forward,
     GatherHeadInput,
     LinkId,
@@ -62,6 +63,8 @@ class Pipeline(Placement):
             for epoch in spec.epochs_of(chapter):
                 yield [SetEpoch(epoch, chapter)]
                 yield from self._train(rank, chapter, epoch, streams)
+                if spec.finishes:
+                    yield [FinishEpoch(layer, epoch) for layer in self.layers(rank)]
             for learnt, batches in c.after(spec, chapter):
                 if learnt is None:  # the head has learnt already
                     yield c.set_epoch(spec, chapter, batches)

@@ -39,6 +39,7 @@ class ScheduleSpec:
     adaptive: Adaptive | None = None
     exchange: Literal["activations", "weights"] = "activations"
     resample: Literal["chapter", "batch"] = "chapter"  # the negatives
+    finishes: bool = False  # the rule has something to do at the end of an epoch
     after: float = 0.0  # FLOP of scoring samples after a chapter, for each of its training batches
     validation_batches: dict[Stream, tuple[int, int]] = field(default_factory=dict)  # as those of the test samples
     forwards: tuple[float, ...] = ()  # FLOP of passing a training batch through each layer once
@@ -110,6 +111,10 @@ class ScheduleSpec:
     def ahead(self) -> int:
         """How many batches before a batch is learnt from its neutral rows pass."""
         return self.adaptive.lag if self.adaptive and self.resample == "batch" else 0
+
+    def ends_pass(self, chapter: int, batch: Batch) -> bool:
+        """Whether a training batch of `chapter` is the last of an epoch for the layer that learns from it."""
+        return (batch.index + 1) % self.batches[self.shard_of(chapter)] == 0
 
     def ends_epoch(self, chapter: int, batch: Batch) -> bool:
         """Whether a batch of `chapter` has the epoch's last neutral rows; they may pass ahead of the others."""

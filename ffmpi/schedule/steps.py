@@ -136,6 +136,13 @@ class Update(Struct, frozen=True, gc=False):
     epoch: int
 
 
+class FinishEpoch(Struct, frozen=True, gc=False):
+    """Let a layer's learning rule do what is due when the layer has learnt from all batches of `epoch`."""
+
+    layer: int
+    epoch: int
+
+
 class StashActivations(Struct, frozen=True, gc=False):
     """Leave a layer's output in memory, to be loaded as often as wanted."""
 
@@ -224,7 +231,7 @@ class Save(Struct, frozen=True, gc=False):
 
 
 Step = (
-    SetEpoch | BuildInput | Post | Receive | Reuse | Reserve | Send | Forward | Update | StashActivations
+    SetEpoch | BuildInput | Post | Receive | Reuse | Reserve | Send | Forward | Update | FinishEpoch | StashActivations
     | LoadActivations | FreeActivations | TakeSnapshot | FreeSnapshot | GatherHeadInput
     | UpdateHead | SelectNegatives | Evaluate | Report | Record | Save
 )  # fmt: skip

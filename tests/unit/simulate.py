@@ -92,12 +92,14 @@ class Outcome:
     """What happened. Updates and what the head learnt in order; choices and scores, made on many ranks, counted.
 
     updates, layer by layer : (batch, epoch, drawn, versions read)
+    finished, layer by layer : (epoch, updates until then)
     learnt : (batch, epoch, whether it ends the epoch, drawn, versions read of each layer, the head's version)
     chosen : (for chapter, batch, drawn, versions read of each layer, the head's version or -1)
     scored : (chapter, batch, versions read of each layer, the head's version or -1)
     """
 
     updates: dict[int, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    finished: dict[int, list[Any]] = field(default_factory=lambda: defaultdict(list))
     learnt: list[Any] = field(default_factory=list)
     chosen: Counter[Any] = field(default_factory=Counter)
     scored: Counter[Any] = field(default_factory=Counter)
@@ -328,6 +330,10 @@ class Rank:
         self.change(step.layer, version + 1, step)
         self.outcome.updates[step.layer].append((step.batch, step.epoch, out.drawn, out.versions))
         self.measured.add(out.drawn.chapter)
+
+    def finish_epoch(self, step: s.FinishEpoch) -> None:
+        ensure(step.layer in self.live, step, "does not train layer", step.layer)
+        self.outcome.finished[step.layer].append((step.epoch, len(self.outcome.updates[step.layer])))
 
     def gather_head_input(self, step: s.GatherHeadInput) -> None:
         self.neutral.write(self.outputs.read(step.layer, step.batch, step), step)

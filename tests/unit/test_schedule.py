@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import sys
+from typing import Literal
 
 import pytest
 from msgspec import structs
@@ -181,6 +182,22 @@ def test_resuming_from_every_chapter(name: str) -> None:
     for first in range(spec.chapters):
         prove(name, spec, first)
     assert prove(name, spec, spec.chapters) == Outcome()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("resample", ["chapter", "batch"])
+def test_every_layer_finishes_every_epoch(name: str, resample: Literal["chapter", "batch"]) -> None:
+    """A rule that has something to do at the end of an epoch does it once, after all updates of the epoch."""
+    batches, per_chapter, chapters = 3, 2, 4
+    spec = spec_of(
+        3, ranks=1 if name == "sequential" else 3, batches=(batches,) * (3 if name == "federated" else 1),
+        per_chapter=per_chapter, chapters=chapters, finishes=True, resample=resample,
+        exchange="weights" if name.endswith("by weights") else "activations",
+    )  # fmt: skip
+    plan = schedule(name, spec)
+    finished = simulate(plan, programs_of(plan), 0).finished
+    expected = [(epoch, (epoch + 1) * batches) for epoch in range(per_chapter * chapters)]
+    assert finished == {layer: expected for layer in range(3)}
 
 
 def test_links_of_a_run_of_shards() -> None:
