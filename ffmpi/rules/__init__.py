@@ -160,6 +160,13 @@ class Rule(Member, frozen=True, kw_only=True):
         """Return this layer's, or piece's, share of the sums over its units for `rows` rows it has just computed."""
         raise NotImplementedError
 
+    def learning_partial(self, layer: Layer, out: Activations, targets: Targets, rows: int) -> Shares:
+        """Return the share of the sums that `learn` needs of `rows` rows, where it needs more than `scores` does.
+
+        What a rule keeps of the batches it has learnt from, such as running means, follows this one here.
+        """
+        return self.partial(layer, out, rows)
+
     def learn(
         self, layer: Layer, a: Activations, out: Activations, sums: Shares, targets: Targets, rates: Rates
     ) -> Loss:  # fmt: skip

@@ -269,7 +269,7 @@ class Reader:
         for array in parameters.block.stored():
             value = self._array_of(name, array.name, array.shape)
             if array.nonnegative and (value < 0).any():
-                raise self._fail(f"'{name}/{array.name}' holds a negative number", "mean squares")
+                raise self._fail(f"'{name}/{array.name}' holds a negative number", "none below 0")
             parameters.set_array(array.name, value)
         if parameters.block.optimizer is not None:
             steps = int(self._array_of(name, "steps", ()))

@@ -69,7 +69,7 @@ class Buffers:
                 part = [parameters.flat for parameters in self.model.states(stage).values()]
             elif link.payload == "weights":
                 content = self.model.states(stage) if sends else self.model.copies(stage)
-                part = [parameters.plain for parameters in content.values()]
+                part = [parameters.plain for parameters in content.values() if parameters.plain.size]
             elif link.payload == "negatives":
                 content = np.zeros(batch if self.schedule.spec.ahead else self.model.dataset.train, np.uint8)
                 part = [content]

@@ -109,7 +109,7 @@ def _price(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int, 
         if link.payload == "weights" and link.target == rank
     )
     stashed, snapshots = _peaks(config, model, schedule.spec, rank)
-    largest = max((4.0 * parameters.inputs * parameters.units for parameters in trained), default=0.0)
+    largest = max((4.0 * math.prod(shape) for one in trained for shape in one.block.shapes().values()), default=0.0)
     data, reading = _data(config, dataset, schedule, rank)
     return Price(
         weights=weights + copies + snapshots,

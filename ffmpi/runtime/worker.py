@@ -138,7 +138,8 @@ class Worker:
         layer, a, out = self.model.layers[index], self.buffers.held[index - 1], self.buffers.held[index]
         targets = self.batches.targets(step.batch, step.epoch)
         rows = targets.count * self.batches.layout.layout.rows
-        loss = self.rule.learn(layer, a, out, self.rule.partial(layer, out, rows), targets, self._rates_of(step.epoch))
+        sums = self.rule.learning_partial(layer, out, targets, rows)
+        loss = self.rule.learn(layer, a, out, sums, targets, self._rates_of(step.epoch))
         if not math.isfinite(loss.loss + sum(loss.measures)):
             came = a.total[:rows] if index > 0 else None
             raise self._diverged(f"layer {index + 1}", step, loss.loss, "optimizer", came)
