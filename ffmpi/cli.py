@@ -127,9 +127,16 @@ def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
 @checkpoint
 @settings
 @click.option("--confusion", is_flag=True, help="Print which class is taken for which; --json always has it.")
+@click.option(
+    "--split",
+    type=click.Choice(["test", "validation", "train"]),
+    default="test",
+    show_default=True,
+    help="The samples: validation are those that data.validation took from those to learn from, train the others.",
+)
 @as_json
-def evaluate(checkpoint: str, settings: tuple[str, ...], confusion: bool, as_json: bool) -> None:
-    """Measure the test accuracy of CHECKPOINT, a file or a run directory, and that of each class.
+def evaluate(checkpoint: str, settings: tuple[str, ...], confusion: bool, split: Any, as_json: bool) -> None:
+    """Measure the accuracy of CHECKPOINT, a file or a run directory, and that of each class, on test samples.
 
     Only settings that leave the network as it is may be changed: where the data are and what they are called, how
     classes are read out (classify), train.batch_size, and schedule.depth, schedule.threads, schedule.timeout.
@@ -138,7 +145,7 @@ def evaluate(checkpoint: str, settings: tuple[str, ...], confusion: bool, as_jso
     check_numba()
     from .commands import evaluate as command
 
-    on_all_ranks(lambda comm: command.evaluate(comm, checkpoint, list(settings), as_json, confusion))
+    on_all_ranks(lambda comm: command.evaluate(comm, checkpoint, list(settings), as_json, confusion, split))
 
 
 @app.command()

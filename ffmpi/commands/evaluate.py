@@ -16,7 +16,7 @@ from ..config.schema import Config
 from ..data import DataSet
 from ..data.info import DatasetInfo, resolved
 from ..data.pixels import fitted
-from ..data.split import contents, load
+from ..data.split import contents
 from ..errors import UserError
 from ..network.methods import METHOD_NAMES
 from ..run import checkpoint
@@ -25,31 +25,33 @@ from ..run.directory import checkpoint_path
 from ..run.metrics import Measurements
 from ..runtime.model import RankModel
 from ..runtime.mpi import all_ranks_or_exit, on_rank_0, wait
-from ..runtime.reading import compare
+from ..runtime.reading import compare, read_split
 from ..runtime.setup import prepare_kernels, restore
 from ..runtime.sizes import spec_of
 from ..runtime.worker import Worker
 from ..schedule import Pipeline, ScheduleSpec, Steps
 from ..schedule.pipeline import conclusion, sweep
-from ..schedule.steps import Batch, Record, Report
+from ..schedule.steps import Batch, Record, Report, Split
 from .confusion import class_accuracies, class_table, confusion_matrix, confusion_table
 
 
-def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_confusion: bool = False) -> None:
-    """Print the test accuracy by every method of the run, of each class, and the confusion matrix if asked to."""
+def evaluate(
+    comm: Any, path: str, settings: list[str], as_json: bool, with_confusion: bool = False, split: Split = "test"
+) -> None:  # fmt: skip
+    """Print the accuracy on a split by every method of the run, of each class, and the confusion matrix if asked to."""
     file: Path = on_rank_0(comm, lambda: checkpoint_path(path))
     header, settled = read_header(comm, file, settings, places=True)
-    test: DataSet | None = None
+    test: DataSet | None = None  # what is scored here, of whichever split
 
     def read() -> DatasetInfo:
         nonlocal test
-        test = load(settled, "test", images=True, path=settled.shards.test_path)
+        test = read_split(settled, split, images=True)
         return DatasetInfo(
             header.shape, test.names, header.train, len(test.classes), scaling=header.scaling
         )  # fmt: skip
 
     dataset: DatasetInfo = on_rank_0(comm, read)
-    source = settled.shards.test_path or settled.data.path or settled.data.name
+    source = (split == "test" and settled.shards.test_path) or settled.data.path or settled.data.name
     with all_ranks_or_exit(comm):
         if dataset.names != header.names:
             raise UserError(
@@ -57,8 +59,8 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_conf
             )
         pipeline = Pipeline(readout_spec(settled, dataset, comm.size))
         if comm.rank > 0 and comm.rank in pipeline.owners[pipeline.spec.layers - 1 :]:
-            test = load(settled, "test", images=False, path=settled.shards.test_path)
-    compare(comm, {f"{source} (test)": contents(test)} if test else {})
+            test = read_split(settled, split, images=False)
+    compare(comm, {f"{source} ({split})": contents(test)} if test else {})
     with all_ranks_or_exit(comm):
         test = fitted(test, header.pixel_format, header.shape, source) if test else None
     worker = readout_worker(comm, file, header, settled, dataset, pipeline, test)
@@ -84,7 +86,7 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_conf
         found = {
             "checkpoint": str(file),
             "samples": dataset.test,
-            "split": "test",
+            "split": split,
             "accuracy": accuracy,
             "classes": dataset.names,
             "class_accuracy": {method: class_accuracies(matrix) for method, matrix in matrices.items()},
@@ -93,7 +95,7 @@ def evaluate(comm: Any, path: str, settings: list[str], as_json: bool, with_conf
         print(json.dumps(found))
         return
     percents = ", ".join(f"{value:.2f} % by {method}" for method, value in accuracy.items())
-    print(f"{file}: {percents} of {dataset.test} test samples")
+    print(f"{file}: {percents} of {dataset.test} {'training' if split == 'train' else split} samples")
     for line in class_table(dataset.names, matrices):
         print(line)
     for method, matrix in matrices.items() if with_confusion else ():

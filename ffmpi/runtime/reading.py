@@ -37,6 +37,29 @@ def compare(comm: Any, read: dict[str, Contents]) -> None:
     agree(comm, facts, "the same samples on all ranks; a relative path leads elsewhere from another directory")
 
 
+def _cut(config: Config, train: DataSet) -> tuple[DataSet, DataSet | None]:
+    """Return of the samples of a training split those to learn from, and those to validate with, if there are any."""
+    if not config.data.validation:
+        return train, None
+    words = random.words(config.seed, random.Purpose.VALIDATION, 0, len(train.classes))
+    kept, taken = partition(config, words)
+    return subset(train, kept), subset(train, taken)
+
+
+def read_split(config: Config, split: Split, images: bool) -> DataSet:
+    """Return the samples of a split of a run that is over. Raises UserError if it has none."""
+    if split == "test":
+        return load(config, "test", images=images, path=config.shards.test_path)
+    if config.shards.by == "file":
+        raise UserError(f"--split {split}: the samples lie in files of their own (shards.by = 'file'); expected 'test'")
+    found = dict(zip(("train", "validation"), _cut(config, load(config, "train", images=images)), strict=True))[split]
+    if found is None:
+        raise UserError(
+            f"--split {split}: the network was trained with data.validation = 0; expected 'test' or 'train'"
+        )
+    return found
+
+
 class Whole:
     """One data set, which every rank that needs some of it reads."""
 
@@ -57,13 +80,9 @@ class Whole:
 
     def _parts(self, train: DataSet) -> tuple[list[DataSet], DataSet | None]:
         """Return the shards of the training samples, and the validation samples that were taken first."""
-        config, count = self.config, len(train.classes)
-        validation = None
-        if config.data.validation:
-            kept, taken = partition(config, random.words(config.seed, random.Purpose.VALIDATION, 0, count))
-            train, validation = subset(train, kept), subset(train, taken)
-        words = random.words(config.seed, random.Purpose.SHARD, 0, len(train.classes))
-        return [subset(train, part) for part in divide(config, train.classes, words)], validation
+        train, validation = _cut(self.config, train)
+        words = random.words(self.config.seed, random.Purpose.SHARD, 0, len(train.classes))
+        return [subset(train, part) for part in divide(self.config, train.classes, words)], validation
 
     def _measure(self, scaling: PixelScaling | None, look: Look | None) -> DatasetInfo:
         self._sets = whole, test = self._load(images=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,10 @@ def test_the_best_is_kept(alone, run: Run, tmp_path: Path) -> None:
         np.testing.assert_array_equal(array, whole[name], err_msg=name)
     done = run(0, "-m", "ffmpi", "info", directory / "checkpoint-best.h5")
     assert f"epochs done: {best}\n" in done.stdout
-    done = run(2, "-m", "ffmpi", "evaluate", directory / "checkpoint-best.h5", "--json")
-    assert done.returncode == 0 and '"split": "test"' in done.stdout
+    done = run(2, "-m", "ffmpi", "evaluate", directory / "checkpoint-best.h5", "--json", "--split", "validation")
+    found = json.loads(done.stdout)
+    assert (found["split"], found["samples"]) == ("validation", 144)
+    assert found["accuracy"] == records(directory)[best - 1]["validation"]
 
 
 @pytest.mark.parametrize(
