@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
 import click
 
 from . import __version__
+from .config.changes import CHANGEABLE, EVALUATION
 from .errors import UserError
+from .network.methods import METHOD_NAMES
 from .runtime import stop
 from .runtime.launch import launched_rank
 
@@ -25,6 +27,16 @@ def once(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **options)
 
     return on_rank_0
+
+
+def explained(**names: Iterable[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Write lists of names into a command's help, ``{NAME}`` by NAME."""
+
+    def fill_in(command: Callable[..., None]) -> Callable[..., None]:
+        command.__doc__ = (command.__doc__ or "").format(**{key: ", ".join(each) for key, each in names.items()})
+        return command
+
+    return fill_in
 
 
 class _Place(click.ParamType):
@@ -109,12 +121,12 @@ def train(config: str, run: str | None, resume: bool, settings: tuple[str, ...],
 @click.argument("run", type=PLACE)
 @settings
 @as_json
+@explained(CHANGEABLE=CHANGEABLE)
 def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
     """Go on with the interrupted run in directory RUN, on any number of ranks, to the same bits.
 
-    Only settings on which the weights do not depend may be changed: schedule.depth, schedule.threads,
-    schedule.timeout, schedule.exchange, checkpoint.every, checkpoint.best, data.path, data.images, data.labels,
-    shards.test_path; and schedule.name between sequential, single-layer and all-layers.
+    Only settings on which the weights do not depend may be changed: {CHANGEABLE}; schedule.name only between
+    schedules of the same algorithm.
     """
     stop.install()
     check_numba()
@@ -135,11 +147,11 @@ def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
     help="The samples: validation are those that data.validation took from those to learn from, train the others.",
 )
 @as_json
+@explained(EVALUATION=EVALUATION)
 def evaluate(checkpoint: str, settings: tuple[str, ...], confusion: bool, split: Any, as_json: bool) -> None:
     """Measure the accuracy of CHECKPOINT, a file or a run directory, and that of each class, on test samples.
 
-    Only settings that leave the network as it is may be changed: where the data are and what they are called, how
-    classes are read out (classify), train.batch_size, and schedule.depth, schedule.threads, schedule.timeout.
+    Only settings that leave the network as it is may be changed: {EVALUATION}.
     """
     stop.install()
     check_numba()
@@ -153,7 +165,7 @@ def evaluate(checkpoint: str, settings: tuple[str, ...], confusion: bool, split:
 @click.argument("images", type=PLACE)
 @click.option(
     "--method",
-    type=click.Choice(["softmax", "goodness", "last-layer", "all-layers"]),
+    type=click.Choice(METHOD_NAMES),
     help="Default: the first method of the run.",
 )
 @click.option(

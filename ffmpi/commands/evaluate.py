@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import config
+from ..config.changes import EVALUATION
 from ..config.schema import Config
 from ..data import DataSet
 from ..data.info import DatasetInfo, resolved
@@ -102,13 +103,6 @@ def evaluate(
         print(f"\n{method}:")
         for line in confusion_table(dataset.names, matrix):
             print(line)
-
-
-#: What may be set to evaluate a network: all else is as it was when the network learnt.
-EVALUATION = (
-    "data.name", "data.path", "data.images", "data.labels", "classify.methods", "classify.goodness_layers",
-    "train.batch_size", "schedule.depth", "schedule.threads", "schedule.timeout", "shards.test_path",
-)  # fmt: skip
 
 
 def read_header(

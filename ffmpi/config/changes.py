@@ -1,4 +1,4 @@
-"""What may change when a run continues, and what may not."""
+"""What may change when a run is resumed or its network evaluated, and what may not."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from .schema import Config
 CHANGEABLE = (
     "schedule.name", "schedule.exchange", "schedule.depth", "schedule.threads", "schedule.timeout", "checkpoint.every",
     "checkpoint.best", "data.path", "data.images", "data.labels", "shards.test_path",
+)  # fmt: skip
+
+#: What may be set to evaluate a network: all else is as it was when the network learnt.
+EVALUATION = (
+    "data.name", "data.path", "data.images", "data.labels", "classify.methods", "classify.goodness_layers",
+    "train.batch_size", "schedule.depth", "schedule.threads", "schedule.timeout", "shards.test_path",
 )  # fmt: skip
 
 #: What a preset sets stands in the configuration; its name alone changes nothing.

@@ -7,11 +7,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ffmpi import config
 from ffmpi.cli import app
-from ffmpi.config.changes import with_configuration
+from ffmpi.config import describe
+from ffmpi.config.changes import CHANGEABLE, EVALUATION, with_configuration, with_settings
 from ffmpi.errors import UserError
 from ffmpi.run.directory import reserve
 
@@ -47,6 +49,32 @@ def test_other_settings_are_refused_and_the_first_are_named() -> None:
     )
     with pytest.raises(UserError, match="'sequential' is another algorithm"):
         continued("schedule.name=pipeline")
+
+
+def test_another_schedule_brings_its_own_settings() -> None:
+    """A sequential run has no exchange, a single-layer one has: a name alone, or earlier names, will do, too."""
+    assert "exchange" not in BEFORE.schedule.__struct_fields__
+    settings = ["schedule.name=single-layer", "schedule.exchange=weights", "schedule.timeout=9"]
+    after = with_settings(BEFORE, "run", settings)
+    assert (after.schedule.name, after.schedule.exchange, after.schedule.timeout) == ("single-layer", "weights", 9)
+    assert continued(*settings) == after
+    assert with_settings(after, "run", ["schedule=sequential"]).schedule == msgspec.structs.replace(
+        BEFORE.schedule, timeout=9
+    )
+    by_file = ["schedule.name=federated", "shards.by=file", "data.name=hdf5", "data.path={shard}", "shards.test_path=a"]
+    shards = config.parse("", "test", by_file)
+    assert with_settings(shards, "run", ["shards.held_out=b"]).shards.test_path == "b"
+    with pytest.raises(UserError, match=r"train\.batch=3: a resumed run may change only schedule\.name, "):
+        with_settings(BEFORE, "run", ["train.batch=3"])
+    assert set(config.keys_of("train.batch=3")) <= set(EVALUATION)
+
+
+def test_settings_that_may_change_exist() -> None:
+    assert {*CHANGEABLE, *EVALUATION} <= {one.key for one in describe.settings()}
+    # All of a schedule's settings may change.
+    assert {key for key in CHANGEABLE if key.startswith("schedule.")} == {
+        one.key for one in describe.settings() if one.key.startswith("schedule.")
+    }
 
 
 def test_what_is_left_to_the_data_is_no_change() -> None:
