@@ -43,7 +43,7 @@ def test_known_sets_agree_with_themselves() -> None:
     assert "idx" not in data.FORMATS
     for name, known in data.FORMATS.members().items():
         assert known.name == name and known.description
-        assert known.classes == (0 if known.own else 10) == len(known.names)
+        assert known.own == (known.classes == 0) and known.classes == len(known.names)
 
 
 # digits ---------------------------------------------------------------------------------------------------------------
