@@ -6,11 +6,12 @@ attributes to 64 KB. checksums has the CRC-32 of each array's bytes in row order
 see `header_checksum`.
 
 Group layers/K has weights (inputs, units) and bias (units,) float32, their moments weights_m, bias_m and, with Adam,
-weights_v, bias_v of the same shapes, and steps, int64. Group head/K has the same for the head's block on layer K, and
-classifiers/K for the classifier of layer K. negatives/C are the adaptive negatives for chapter C, (samples,) uint8.
-Beside them stand the arrays of `DatasetInfo.statistics`, float32.
+weights_v, bias_v of the same shapes, and steps, int64. Group layers/K/BLOCK has the same for a block that the rule
+declares, head/K for the head's block on layer K. negatives/C are the adaptive negatives for chapter C, (samples,)
+uint8. Beside them stand the arrays of `DatasetInfo.statistics`, float32.
 
-Format 1 had its texts in attributes of the root, and neither checksums nor an id; it is still read.
+Format 1 had its texts in attributes of the root, and neither checksums nor an id; up to format 2 a layer's classifier
+was called classifiers/K. Both are still read.
 """
 
 from __future__ import annotations

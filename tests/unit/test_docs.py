@@ -1,4 +1,4 @@
-"""docs/design.md names what there is."""
+"""README.md and docs/design.md name what there is."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ffmpi.schedule import steps
 from tests.helpers import ROOT
 
 DESIGN = (ROOT / "docs" / "design.md").read_text()
+README = (ROOT / "README.md").read_text()
 
 
 def test_cited_sections_exist() -> None:
@@ -43,3 +44,12 @@ def test_every_step_is_explained() -> None:
 def test_every_stream_is_explained() -> None:
     explained = set(re.findall(r"`([a-z]+)`", DESIGN))
     assert set(typing.get_args(steps.Stream)) <= explained
+
+
+def test_the_tree_of_the_readme_exists() -> None:
+    tree = README.split("## Where things are")[1]
+    there = {file.name for directory in ("ffmpi", "kernels") for file in (ROOT / directory).rglob("*.py")}
+    named = set(re.findall(r"\w+\.py", tree))
+    assert len(named) > 40 and named <= there, named - there
+    rooms = {path.name for path in (ROOT / "ffmpi").iterdir() if path.is_dir() and not path.name.startswith("__")}
+    assert {f"{room}/" for room in rooms} <= set(re.findall(r"^ *(\w+/)", tree, re.MULTILINE))

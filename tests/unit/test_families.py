@@ -86,12 +86,7 @@ def test_settings_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
         app(["info", "optimiser", "--settings"], standalone_mode=False)
 
 
-_UNWRITTEN = pytest.mark.xfail(strict=True, reason="README.md is yet to name them")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[_UNWRITTEN] if n == "AUGMENTATIONS" else []) for n in REGISTRIES]
-)
+@pytest.mark.parametrize("name", REGISTRIES)
 def test_the_readme_names_every_member(name: str) -> None:
     missing = [member for member in REGISTRIES[name].names if f"`{member}`" not in README]
     assert not missing, f"README.md does not name {', '.join(missing)}"
