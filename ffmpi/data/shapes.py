@@ -30,6 +30,20 @@ def _order(found: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...] |
     return None
 
 
+def geometry_of(shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+    """Return planes, height, width and depth of images of `shape`; None for samples that are no images.
+
+    Images are (height, width), (channels, height, width), or else (height, width, channels).
+    """
+    if len(shape) == 2:
+        return 1, *shape, 1
+    if len(shape) != 3:
+        return None
+    if shape[0] <= _MOST_CHANNELS:
+        return *shape, 1
+    return (1, *shape) if shape[2] <= _MOST_CHANNELS else None
+
+
 def agree(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     """Return whether images of shape `found` can be arranged to `wanted`."""
     return _order(found, wanted) is not None

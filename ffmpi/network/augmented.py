@@ -7,8 +7,9 @@ import numpy as np
 from .. import kernels
 from ..config.schema import Config
 from ..data import DataSet
-from ..data.augmentations import geometry_of, moves_of
+from ..data.augmentations import moves_of
 from ..data.scaling import PixelScaling
+from ..data.shapes import geometry_of
 from . import random
 from .activations import Inputs
 from .inputs import InputBuilder

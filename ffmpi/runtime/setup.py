@@ -10,9 +10,9 @@ from typing import Any
 
 from .. import kernels
 from ..config.schema import Config
-from ..data.augmentations import geometry_of
 from ..data.info import DatasetInfo, resolved
 from ..data.scaling import PixelScaling
+from ..data.shapes import geometry_of
 from ..errors import UserError, warn
 from ..network.layout import LAYOUTS
 from ..run import checkpoint

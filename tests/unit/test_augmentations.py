@@ -7,9 +7,10 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from ffmpi.config.registries import AUGMENTATIONS
-from ffmpi.data.augmentations import geometry_of, moves_of
+from ffmpi.data.augmentations import moves_of
 from ffmpi.data.augmentations.flip import Flip
 from ffmpi.data.augmentations.shift import Shift
+from ffmpi.data.shapes import geometry_of
 from ffmpi.kernels import reference
 from ffmpi.network import random
 
@@ -73,6 +74,9 @@ def test_nothing_to_do() -> None:
         ((32, 30, 3), (1, 32, 30, 3)),
         ((1, 8, 9), (1, 8, 9, 1)),
         ((8, 9, 1), (1, 8, 9, 1)),
+        ((2, 16, 16), (2, 16, 16, 1)),
+        ((16, 12, 2), (1, 16, 12, 2)),
+        ((20, 30, 40), None),
         ((784,), None),
         ((2, 3, 4, 5), None),
     ],

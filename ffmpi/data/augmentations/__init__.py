@@ -20,16 +20,13 @@ class Augmentation(Member, frozen=True, kw_only=True):
         raise NotImplementedError
 
 
-def geometry_of(shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
-    """Return planes, height, width and depth of images of `shape`; None for samples that are no images.
+def evenly(words: np.ndarray, most: int) -> np.ndarray:
+    """Return for each of `words` (n,) uint64 two whole numbers from -most to most, all equally likely: (n, 2) int64.
 
-    (height, width); colours first, (3, height, width); or last, (height, width, 3). One channel counts as a colour.
+    The first is made from the word's upper half, the second from its lower one.
     """
-    if len(shape) == 2:
-        return 1, *shape, 1
-    if len(shape) == 3 and shape[2] in (1, 3, 4) and shape[0] not in (1, 3, 4):
-        return 1, *shape
-    return (*shape, 1) if len(shape) == 3 else None
+    halves = np.stack([words >> np.uint64(32), words & np.uint64(2**32 - 1)], axis=1)
+    return ((halves * np.uint64(2 * most + 1)) >> np.uint64(32)).astype(np.int64) - most
 
 
 def moves_of(augment: Sequence[Augmentation], count: int, draw: Callable[[int], np.ndarray]) -> np.ndarray:
