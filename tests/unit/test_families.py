@@ -28,6 +28,7 @@ from ffmpi.network.learning_rates.steps import Steps
 REGISTRIES = {name: value for name, value in vars(registries).items() if isinstance(value, Registry)}
 SETTINGS = describe.settings()
 CHOICES = ", ".join(map(repr, registries.OPTIMIZERS))
+MOVES = ", ".join(map(repr, registries.AUGMENTATIONS))
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
@@ -195,7 +196,7 @@ def test_lists_of_members() -> None:
     [
         ("3", "augment = 3: expected a list of tables [[augment]], or of names"),
         ("[3]", "augment = [3]: expected a list of tables"),
-        ("['flop']", "augment[0].name = 'flop': expected one of 'shift', 'flip'; did you mean 'flip'?"),
+        ("['flop']", f"augment[0].name = 'flop': expected one of {MOVES}; did you mean 'flip'?"),
         ("[{pixels = 3}]", "augment[0].name = None: expected one of 'shift'"),
         (
             "['flip', {name = 'shift', pixel = 3}]",
