@@ -11,7 +11,7 @@ FORMATS = Registry(
     "FORMAT",
 )
 
-AUGMENTATIONS = Registry("augmentation", "ffmpi.data.augmentations", ["shift", "flip"])
+AUGMENTATIONS = Registry("augmentation", "ffmpi.data.augmentations", ["shift", "flip", "crop"])
 
 RULES = Registry("learning rule", "ffmpi.rules", ["goodness", "local-softmax"])
 

@@ -8,6 +8,7 @@ from numpy.testing import assert_array_equal
 
 from ffmpi.config.registries import AUGMENTATIONS
 from ffmpi.data.augmentations import moves_of
+from ffmpi.data.augmentations.crop import Crop
 from ffmpi.data.augmentations.flip import Flip
 from ffmpi.data.augmentations.shift import Shift
 from ffmpi.data.shapes import geometry_of
@@ -37,6 +38,14 @@ def test_shifts_are_even(pixels: int) -> None:
     np.add.at(counts, (moves[:, 0] + pixels, moves[:, 1] + pixels), 1)  # no index is beyond
     expected = COUNT / each**2
     assert ((counts - expected) ** 2 / expected).sum() < each**2 + 5 * np.sqrt(2 * each**2)  # chi-squared, 5 sigma
+
+
+def test_crops_are_of_the_padded_image() -> None:
+    image, padded = np.arange(1, 43).reshape(1, 6, 7, 1), np.zeros((1, 10, 11, 1), int)
+    padded[:, 2:8, 2:9] = image
+    possible = {padded[:, y : y + 6, x : x + 7].tobytes() for y in range(5) for x in range(5)}
+    found = {reference.move(image, *map(int, move), 0.0).tobytes() for move in Crop(padding=2).moves(words()[:1000])}
+    assert found == possible
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
