@@ -10,8 +10,8 @@ import click
 
 from .cli import WITH_MPI, app
 from .errors import UserError
+from .launcher import launched, launched_rank
 from .output import complaint, is_about_output, open_missing
-from .runtime.launch import launched, launched_rank
 from .runtime.mpi import no_memory
 from .runtime.stop import INTERRUPTED
 

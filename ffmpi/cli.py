@@ -13,9 +13,9 @@ import click
 from . import __version__
 from .config.changes import CHANGEABLE, EVALUATION
 from .errors import UserError
+from .launcher import launched_rank
 from .network.methods import METHOD_NAMES
 from .runtime import stop
-from .runtime.launch import launched_rank
 
 
 def once(command: Callable[..., None]) -> Callable[..., None]:

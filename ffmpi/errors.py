@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 
+from .launcher import launched_rank
+
 
 class UserError(Exception):
     """Bad input from outside: its text is one sentence saying what, where and what was expected."""
@@ -62,7 +64,6 @@ def note(text: str) -> None:
 
 
 def _say_once(text: str) -> None:
-    from .runtime.launch import launched_rank  # imports this file
 
     if launched_rank() > 0 or text in _warned:
         return

@@ -62,7 +62,7 @@ def _machine() -> dict[str, Any]:
         "ffmpi": here["ffmpi"],
         "python": here["python"],
         "packages": here["packages"],
-        "mpi": _mpi_library(),
+        "mpi": library_name(),
         "host": here["host"],
         "processor": here["processor"],
         "cores": here["cores"],
@@ -70,17 +70,6 @@ def _machine() -> dict[str, Any]:
         "forward_tile": {"rows": tile.FORWARD_ROWS, "units": tile.PANELS * 16},
         "data_sets": list(data_sets_module.FORMATS),
     }
-
-
-def _mpi_library() -> str:
-    """Return the name of the MPI library, which is loaded but not started."""
-    import mpi4py
-
-    mpi4py.rc.initialize = False
-    try:
-        return library_name()
-    except (ImportError, RuntimeError):
-        return "none; load your cluster's MPI module, or pip install 'ffmpi[mpi]'"
 
 
 def _checkpoint(path: str) -> dict[str, Any]:

@@ -155,7 +155,9 @@ def _run(
     spec = worker.schedule.spec
     hosts = comm.gather(host())
     if comm.rank == 0:
-        progress = Progress(settled, worker.dataset, worker.schedule, hosts, as_json, worker.prices)
+        progress = Progress(
+            settled, worker.dataset, worker.schedule, hosts, as_json, [price.total for price in worker.prices]
+        )
         progress.start(directory.path, first_chapter, about)
 
         clock = Clock(comm.size)

@@ -17,14 +17,14 @@ from rich.table import Table
 from ..config.schema import Config
 from ..data.info import DatasetInfo
 from ..errors import ranges, warn
+from ..launcher import launched
 from ..output import silence
-from ..runtime.launch import launched
-from ..runtime.memory import MB, Price
 from ..schedule import Schedule
 from ..schedule.steps import Update
 from .directory import RunDirectory
 from .health import Finding
 
+MB = 2.0**20
 _EVERY = 0.2  # seconds between two changes of the live line
 _SILENT = 300.0  # seconds without a line after which one says what is being done
 _NAMED = 10  # layers of which each is told of
@@ -36,10 +36,10 @@ class Progress:
 
     def __init__(
         self, config: Config, dataset: DatasetInfo, schedule: Schedule, hosts: list[str], as_json: bool,
-        prices: Sequence[Price] = (),
+        memory: Sequence[float] = (),
     ) -> None:  # fmt: skip
         self.config, self.dataset, self.schedule, self.hosts, self.as_json = config, dataset, schedule, hosts, as_json
-        self.prices = prices  # of memory, by rank
+        self.memory = memory  # bytes that each rank needs at most
         # Open MPI gives its ranks a terminal even where its own output is a file; other launchers give them a pipe.
         self.console = Console(highlight=False, markup=False, emoji=False, force_terminal=False if launched() else None)
         self.status: Status | None = None
@@ -69,7 +69,7 @@ class Progress:
             self._say(line)
         self._say(f"inputs: {inputs_text(self.config, self.dataset)}")
         for rank in range(spec.ranks):
-            needs = f"; memory up to {self.prices[rank].total / MB:.0f} MB" if self.prices else ""
+            needs = f"; memory up to {self.memory[rank] / MB:.0f} MB" if self.memory else ""
             self._say(f"rank {rank} on {self.hosts[rank]}: {self.duties(rank)}{needs}")
         if spec.ranks > 1:
             bound = self.schedule.bound

@@ -1,87 +1,18 @@
-"""Who started this process, known from its environment before MPI starts; and the start of MPI."""
+"""The start of MPI, by the launcher that belongs to it."""
 
 from __future__ import annotations
 
 import os
-import stat
 import sys
 import warnings
-from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-
-Environment = Mapping[str, str]
+from ..launcher import Environment, has_any, number_in, speaks_pmi
 
 #: Slurm's is that of srun: SLURM_NTASKS also stands in the environment of a batch script, which is one process.
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
-#: Without a file descriptor for it, MPICH's kin reach their launcher in other ways: through a port, or on a Cray.
-_PMI = ("PMI_PORT", "PMI_CONTROL_PORT", "PALS_RANKID", "ALPS_APP_PE")
-
-
-def _any(environment: Environment, *prefixes: str) -> bool:
-    return any(name.startswith(prefixes) for name in environment)
-
-
-def _pmi(environment: Environment) -> bool:
-    """Whether a launcher of MPICH's kind is at the other end: its variables outlive it in whatever a rank starts."""
-    try:
-        kind = os.fstat(int(environment["PMI_FD"])).st_mode
-        return stat.S_ISSOCK(kind) or stat.S_ISFIFO(kind)
-    except KeyError:
-        return _any(environment, *_PMI)
-    except (OSError, ValueError, OverflowError):
-        return False
-
-
-def _srun(environment: Environment) -> bool:
-    """Whether this process is the task that srun has started, or descends from it."""
-    task, pid = environment.get("SLURM_TASK_PID", ""), os.getpid()
-    while pid > 1 and str(pid) != task:
-        try:
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            return False
-    return pid > 1
-
-
-#: The variables in which a launcher says rank and size, and whether that is true of this process.
-_LAUNCHERS: tuple[tuple[str, str, Callable[[Environment], bool]], ...] = (
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", lambda env: _any(env, "PMIX_SERVER_URI", "OMPI_MCA_orte_")),
-    ("PMIX_RANK", "SLURM_STEP_NUM_TASKS", lambda env: _any(env, "PMIX_SERVER_URI")),
-    ("PMI_RANK", "PMI_SIZE", _pmi),
-    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", _srun),
-)
-
-
-def _number(environment: Environment, name: str) -> int:
-    text = environment.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() else -1
-
-
-def rank_in(environment: Environment) -> int | None:
-    """Return the rank that a launcher gave this process, or None without one.
-
-    A variable that was left behind by another job, or set by hand, is no launcher.
-    """
-    for rank, size, there in _LAUNCHERS:
-        if 0 <= _number(environment, rank) < _number(environment, size) and there(environment):
-            return _number(environment, rank)
-    return None
-
-
-@cache
-def launched() -> bool:
-    """Whether a launcher started this process."""
-    return rank_in(os.environ) is not None
-
-
-@cache
-def launched_rank() -> int:
-    """Return the rank that the launcher gave this process; 0 without a launcher."""
-    return rank_in(os.environ) or 0
 
 
 def _own(kind: str) -> str:
@@ -106,9 +37,9 @@ def mismatch(library: str, environment: Environment, alone: bool = False) -> str
     name = next((name for name in ("PMIX_NAMESPACE", "PMIX_RANK") if name in environment), None)
     # A process that a rank has started has its variables, but neither the launcher nor a place in its world.
     orphan = None
-    if kind == "MPICH" and "PMI_FD" in environment and not _pmi(environment):
+    if kind == "MPICH" and "PMI_FD" in environment and not speaks_pmi(environment):
         orphan = "PMI_FD"
-    if kind == "Open MPI" and name == "PMIX_NAMESPACE" and not _any(environment, "PMIX_SERVER_URI"):
+    if kind == "Open MPI" and name == "PMIX_NAMESPACE" and not has_any(environment, "PMIX_SERVER_URI"):
         orphan = name
     if orphan:
         return (
@@ -124,12 +55,12 @@ def mismatch(library: str, environment: Environment, alone: bool = False) -> str
     if not alone:
         old = library.startswith(tuple(f"Open MPI v{major}." for major in range(5)))  # knows Slurm's older protocols
         own = {
-            "MPICH": _any(environment, "PMI_", "PMIX_", "PALS_", "ALPS_", "MV2_"),
-            "Open MPI": _any(environment, "OMPI_COMM_WORLD_", "PMIX_", *(["SLURM_STEP"] if old else [])),
+            "MPICH": has_any(environment, "PMI_", "PMIX_", "PALS_", "ALPS_", "MV2_"),
+            "Open MPI": has_any(environment, "OMPI_COMM_WORLD_", "PMIX_", *(["SLURM_STEP"] if old else [])),
         }
         if own.get(kind, True):
             return None
-    size = next((size for size in _SIZES if _number(environment, size) > 1), None)
+    size = next((size for size in _SIZES if number_in(environment, size) > 1), None)
     if size is None:
         return None
     return (
@@ -139,9 +70,14 @@ def mismatch(library: str, environment: Environment, alone: bool = False) -> str
 
 
 def library_name() -> str:
-    """Return the name and version of the MPI library, which need not have been started."""
-    from mpi4py import MPI
+    """Return the name and version of the MPI library, which is loaded but not started."""
+    import mpi4py
 
+    mpi4py.rc.initialize = False
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError):
+        return "none; load your cluster's MPI module, or pip install 'ffmpi[mpi]'"
     return _first_line(MPI.Get_library_version())
 
 

@@ -18,7 +18,8 @@ import json, pickle, sys
 import numpy as np
 from mpi4py import MPI
 from ffmpi import cli
-from ffmpi.runtime import launch, mpi
+from ffmpi import launcher
+from ffmpi.runtime import mpi
 
 WORDS = "send", "bcast", "gather", "scatter", "reduce", "alltoall", "scan"
 
@@ -50,7 +51,7 @@ finally:
     rows |= {(image / np.float32(255)).astype(np.float32).tobytes() for image in images}
     found = sum(row in message for message in [*said, *(message for *_, message in sent)] for row in rows)
     notes = {"tags": [[tag, dtype, size] for tag, dtype, size, _ in sent], "images": found, "said": len(said)}
-    open(f"{sys.argv[1]}.{launch.launched_rank()}", "w").write(json.dumps(notes))
+    open(f"{sys.argv[1]}.{launcher.launched_rank()}", "w").write(json.dumps(notes))
 """
 
 

@@ -185,12 +185,13 @@ def test_a_rank_that_stops_before_training_ends_all(run: Run, tmp_path: Path) ->
         textwrap.dedent(
             """
             import os, signal
-            from ffmpi.runtime import launch, mpi, setup
+            from ffmpi import launcher
+            from ffmpi.runtime import mpi, setup
             from ffmpi.__main__ import main
             mpi.PATIENCE = 2.0
             check = setup.check
             def stop(*args):
-                if launch.launched_rank() == 1:
+                if launcher.launched_rank() == 1:
                     os.kill(os.getpid(), signal.SIGSTOP)
                 check(*args)
             setup.check = stop

@@ -51,7 +51,7 @@ def test_a_run_that_is_stopped_on_one_rank_continues_to_the_same_bits(start: Sta
     assert_same_bits(tmp_path / "undisturbed", tmp_path / "run")
 
 
-@pytest.mark.parametrize("phase", ["setup.load", "kernels.forward"])
+@pytest.mark.parametrize("phase", ["reading.load", "kernels.forward"])
 def test_a_signal_in_any_phase_of_one_rank_ends_all(phase: str, run: Run, tmp_path: Path) -> None:
     """While data are loaded, or kernels, where an exception from a handler would be lost, too."""
     (tmp_path / "job.py").write_text(
@@ -59,11 +59,12 @@ def test_a_signal_in_any_phase_of_one_rank_ends_all(phase: str, run: Run, tmp_pa
             f"""
             import os, signal
             from ffmpi import kernels
-            from ffmpi.runtime import launch, setup, worker
+            from ffmpi import launcher
+            from ffmpi.runtime import reading, worker
             from ffmpi.__main__ import main
             real = {phase}
             def signalled(*args, **options):
-                if launch.launched_rank() == 0:
+                if launcher.launched_rank() == 0:
                     try:
                         os.kill(os.getpid(), signal.SIGUSR1)
                         [0 for _ in range(100)]

@@ -8,15 +8,14 @@ from types import SimpleNamespace
 import pytest
 
 from ffmpi import errors
-from ffmpi.runtime import launch
 
 
 def test_a_warning_is_one_line_on_one_rank(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(errors, "_warned", set())
-    monkeypatch.setattr(launch, "launched_rank", lambda: 1)
+    monkeypatch.setattr(errors, "launched_rank", lambda: 1)
     errors.warn("layer 2 is dead")
     assert capsys.readouterr() == ("", "")
-    monkeypatch.setattr(launch, "launched_rank", lambda: 0)
+    monkeypatch.setattr(errors, "launched_rank", lambda: 0)
     errors.warn("layer 2 is dead")
     errors.warn("layer 2 is dead")
     errors.warn("layer 3 is dead")

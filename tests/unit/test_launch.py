@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from ffmpi.runtime.launch import mismatch, rank_in
+from ffmpi.launcher import rank_in
+from ffmpi.runtime.launch import mismatch
 
 MPICH = "MPICH Version:      5.0.2\nMPICH configure:    --with-device=ch4:ucx,ofi --with-pm=hydra:gforker\n"
 MPICH_PMIX = MPICH.replace("--with-pm=", "--with-pmix=/usr --with-pm=")
