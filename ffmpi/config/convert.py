@@ -179,7 +179,7 @@ def choices_of(kind: Any) -> tuple[str, ...]:
     """Return the strings that a type, or a list's entries, are chosen from; none if they are free."""
     for part in getattr(kind, "__metadata__", ()):
         if isinstance(part, NameIn | ListOf):
-            return part.registry.names
+            return tuple(part.names if isinstance(part, NameIn) else part.registry)
     inner = bare(kind)
     inner = bare(typing.get_args(inner)[0]) if typing.get_origin(inner) in (list, tuple) else inner
     return typing.get_args(inner) if typing.get_origin(inner) is Literal else ()

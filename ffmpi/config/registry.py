@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,9 +53,9 @@ def _is_tagged(value: object, name: str) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class NameIn:
-    """The type of a string that is the name of a family's member."""
+    """The type of a string that is one of some names: a family's, or those of a table of presets."""
 
-    registry: Registry
+    names: Iterable[str]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from .fields import Count, CountOrNone, Fraction, Positive, Size, Table
+from .presets import PRESETS
 from .registries import AUGMENTATIONS, FORMATS, LEARNING_RATES, NEGATIVES, NORMALISATIONS, OPTIMIZERS, RULES, SCHEDULES
 from .registry import ListOf, NameIn, OneOf
 
@@ -214,7 +215,8 @@ class Config(Table, frozen=True):
     """Everything a run's weights depend on, and how it is carried out."""
 
     preset: Annotated[
-        Literal["", "hinton", "paper", "dff"],
+        str,
+        NameIn(PRESETS),
         Meta(description="Whose settings are the defaults: those of a published code; none: ffmpi's own, hinton's."),
     ] = ""
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="What all random numbers of the run are made from.")] = 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import kernels
 from ..config.schema import Config
 from . import random
+from .negatives import wrong_classes
 
 
 class Labels:
@@ -50,8 +50,7 @@ class Labels:
 
     def wrong(self, samples: np.ndarray) -> np.ndarray:
         """Return every wrong class of `samples`, (samples, classes - 1) int64, ascending."""
-        others = np.arange(self.number - 1)
-        return others + (others >= self.classes[samples][:, None])
+        return wrong_classes(self.classes[samples], self.number)
 
     def choose(self, chapter: int, samples: np.ndarray, scores: np.ndarray) -> None:
         """Choose negatives for `chapter` by the logits of all classes or the goodness of `wrong` ones, float32."""
@@ -63,21 +62,10 @@ class Labels:
         self.negatives[samples] = self._chosen(self._now[0], samples, scores)
 
     def _chosen(self, key: int, samples: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Return for each sample the wrong class of the greatest score, or one drawn by their softmax."""
-        each = np.arange(len(samples))
-        if self.config.negatives.scores == "goodness":
-            hardest: np.ndarray = self.wrong(samples)[each, scores.argmax(axis=1)]
-            return hardest
-        scores = scores.astype(np.float64)
-        scores[each, self.classes[samples]] = -np.inf
+        """Return the wrong class chosen for each sample; `key` says for which chapter or epoch."""
         if self._words[0] != key:
             self._words = key, random.words(self.config.seed, random.Purpose.CHOICE, key, len(self.classes))
-        powers = np.ascontiguousarray(scores - scores.max(axis=1, keepdims=True))
-        kernels.exponentials(powers.reshape(-1))
-        upto = powers.cumsum(axis=1)
-        share = (self._words[1][samples] >> np.uint64(11)).astype(np.float64) * 2.0**-53 * upto[:, -1]
-        # The first class beyond the share; a share rounded up to the whole must not lead beyond the last one.
-        chosen: np.ndarray = (upto <= np.minimum(share, np.nextafter(upto[:, -1], 0))[:, None]).sum(axis=1)
+        chosen: np.ndarray = self.config.negatives.choose(scores, self.classes[samples], self._words[1][samples])
         return chosen
 
     def give_choice(self, chapter: int, index: int | None, out: np.ndarray) -> None:

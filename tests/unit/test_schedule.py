@@ -11,11 +11,12 @@ import pytest
 from msgspec import structs
 from simulate import Fault, Outcome, Programs, programs_of, simulate, spec_of, version_after
 
+from ffmpi.config.registries import SCHEDULES
 from ffmpi.schedule import Schedule, ScheduleSpec, schedule_of
 from ffmpi.schedule import steps as s
 from ffmpi.schedule.spec import Adaptive
 
-NAMES = ["pipeline", "sequential", "single-layer", "single-layer by weights", "all-layers", "federated"]
+NAMES = [*SCHEDULES, "single-layer by weights"]
 
 
 def schedule(name: str, spec: ScheduleSpec, first: int = 0) -> Schedule:

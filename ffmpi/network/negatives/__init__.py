@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
+import numpy as np
 from msgspec import Meta
 
 from ...config.fields import Member
@@ -20,9 +21,15 @@ class Negatives(Member, frozen=True, kw_only=True):
         ),
     ] = "chapter"
 
-    #: Whether the network's scores choose them.
+    #: Whether the network's scores choose them; then there is `adaptive.Adaptive.choose`.
     adaptive: ClassVar[bool] = False
 
     def key(self, epoch: int, first: int) -> int:
         """Return what keys the random draw for `epoch` of the chapter whose first epoch is `first`."""
         return epoch if self.resample == "batch" else first
+
+
+def wrong_classes(classes: np.ndarray, number: int) -> np.ndarray:
+    """Return all but the true one of `number` classes for each of `classes` (n,), (n, number - 1) int64, ascending."""
+    others = np.arange(number - 1)
+    return others + (others >= classes[:, None])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from msgspec import Meta
 
+from ... import kernels
 from ...config.fields import Count
-from . import Negatives
+from . import Negatives, wrong_classes
 
 
 class Adaptive(Negatives, frozen=True, kw_only=True, tag="adaptive"):
@@ -26,6 +28,26 @@ class Adaptive(Negatives, frozen=True, kw_only=True, tag="adaptive"):
     ] = 1
 
     adaptive: ClassVar[bool] = True
+
+    def choose(self, scores: np.ndarray, classes: np.ndarray, words: np.ndarray) -> np.ndarray:
+        """Return the wrong class of the greatest goodness, or one drawn by the softmax of the wrong classes' logits.
+
+        scores : (n, number) float32, the logits of all classes; or (n, number - 1), the goodness of the wrong ones
+        classes : (n,) int64, the true ones; words : (n,) uint64, a random one for each
+        """
+        each = np.arange(len(classes))
+        if self.scores == "goodness":
+            hardest: np.ndarray = wrong_classes(classes, scores.shape[1] + 1)[each, scores.argmax(axis=1)]
+            return hardest
+        scores = scores.astype(np.float64)
+        scores[each, classes] = -np.inf
+        powers = np.ascontiguousarray(scores - scores.max(axis=1, keepdims=True))
+        kernels.exponentials(powers.reshape(-1))
+        upto = powers.cumsum(axis=1)
+        share = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53 * upto[:, -1]
+        # The first class beyond the share; a share rounded up to the whole must not lead beyond the last one.
+        chosen: np.ndarray = (upto <= np.minimum(share, np.nextafter(upto[:, -1], 0))[:, None]).sum(axis=1)
+        return chosen
 
     def conflict(self, config: Any) -> str:
         """Refuse scores that nobody computes, and choices that could not be where they are needed."""
