@@ -89,7 +89,7 @@ class Classifier:
         normalisation, normalised = self._normalisations[layer], self.config.head.normalise
         divisor = normalisation.divisor if normalised else np.float32(0)
         d, scale = self.blocks[layer].w, self._scale(layer)
-        kernels.backward(self._product.h, self.classes, d, h, scale, divisor, normalisation.eps, rows, dz)
+        kernels.backward(self._product.h, self.classes, d, h, scale, divisor, normalisation.epsilon, rows, dz)
 
     def step(self, inputs: dict[int, Activations], rows: int, rate: float) -> None:
         """Take a step on the batch whose `loss` was returned last."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from . import RowNorm
+from . import Epsilon, Norm, RowNorm
 
 
 class L2(RowNorm, frozen=True, kw_only=True, tag="l2"):
     """A row is divided by its Euclidean length, as in the paper's code."""
 
-    def divisor(self, units: int) -> int:
-        """Return 1."""
-        return 1
+    epsilon: Epsilon = 1e-8
+
+    def norm(self, units: int) -> Norm:
+        """Return the length."""
+        return Norm(1, self.epsilon)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from . import RowNorm
+from . import Epsilon, Norm, RowNorm
 
 
 class Rms(RowNorm, frozen=True, kw_only=True, tag="rms"):
     """A row is divided by the root of its mean square, as in Hinton's code."""
 
-    def divisor(self, units: int) -> int:
-        """Return the number of units."""
-        return units
+    epsilon: Epsilon = 1e-8
+
+    def norm(self, units: int) -> Norm:
+        """Return the root of the mean of `units` squares."""
+        return Norm(units, self.epsilon)
