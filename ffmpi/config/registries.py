@@ -21,7 +21,7 @@ SCHEDULES = Registry(
 
 OPTIMIZERS = Registry("optimiser", "ffmpi.network.optimisers", ["adam", "lion", "nesterov", "sgd"])
 
-NORMALISATIONS = Registry("normalisation", "ffmpi.network.normalisations", ["rms", "l2"])
+NORMALISATIONS = Registry("normalisation", "ffmpi.network.normalisations", ["rms", "l2", "none"])
 
 NEGATIVES = Registry("choice of negatives", "ffmpi.network.negatives", ["fixed", "random", "adaptive"])
 
