@@ -95,6 +95,8 @@ def model_of(config: Config, method: str) -> str | None:
         return f"Hinton's MATLAB, {method}" if his and negatives.resample == "batch" else None
     if preset == "dff":
         return "DFF" if _is_dff(config) else None
+    if preset != "paper":
+        return None
     # In the paper every epoch is a chapter, with negatives of its own.
     adaptive = negatives.adaptive
     if config.chapters < config.train.epochs or negatives.resample == "batch":

@@ -12,6 +12,9 @@ from typing import Any
 #: dff: after the code of DFF, for MNIST: its label has the value of the brightest pixel, its goodness a threshold of 2
 #: (times no units: 500 x 0.004). But that learns from 50,000 of the samples, and takes another sample's class for a
 #: negative, which is the right one for every tenth.
+#: mono-forward: layer after layer by the cross-entropy of its own matrix, on activations as they are (Gong, Li and
+#: Abdulla, arXiv 2501.09238), with the optimiser and epochs of BeyondBackpropagation's code; but without its early
+#: stopping and its matrix on the pixels, which classifies nothing, and with biases drawn as the weights are.
 PRESETS: dict[str, dict[str, Any]] = {
     "": {},
     "hinton": {},  # the defaults
@@ -39,5 +42,20 @@ PRESETS: dict[str, dict[str, Any]] = {
         "learning_rate": {"constant": 1.0},
         "classify": {"methods": ["goodness"], "goodness_layers": [1, 2]},
         "train": {"epochs": 1000, "chapters": 1, "batch_size": 60000, "shuffle": False},
+    },
+    "mono-forward": {
+        "network": {"layers": [1000, 1000], "normalise": {"name": "none"}, "init": "uniform"},
+        "rule": {"name": "local-softmax"},
+        "optimizer": {"name": "adam", "learning_rate": 1.57e-3, "weight_decay": 0.0},
+        "learning_rate": {"name": "constant"},
+        "head": {
+            "init": "uniform",
+            "bias": False,
+            "normalise": False,
+            "optimizer": {"name": "adam", "learning_rate": 1.57e-3, "weight_decay": 0.0},
+        },
+        "classify": {"methods": ["last-layer"]},
+        "train": {"epochs": 14, "chapters": 1, "batch_size": 128},
+        "schedule": {"name": "sequential"},
     },
 }  # fmt: skip

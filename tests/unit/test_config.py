@@ -99,8 +99,11 @@ def test_defaults() -> None:
         # names
         ("[optimizer]\nname = 'adm'", f"optimizer.name = 'adm': expected one of {CHOICES}; did you mean 'adam'?"),
         ("[optimizer]\nname = 3", f"optimizer.name = 3: expected one of {CHOICES}"),
-        ("preset = 'papr'", "preset = 'papr': expected one of '', 'hinton', 'paper', 'dff'; did you mean 'paper'?"),
-        ("preset = []", "preset = []: expected one of '', 'hinton', 'paper', 'dff'"),
+        (
+            "preset = 'papr'",
+            "preset = 'papr': expected one of '', 'hinton', 'paper', 'dff', 'mono-forward'; did you mean 'paper'?",
+        ),
+        ("preset = []", "preset = []: expected one of '', 'hinton', 'paper', 'dff', 'mono-forward'"),
         (
             "[classify]\nmethods = ['goodness', 'softmx']",
             "classify.methods = ['goodness', 'softmx']: expected each method once, for rule.name = 'goodness' of "
@@ -216,6 +219,11 @@ def test_presets() -> None:
         1,
         1.0,
     )
+    mono = parse("preset = 'mono-forward'")
+    assert (mono.rule.name, mono.network.normalise.name, mono.methods) == ("local-softmax", "none", ("last-layer",))
+    assert (mono.schedule.name, mono.chapters) == ("sequential", 1)  # layer after layer, each to its end
+    assert (mono.optimizer, mono.learning_rate.factor(13, 14)) == (Adam(learning_rate=1.57e-3, weight_decay=0.0), 1.0)
+    assert mono.head.optimizer == mono.optimizer and not (mono.head.bias or mono.head.normalise)
     # What a preset leaves out is the default; what the file says wins over both.
     assert paper.optimizer.beta2 == Adam().beta2
     changed = parse("preset = 'paper'\n[optimizer]\nrate = 0.5\n[head.optimizer]\ndecay = 0.25")
@@ -277,7 +285,13 @@ def test_wrong_settings(setting: str, expected: str) -> None:
     [
         [],
         ["head.optimizer.learning_rate=0.123", "head.optimizer.name=adam", "head.bias=false"],
-        ["classify.methods=['goodness']", "train.epochs=12", "train.chapters=4", "seed=9223372036854775807"],
+        [
+            "rule.name=goodness",
+            "classify.methods=['goodness']",
+            "train.epochs=12",
+            "train.chapters=4",
+            f"seed={2**63 - 1}",
+        ],
         ["optimizer.epsilon=1e-30", "data.mean=-0.1", "rule.threshold=3", "schedule.timeout=0.1"],
         ["data.path=a'\"\\ \u00e9\u2028\t\x00"],
     ],
