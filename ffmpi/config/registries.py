@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .registry import Registry
 
+#: Objects, whose settings are the same, those of [data]: reading a configuration asks a family with settings of its own
+#: for all its members, and a format's libraries, HDF5 or Pillow, are for those who read it.
 FORMATS = Registry(
     "data set",
     "ffmpi.data",
