@@ -71,6 +71,14 @@ def test_floats(tmp_path: Path) -> None:
     is_whole(str(tmp_path), scale=255)
 
 
+def test_numbers_that_are_no_bytes(tmp_path: Path) -> None:
+    """Whatever the first lines are like: halves, negative and large ones are floats, whole ones with a point bytes."""
+    for text, kind in (("0.5", np.float32), ("-1", np.float32), ("256", np.float32), ("7.0", np.uint8)):
+        (tmp_path / "x.csv").write_text("label,a,b\n" + "0,1,2\n" * 1500 + f"1,2,{text}\n")
+        found = data.load("csv", str(tmp_path / "x.csv"), "train").images
+        assert found is not None and found.dtype == kind and found[-1].tolist() == [2, float(text)]
+
+
 def test_one_file_with_a_column_of_splits(tmp_path: Path) -> None:
     lines = [line for samples in (20, 30) for line in table(samples).splitlines()]
     splits = ["test"] * 20 + ["Training"] * 30
@@ -115,6 +123,7 @@ def test_which_column_has_the_labels(tmp_path: Path) -> None:
     [
         ("label,a,b\n0,1,2\n1,1\n", ["line 3 has 2 columns, expected 3"]),
         ("label,a,b\n0,1,2\n1,1,x y\n", ["line 3 has 'x y' in column 3, 'b', expected a number"]),
+        ("label,a,b\n0,1,2\n1,1,1_0\n", ["line 3 has '1_0' in column 3"]),
         ("label,a,b\n0,1,2\n1,1,\n", ["line 3 has '' in column 3, 'b'"]),
         ("label,a,b\n0,1,2\n1,nan,2\n", ["line 3 has nan in column 2, 'a', expected finite"]),
         ("label,a,b\n0,1,2\n1,1,1e99\n", ["line 3 has 1e+99 in column 3"]),
