@@ -50,11 +50,13 @@ class Plain:
         self.train, self.test = train.classes.astype(int), test.classes.astype(int)
         assert train.images is not None and test.images is not None
         pixels, mean, std = train.images / 255.0, config.data.mean, config.data.std
+        self.pixels = pixels.reshape(-1, 1, *train.shape, 1)
         if config.data.standardise == "set":
             mean, std = pixels.mean(), pixels.std()
         elif config.data.standardise == "pixel":
             mean, std = pixels.mean(axis=0), np.maximum(pixels.std(axis=0), 0.1 * pixels.std())
-        self.images, self.test_images = ((part.images / 255.0 - mean) / std for part in (train, test))
+        self.inputs = lambda pixels: (pixels - mean) / std
+        self.images, self.test_images = self.inputs(pixels), self.inputs(test.images / 255.0)
         units = config.network.layers
         self.count, self.append = len(units), config.data.label == "append" and config.rule.name == "goodness"
         sizes = [train.images.shape[1] + self.append * self.classes, *units]
@@ -185,9 +187,18 @@ class Plain:
                 block.step(rate, **{name: total / block.seen for name, total in block.sums.items()})
                 block.sums, block.seen = {"weights": 0.0, "bias": 0.0}, 0
 
+    def move(self, epoch: int) -> None:
+        """Take the training images as they are seen in `epoch`: moved by one augmentation after the other."""
+        moved = self.pixels
+        for place, one in enumerate(self.config.augment):
+            moves = one.moves(random.augmentation(self.config.seed, epoch, place, len(moved)))
+            moved = np.stack([reference.move(image, *move, 0) for image, move in zip(moved, moves, strict=True)])
+        self.images = self.inputs(moved.reshape(len(moved), -1))
+
     def draw(self, chapter: int, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the samples and the negatives of each batch as drawn in `epoch` of `chapter`."""
         c, n = self.config, len(self.train)
+        self.move(epoch)
         order = random.order(c.seed, epoch, n) if c.train.shuffle else np.arange(n)
         first = chapter * c.train.epochs // c.chapters
         key = 0 if c.negatives.name == "fixed" else epoch if c.negatives.resample == "batch" else first
@@ -228,6 +239,7 @@ class Plain:
             (self._pipeline if c.schedule.name == "pipeline" else self._chapter)(chapter, epochs, scores)
             if c.negatives.name == "adaptive" and c.negatives.resample == "chapter":
                 if c.negatives.scores == "goodness":
+                    self.move(epochs[0])
                     scores = self.every_class(self.images)
                 key = chapter + c.negatives.lag
                 self.choices[key] = self.chosen(key, np.arange(len(scores)), scores)

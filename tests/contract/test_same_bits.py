@@ -40,6 +40,11 @@ CONFIGURATIONS = {
         "train.epochs=4", "optimizer.learning_rate=0.001", "negatives.name=adaptive", "negatives.resample=batch",
         "negatives.lag=3",
     ],
+    "moved": [
+        "train.epochs=4", "train.chapters=2", "optimizer.learning_rate=0.001", "network.layers=[50,33]",
+        "augment=[{name='shift',pixels=1},'flip']", "negatives.name=adaptive", "negatives.scores=goodness",
+        "data.standardise=pixel",
+    ],
     "headless": ["train.epochs=4", "train.chapters=2", 'classify.methods=["goodness"]', "train.batch_size=200"],
 }  # fmt: skip
 
@@ -63,6 +68,7 @@ PLACES = [
     ("uneven", 4, ["schedule.depth=2"]),
     ("gentle", 3, []),
     ("hard", 3, []),
+    ("moved", 3, []),
     ("headless", 3, []),
     ("local", 3, []),
 ]
@@ -101,14 +107,20 @@ def test_same_bits_with_narrower_vectors(
 
 
 # In the others losses are so great that what a rounding changes grows a hundred times with each layer.
-@pytest.mark.parametrize("name", ["uneven", "local", "gentle", "hard", "batchwise"])
+@pytest.mark.parametrize("name", ["uneven", "local", "gentle", "hard", "batchwise", "moved"])
 def test_plain_numpy_agrees(name: str, reference) -> None:
     assert_agrees_with_plain_numpy(reference(name))
 
 
 @pytest.mark.parametrize(
     ("name", "before", "after"),
-    [("hinton", 2, 3), ("gentle", 3, 1), pytest.param("hinton", 1, 2, marks=pytest.mark.slow), ("hard", 2, 3)],
+    [
+        ("hinton", 2, 3),
+        ("gentle", 3, 1),
+        ("hard", 2, 3),
+        pytest.param("hinton", 1, 2, marks=pytest.mark.slow),
+        pytest.param("moved", 2, 1, marks=pytest.mark.slow),
+    ],
 )
 def test_same_bits_after_kill_and_resume(
     name: str, before: int, after: int, reference, run: Run, tmp_path: Path
