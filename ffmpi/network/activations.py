@@ -1,4 +1,4 @@
-"""Activations: what a layer puts out for a batch, and what the first layer reads."""
+"""Activations: a layer's output of a batch, and what the first layer reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters: named arrays that are learnt or kept together, as a layer, a rule or a classifier declares them."""
+"""Parameters: named arrays that are learnt or saved together, as a layer, a rule or a classifier declares them."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _Workspace:
-    """A layer's classifier, and room for the derivative by its values before the ReLU."""
+    """A layer's classifier, and memory for the derivative by its values before the ReLU."""
 
     def __init__(self, config: Config, layer: Layer, rows: int, classes: int) -> None:
         self.classifier = Classifier(config, {layer.index: layer.blocks["classifier"]}, classes, rows)
@@ -83,13 +83,13 @@ class LocalSoftmax(Rule, frozen=True, kw_only=True, tag="local-softmax"):
         self, layer: Layer, a: Activations, out: Activations, sums: Shares, targets: Targets, rates: Rates
     ) -> Loss:  # fmt: skip
         """Let the layer and its classifier take a step together."""
-        room, rows = layer.workspace, targets.count
-        loss, correct = room.classifier.loss(targets.classes)
+        workspace, rows = layer.workspace, targets.count
+        loss, correct = workspace.classifier.loss(targets.classes)
         flop = 0.0
         if np.isfinite(loss):
-            room.classifier.backward(layer.index, out.h, rows, room.dz)
-            room.classifier.step({layer.index: out}, rows, rates.head)
-            flop = layer.update(a, room.dz, room.ones[:rows], rates.layer)
+            workspace.classifier.backward(layer.index, out.h, rows, workspace.dz)
+            workspace.classifier.step({layer.index: out}, rows, rates.head)
+            flop = layer.update(a, workspace.dz, workspace.ones[:rows], rates.layer)
         squares = float(out.total[:rows].sum(dtype=np.float64))
         return Loss(loss, (squares, correct), rows, rows, flop)
 

@@ -1,4 +1,4 @@
-"""The checkpoint that is best on the validation samples: a copy that stays when the run goes on."""
+"""The checkpoint that is best on the validation samples: a copy that later checkpoints leave alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where activations lie on a rank: in a layer's own memory, in a link's buffers, or kept for the rest of a chapter."""
+"""Where activations lie on a rank: in a layer's own memory, in a link's buffers, or stashed within a chapter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Buffers:
 
     Attributes
     ----------
-    held : what each layer (-1: the input) has put out last, or what has come in its place
+    held : each layer's (-1: the input's) last output, or what was received in its place
     collected : the same of the neutral rows that the head reads
     """
 
@@ -49,7 +49,7 @@ class Buffers:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of what is kept and of the links' buffers, but for weights that are sent from where they are."""
+        """Bytes of what is stashed and of the links' buffers, but for weights that are sent from where they are."""
         spare = [buffer for buffers in self._spare.values() for buffer in buffers]
         own = [link for link in self.links if link.payload != "state" and not self._sends_weights(link)]
         return sum(buffer.flat.nbytes for buffer in [*self._stashed.values(), *spare]) + sum(
@@ -92,7 +92,7 @@ class Buffers:
         self.use(step)
 
     def use(self, step: s.Receive | s.Reuse) -> None:
-        """See `steps.Again`."""
+        """See `steps.Reuse`."""
         link, content = step.link, self._contents[step.link, step.buffer]
         if link.payload == "neutral":
             self.collected[link.stage] = content
@@ -123,7 +123,7 @@ class Buffers:
 
     # -- On this rank -------------------------------------------------------------------------------------------------
     def output(self, layer: int) -> Activations:
-        """Return where `layer` puts out next: what was reserved, for once, or its own memory."""
+        """Return where the next output of `layer` goes: what was reserved, for once, or its own memory."""
         self.held[layer] = self._reserved.pop(layer) if layer in self._reserved else self._own[layer]
         return self.held[layer]
 
@@ -134,16 +134,16 @@ class Buffers:
         return self.collected[layer]
 
     def stash(self, step: s.StashActivations) -> None:
-        """See `steps.Keep`."""
+        """See `steps.StashActivations`."""
         stashed = self._stashed[step.layer, step.batch] = self.held[step.layer]
         spare = self._spare[stashed.units]
         self._own[step.layer] = spare.pop() if spare else self.model.activations(step.layer)
 
     def load(self, step: s.LoadActivations) -> None:
-        """See `steps.Take`."""
+        """See `steps.LoadActivations`."""
         self.held[step.layer] = self._stashed[step.layer, step.batch]
 
     def free(self, step: s.FreeActivations) -> None:
-        """See `steps.Drop`."""
+        """See `steps.FreeActivations`."""
         buffer = self._stashed.pop((step.layer, step.batch))
         self._spare[buffer.units].append(buffer)

@@ -20,7 +20,7 @@ class Schedule(Protocol):
         """Return the stages that `rank` trains."""
 
     def computed(self, rank: int) -> list[int]:
-        """Return the layers whose activities `rank` computes; it composes inputs if the first is among them."""
+        """Return the layers whose activities `rank` computes; it builds inputs if the first is among them."""
 
     def shards(self, rank: int) -> list[int]:
         """Return the shards of the training samples that `rank` reads."""
