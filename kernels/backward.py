@@ -25,7 +25,7 @@ def backward(error, classes, d, h, scale, divisor, eps, rows, dz):  # type: igno
     ----------
     error : (class panels, pitch, 16) float32, the derivative by the logits, of which `classes` columns count
     d : (class panels, units padded, 16) float32, the classifier's weights
-    h : (unit panels, pitch, 16) float32, the layer's activities
+    h : (unit panels, pitch, 16) float32, the layer's activations
     scale : (rows,) float32, their normalisation 1 / (r + eps) with r = sqrt(sum of squares / divisor)
     divisor, eps : float32, see `row_scale`; a divisor of 0 says that the classifier reads h as it is
     dz : like h, written
@@ -50,7 +50,7 @@ def backward(error, classes, d, h, scale, divisor, eps, rows, dz):  # type: igno
             if norm > np.float32(0.0):
                 back = -s * s * horizontal_sum(along) / (divisor * norm)
         for panel in range(len(h)):
-            activity = load(h, (panel * pitch + row) * LANES)
+            activation = load(h, (panel * pitch + row) * LANES)
             index = (panel * out_pitch + row) * LANES
-            value = fma(activity, splat(back), mul(load(dz, index), splat(s)))
-            store(dz, index, where_positive(activity, value))
+            value = fma(activation, splat(back), mul(load(dz, index), splat(s)))
+            store(dz, index, where_positive(activation, value))

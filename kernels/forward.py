@@ -16,7 +16,7 @@ BLOCK = 32
 
 @compiled
 def _finish(product, panel, row, scale, bias, h, squares, rectify):  # type: ignore[no-untyped-def]
-    """Turn a row's product with a panel into activities."""
+    """Turn a row's product with a panel into activations."""
     z = fma(product, splat(scale), load(bias, panel * LANES))
     if rectify:
         z = relu(z)
@@ -58,7 +58,7 @@ def _columns(first, last, a, scale, w, bias, h, squares, rows, rectify):  # type
 
 @compiled
 def _sparse_columns(first, last, nonzeros, scale, w, bias, h, squares, rows, rectify):  # type: ignore[no-untyped-def]
-    """Compute the unit panels [first, last) from the activities that are not zero."""
+    """Compute the unit panels [first, last) from the activations that are not zero."""
     tiles = np.empty(rows * SPARSE_PANELS * LANES, np.float32)
     panel = first
     while panel < last:
@@ -122,7 +122,7 @@ def forward(
     total : (pitch,) float32, written: sum over the units of h squared
     squares : (unit panels, pitch rounded up to 16) float32, scratch
     rows : how many rows count
-    nonzeros : memory that lets a batch with few activities skip the zeros; without it the product is dense
+    nonzeros : memory that lets a batch with few activations skip the zeros; without it the product is dense
     rectify : leave out the ReLU if false
     threads : Numba threads to share the column panels
     """

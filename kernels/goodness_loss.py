@@ -18,7 +18,7 @@ def goodness_loss(total, per, positives, theta, slope, smallest, c):  # type: ig
 
     Parameters
     ----------
-    total : (rows,) float32, sums of squared activities; the first `positives` rows are positive
+    total : (rows,) float32, sums of squared activations; the first `positives` rows are positive
     per : float32; goodness is total / per
     theta : threshold
     slope : d goodness / d h is slope x h

@@ -67,7 +67,7 @@ def group_backward(error, h, rows, first, units, classes, squared, dz):  # type:
         alone, size = groups[0] == groups[-1], mul(load(weights, 0), splat(factor))
         group = groups[0]
         for row in range(rows):
-            activity = load(h, (panel * h.shape[1] + row) * LANES)
+            activation = load(h, (panel * h.shape[1] + row) * LANES)
             if alone:
                 by_mean = splat(error[group >> 4, row, group & 15])
             else:
@@ -75,5 +75,5 @@ def group_backward(error, h, rows, first, units, classes, squared, dz):  # type:
                     slope[lane] = error[groups[lane] >> 4, row, groups[lane] & 15]
                 by_mean = load(slope, 0)
             by_mean = mul(by_mean, size)
-            gradient = mul(activity, by_mean) if squared else where_positive(activity, by_mean)
+            gradient = mul(activation, by_mean) if squared else where_positive(activation, by_mean)
             store(dz, (panel * dz.shape[1] + row) * LANES, gradient)

@@ -27,9 +27,9 @@ def _panels(first, last, product, source, labels, label_offset, classes, value, 
                 shown = add(shown, even)
             else:
                 shown = fma(load(w, (panel * inputs + label_offset + labels[row]) * LANES), whole, shown)
-            activity = relu(fma(shown, splat(scale[row]), load(bias, panel * LANES)))
-            store(h, (panel * out_pitch + row) * LANES, activity)
-            squares[panel, row] = horizontal_sum(mul(activity, activity))
+            activation = relu(fma(shown, splat(scale[row]), load(bias, panel * LANES)))
+            store(h, (panel * out_pitch + row) * LANES, activation)
+            squares[panel, row] = horizontal_sum(mul(activation, activation))
 
 
 @compiled(parallel=True)

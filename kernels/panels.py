@@ -2,7 +2,7 @@
 
 Activations of shape (rows, units) are kept as (panels, rows, 16), weights of shape (inputs, units) as
 (panels, inputs, 16), so that a kernel only ever walks forward in memory and nothing is packed per call. Units and
-inputs are padded to a multiple of 16, rows to a multiple of 8; padded weights and activities are zero and stay zero.
+inputs are padded to a multiple of 16, rows to a multiple of 8; padded weights and activations are zero and stay zero.
 """
 
 from __future__ import annotations

@@ -58,10 +58,10 @@ def peer_gradient(h, c, positives, units, means, mean, strength, dz, taking_part
         pulls[max(units - panel * LANES, 0) :] = 0.0
         pull = load(pulls, 0)
         for row in range(rows):
-            activity, index = load(h, (panel * h.shape[1] + row) * LANES), (panel * dz.shape[1] + row) * LANES
+            activation, index = load(h, (panel * h.shape[1] + row) * LANES), (panel * dz.shape[1] + row) * LANES
             if row < positives:
-                store(dz, index, fma(activity, splat(c[row]), pull))
+                store(dz, index, fma(activation, splat(c[row]), pull))
             else:
-                store(dz, index, mul(activity, splat(c[row])))
+                store(dz, index, mul(activation, splat(c[row])))
     for row in range(rows):
         taking_part[row] = 1.0 if row < positives or c[row] != 0 else 0.0

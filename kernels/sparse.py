@@ -1,4 +1,4 @@
-"""The products of a batch with few activities that are not zero: they skip the zeros.
+"""The products of a batch with few activations that are not zero: they skip the zeros.
 
 The other terms are added in the same order as in the dense products, so both give the same bits (for finite numbers)
 and which one runs is a question of speed only.
@@ -14,14 +14,14 @@ from .tile import sparse_tile
 
 #: Input panels in one go: their share of SPARSE_PANELS panels of weights stays in the first-level cache.
 BLOCK = 4
-#: Share of activities that are not zero below which skipping pays: measured twice as fast at 0.1, even near 0.35.
+#: Share of activations that are not zero below which skipping pays: measured twice as fast at 0.1, even near 0.35.
 WORTHWHILE = 0.2
 _SAMPLED = 8  # rows looked at to estimate that share
 
 
 @compiled
 def density(a, rows):  # type: ignore[no-untyped-def]
-    """Estimate the share of activities of `a` (panels, pitch, 16) that are not zero, from a few rows."""
+    """Estimate the share of activations of `a` (panels, pitch, 16) that are not zero, from a few rows."""
     count, step = 0, max(1, rows // _SAMPLED)
     for panel in range(len(a)):
         for row in range(0, rows, step):
@@ -31,7 +31,7 @@ def density(a, rows):  # type: ignore[no-untyped-def]
 
 
 class Nonzeros:
-    """The activities of a batch that are not zero; memory that is used again for every batch.
+    """The activations of a batch that are not zero; memory that is used again for every batch.
 
     Attributes
     ----------

@@ -54,12 +54,14 @@ def _dz(panel, j, rows, label_arguments, g, label_gradient, out):  # type: ignor
         row = active[i]
         together = splat(np.float32(0.0))
         while row < len(c):
-            activity = load(z, ((panel + j) * z.shape[1] + row) * LANES)
-            total = fma(activity, splat(c[row]), total)
-            together = fma(activity, splat(scaled[row]), together)
+            activation = load(z, ((panel + j) * z.shape[1] + row) * LANES)
+            total = fma(activation, splat(c[row]), total)
+            together = fma(activation, splat(scaled[row]), together)
             if classes > 0:
                 place_index = (j * label_gradient.shape[1] + labels[row]) * LANES
-                store(label_gradient, place_index, fma(activity, splat(scaled[row]), load(label_gradient, place_index)))
+                store(
+                    label_gradient, place_index, fma(activation, splat(scaled[row]), load(label_gradient, place_index))
+                )
             row += pair
         store(g, (j * g.shape[1] + i) * LANES, together)
     store(out, j * LANES, total)
@@ -114,7 +116,7 @@ def _columns(first, last, kind, a, rows, label_arguments, state, constants):  # 
 
 @compiled
 def _sparse_columns(first, last, kind, rows, label_arguments, state, constants, listed):  # type: ignore[no-untyped-def]
-    """Update the unit panels [first, last) from the activities that are not zero."""
+    """Update the unit panels [first, last) from the activations that are not zero."""
     w, bias, m, v, mb, vb = state
     label_offset, classes, value = label_arguments[1], label_arguments[2], splat(label_arguments[3])
     values, places, counts = listed
@@ -181,7 +183,7 @@ def _participants(c, scale, pair):  # type: ignore[no-untyped-def]
 def _skipping_pays(a: np.ndarray, active: np.ndarray) -> bool:
     """Say whether skipping zeros is faster: measured at 4 to 256 rows of layers of 1000 and 2000 units.
 
-    It is below a tenth of activities, and with fewer than 13 an input, where the optimiser's memory traffic rules.
+    It is below a tenth of activations, and with fewer than 13 an input, where the optimiser's memory traffic rules.
     """
     count = len(active)
     if not 0 < count <= _MOST_LISTED:
@@ -222,7 +224,7 @@ def update(
     a : (input panels, pitch, 16) float32, the layer's input before normalisation
     scale : (rows or more,) float32, the normalisation of each row
     c : (rows,) float32, the coefficient of each row
-    z : (unit panels, pitch of its own, 16) float32, the layer's activities
+    z : (unit panels, pitch of its own, 16) float32, the layer's activations
     w, bias : (unit panels, inputs padded, 16) and (unit panels, 16) float32, updated
     moments : first and second moment of w, then of bias, like w and bias, updated; only ADAM touches the second
     constants : (8,) float32, see `adam_constants`, `sgd_constants` (also for NESTEROV) and `lion_constants`
@@ -230,7 +232,7 @@ def update(
         then all negatives; a's label places are zero, and the labels' share of the gradient is added to them
     label_offset, classes : the first label place, and how many there are
     value : float32, what stands in the place of the label that a row shows
-    nonzeros : memory that lets a batch with few activities skip the zeros of a; without it the product is dense
+    nonzeros : memory that lets a batch with few activations skip the zeros of a; without it the product is dense
     threads : Numba threads to share the column panels
     """
     pair = len(c) // 2 if classes else len(c)

@@ -104,7 +104,7 @@ class Network(Table, frozen=True):
 
 
 class Head(Table, frozen=True):
-    """The softmax classifier on the activities of all layers but the first; with local-softmax, those on each layer."""
+    """The softmax classifier on the activations of all layers but the first; with local-softmax, each layer's own."""
 
     step: Annotated[
         Literal["batch", "epoch"],
@@ -117,7 +117,7 @@ class Head(Table, frozen=True):
         Literal["zero", "uniform"], Meta(description="First weights: zeros, or uniform in +-1 / sqrt(inputs).")
     ] = "zero"
     bias: Annotated[bool, Meta(description="Whether logits have a bias.")] = True
-    normalise: Annotated[bool, Meta(description="Whether the head reads normalised activities.")] = True
+    normalise: Annotated[bool, Meta(description="Whether the head reads normalised activations.")] = True
     optimizer: Annotated[Any, _HEAD_OPTIMIZER] = msgspec.field(default_factory=_HEAD_OPTIMIZER)
 
 

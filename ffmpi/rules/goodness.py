@@ -40,7 +40,7 @@ class Goodness(Rule, frozen=True, kw_only=True, tag="goodness"):
     """
 
     goodness: Annotated[
-        Literal["sum", "mean"], Meta(description="Sum or mean over the units of the squared activities.")
+        Literal["sum", "mean"], Meta(description="Sum or mean over the units of the squared activations.")
     ] = "sum"
     threshold: Annotated[
         Positive, Meta(description="What goodness is compared with, times units.", extra={"unit": "goodness / units"})

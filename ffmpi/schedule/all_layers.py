@@ -49,7 +49,7 @@ class AllLayers:
         return list(self.stages)
 
     def computed(self, rank: int) -> list[int]:
-        """Return the layers whose activities `rank` computes."""
+        """Return the layers whose activations `rank` computes."""
         return list(range(self.spec.layers))
 
     def shards(self, rank: int) -> list[int]:

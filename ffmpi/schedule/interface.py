@@ -20,7 +20,7 @@ class Schedule(Protocol):
         """Return the stages that `rank` trains."""
 
     def computed(self, rank: int) -> list[int]:
-        """Return the layers whose activities `rank` computes; it builds inputs if the first is among them."""
+        """Return the layers whose activations `rank` computes; it builds inputs if the first is among them."""
 
     def shards(self, rank: int) -> list[int]:
         """Return the shards of the training samples that `rank` reads."""
@@ -62,7 +62,7 @@ class Settings(Member, frozen=True, kw_only=True):
     sharded: ClassVar[bool] = False
     #: Schedules of the same algorithm give the same bits, so that a run may change between them.
     algorithm: ClassVar[str] = "chapters"
-    #: What a rank passes to the next: activities, or weights, to compute these once more.
+    #: What a rank passes to the next: activations, or weights, to compute these once more.
     exchange = "activations"
 
     def plan(self, spec: ScheduleSpec, first: int = 0) -> Schedule:

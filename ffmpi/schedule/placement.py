@@ -58,7 +58,7 @@ class Placement:
         return list(self.blocks[rank])
 
     def computed(self, rank: int) -> list[int]:
-        """Return the layers whose activities `rank` computes."""
+        """Return the layers whose activations `rank` computes."""
         return self.layers(rank)
 
     def shards(self, rank: int) -> list[int]:

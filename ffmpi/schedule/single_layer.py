@@ -98,7 +98,7 @@ class SingleLayer(Placement):
         return sum(self.spec.costs[layer] for layer in layers) + reuse
 
     def computed(self, rank: int) -> list[int]:
-        """Return the layers whose activities `rank` computes: with `weights` also those before its own."""
+        """Return the layers whose activations `rank` computes: with `weights` also those before its own."""
         if not self.by_weights:
             return self.layers(rank)
         return list(range((self.layers(rank) or [self.spec.layers - 1])[-1] + 1))
@@ -273,7 +273,7 @@ class SingleLayerSettings(Settings, frozen=True, kw_only=True, tag="single-layer
     exchange: Annotated[
         Literal["activations", "weights"],
         Meta(
-            description="What a rank passes to the next: activities, or as in the paper weights, with which the next "
+            description="What a rank passes to the next: activations, or as in the paper weights, with which the next "
             "computes these once more."
         ),
     ] = "activations"

@@ -50,7 +50,7 @@ class Selection(Struct, frozen=True, gc=False):
 
 Item = Batch | State | Selection
 
-#: What a link carries: a layer's activities; the same of what the next layer learns from, into buffers for a whole
+#: What a link carries: a layer's activations; the same of what the next layer learns from, into buffers for a whole
 #: chapter; only their neutral rows, for the head; a stage's whole state; a layer's weights to compute with; adaptive
 #: negatives.
 Payload = Literal["activations", "chapter", "neutral", "state", "weights", "negatives"]
@@ -121,7 +121,7 @@ class Send(Struct, frozen=True, gc=False):
 
 
 class Forward(Struct, frozen=True, gc=False):
-    """Compute a layer's activities of a batch, with its weights as they were after `chapter`, or else are now."""
+    """Compute a layer's activations of a batch, with its weights as they were after `chapter`, or else are now."""
 
     layer: int
     batch: Batch
@@ -179,7 +179,7 @@ class FreeSnapshot(Struct, frozen=True, gc=False):
 
 
 class GatherHeadInput(Struct, frozen=True, gc=False):
-    """Copy the neutral rows of a layer's activities to where the head, or the link to it, takes them from."""
+    """Copy the neutral rows of a layer's activations to where the head, or the link to it, takes them from."""
 
     layer: int
     batch: Batch

@@ -254,7 +254,7 @@ def test_training_compiles_nothing_more(settings: list[str], run: Run) -> None:
 
 
 def test_layers_that_die_end_nothing(ffmpi: Run, tmp_path: Path) -> None:
-    """A rate far too high leaves layers without activities: the run continues and says so, once and at its end."""
+    """A rate far too high leaves layers without activations: the run continues and says so, once and at its end."""
     dead = ["train.epochs=4", "network.layers=[1,1,1]", "optimizer.learning_rate=0.3", "learning_rate.constant=1.0"]
     done = ffmpi(2, "train", DIGITS, "--run", "run", *sets(*dead))
     every = records(tmp_path / "run")

@@ -579,7 +579,7 @@ def test_copy_rows(first: int, count: int) -> None:
 def test_backward(rows: int, units: int, classes: int, normalised: bool) -> None:
     rng = np.random.default_rng(units)
     h = np.maximum(rng.standard_normal((rows, units)), 0).astype(np.float32)
-    h[1:2] = 0  # a row without activities has no direction
+    h[1:2] = 0  # a row without activations has no direction
     d, error = (rng.standard_normal(shape).astype(np.float32) for shape in ((units, classes), (rows, classes)))
     divisor, eps = units if normalised else 0, 1e-3
     scale = reference.row_scale((h**2).sum(axis=1), units, eps)

@@ -36,7 +36,7 @@ RULES = [
 ]
 
 
-def activities(a: np.ndarray, w: np.ndarray, bias: np.ndarray) -> np.ndarray:
+def activations(a: np.ndarray, w: np.ndarray, bias: np.ndarray) -> np.ndarray:
     return np.maximum(a @ w + bias, 0)
 
 
@@ -51,7 +51,7 @@ def loss(rule: Goodness, h: np.ndarray) -> float:
 def test_coefficients_are_the_derivative(rule: Goodness) -> None:
     rng = np.random.default_rng(1)
     a, w, bias = rng.normal(size=(ROWS, INPUTS)), rng.normal(size=(INPUTS, UNITS)) / 2, rng.normal(size=UNITS) / 2
-    h = activities(a, w, bias)
+    h = activations(a, w, bias)
     result = rule.coefficients((h**2).sum(axis=1).astype(np.float32), UNITS, POSITIVES)
     assert result.coefficients.dtype == np.float32 and result.coefficients.shape == (ROWS,)
     assert (result.coefficients[:POSITIVES] < 0).all() and (result.coefficients[POSITIVES:] > 0).all()
@@ -63,7 +63,7 @@ def test_coefficients_are_the_derivative(rule: Goodness) -> None:
             kept, both = array[place], []
             for moved in (kept + step, kept - step):
                 array[place] = moved
-                both.append(loss(rule, activities(a, w, bias)))
+                both.append(loss(rule, activations(a, w, bias)))
             array[place] = kept
             numerical[place] = (both[0] - both[1]) / (2 * step)
         assert_allclose(derivative, numerical, rtol=1e-5, atol=1e-8)
@@ -213,13 +213,13 @@ def test_local_softmax_is_the_derivative(normalise: str) -> None:
     d, offsets = (classifier.blocks[0].array(name).astype(np.float64) for name in ("weights", "bias"))
 
     def loss_of(w: np.ndarray, bias: np.ndarray) -> float:
-        h = activities(inputs, w, bias)
+        h = activations(inputs, w, bias)
         norm = np.sqrt((h**2).mean(axis=1) if normalise == "rms" else (h**2).sum(axis=1)) + 0.001
         logits = (h / norm[:, None] if normalise else h) @ d + offsets
         return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(ROWS), labels]))
 
     out, derivative = Activations(UNITS, ROWS, {}), Activations(UNITS, ROWS, {})
-    h = activities(inputs, w, bias).astype(np.float32)
+    h = activations(inputs, w, bias).astype(np.float32)
     out.h[:, :ROWS], out.total[:ROWS] = kernels.to_panels(h), (h**2).sum(axis=1)
     classifier.forward({0: out}, ROWS)
     assert_allclose(classifier.loss(labels)[0] / ROWS, loss_of(w, bias), rtol=1e-5)

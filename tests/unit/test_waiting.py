@@ -16,7 +16,7 @@ from ffmpi.schedule import ScheduleSpec, schedule_of
 from ffmpi.schedule import steps as s
 from ffmpi.schedule.spec import Adaptive
 
-FORWARD = 0.75  # of a layer's arithmetic; then its activities are on their way, while it learns
+FORWARD = 0.75  # of a layer's arithmetic; then its activations are on their way, while it learns
 BATCHES = 60  # so many that the filling and draining of the pipeline hardly counts
 RECIPE = Path(__file__).parents[2] / "runs" / "paper" / "mnist-hinton.toml"
 
