@@ -106,6 +106,7 @@ def test_the_same_key_gives_the_same_draw() -> None:
 def test_purposes_keep_their_numbers() -> None:
     assert {purpose.name: purpose.value for purpose in Purpose} == {
         "WEIGHTS": 1, "HEAD": 2, "ORDER": 3, "NEGATIVES": 4, "CHOICE": 5, "SHARD": 6, "VALIDATION": 7,
+        "AUGMENTATION": 8,
     }  # fmt: skip
 
 
@@ -115,6 +116,8 @@ def test_pinned_values() -> None:
         0x17B3E29718B9699B, 0x6A398D387F9C046E, 0x6C9FD5AD3A30A834, 0x342449FFDB801561,
     ]  # fmt: skip
     assert random.order(1, 2, 12).tolist() == [0, 6, 3, 11, 1, 2, 7, 4, 10, 5, 9, 8]
+    drawn = random.words(0, Purpose.VALIDATION, 0, 12)
+    assert np.argsort(drawn, kind="stable").tolist() == [11, 2, 9, 0, 3, 10, 5, 1, 7, 4, 6, 8]
     assert random.order(2**63 - 1, 0, 8).tolist() == [7, 3, 6, 4, 5, 2, 1, 0]
     classes = np.arange(12) % 10
     assert random.wrong_classes(1, 2, classes, 10).tolist() == [6, 6, 4, 5, 7, 4, 7, 9, 9, 2, 1, 9]
