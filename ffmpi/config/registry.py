@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 from msgspec import NODEFAULT, Struct, structs
@@ -40,11 +42,16 @@ class Registry:
         module = importlib.import_module(f"{self.package}.{name.replace('-', '_')}")
         if self.thing:
             return getattr(module, self.thing)
-        return next(value for value in vars(module).values() if _is_tagged(value, name))
+        return _member_in(module, name)
 
     def members(self) -> dict[str, Any]:
         """Return all members by name."""
         return {name: self[name] for name in self.names}
+
+
+@cache
+def _member_in(module: ModuleType, name: str) -> type[Member]:
+    return next(value for value in vars(module).values() if _is_tagged(value, name))
 
 
 def _is_tagged(value: object, name: str) -> bool:
@@ -88,7 +95,12 @@ class ListOf:
 def defaults_of(table: type[Struct]) -> dict[str, Any]:
     """Return the defaults of a table's fields, of tables in it the objects."""
     values: dict[str, Any] = {}
-    for one in structs.fields(table):
+    for one in _fields_of(table):
         make: Any = one.default_factory
         values[one.name] = one.default if make is NODEFAULT else make()
     return values
+
+
+@cache  # reading annotations takes long
+def _fields_of(table: type[Struct]) -> tuple[structs.FieldInfo, ...]:
+    return structs.fields(table)
