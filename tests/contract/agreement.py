@@ -39,7 +39,7 @@ def _named(plain: Plain) -> dict[str, Matrix]:
     """Return all weights by their name in a checkpoint."""
     named = {f"layers/{k}": matrix for k, matrix in enumerate(plain.layers)}
     named |= {f"head/{k}": block for k, block in plain.head.items()}
-    return named | {f"classifiers/{k}": blocks[k] for k, blocks in enumerate(plain.classifiers)}
+    return named | {f"layers/{k}/classifier": blocks[k] for k, blocks in enumerate(plain.classifiers)}
 
 
 def assert_survives_kill(
