@@ -246,7 +246,7 @@ class Plain:
             self.losses /= len(epochs) * len(self.train) * (1 if c.rule.name == "local-softmax" else 2)
 
     def _pipeline(self, chapter: int, epochs: range, scores: np.ndarray) -> None:
-        """Let every layer learn from each batch; the next one gets what it put out before.
+        """Let every layer learn from each batch; the next one gets its output from before.
 
         If the head chooses every batch's negatives, it reads its neutral inputs `ahead` batches before.
         """

@@ -104,10 +104,10 @@ def test_shards_by_file(ffmpi: Run, tmp_path: Path) -> None:
     parts = divide(config.read(str(DIGITS), cut), train.classes, np.arange(len(train.classes)))
     for shard, part in enumerate(parts, 1):
         write(tmp_path / f"{shard}.h5", train, "train", part)
-    write(tmp_path / "held-out.h5", test, "test")
+    write(tmp_path / "test.h5", test, "test")
     files = [
         "schedule.name=federated", "data.name=hdf5", f"data.path={tmp_path}/{{shard}}.h5", "shards.count=2", FIXED,
-        "shards.by=file", f"shards.test_path={tmp_path}/held-out.h5",
+        "shards.by=file", f"shards.test_path={tmp_path}/test.h5",
     ]  # fmt: skip
     more = ["train.epochs=3"]
     ffmpi(1, "train", DIGITS, "--run", tmp_path / "cut", *options("random", "federated", *cut, *more))
@@ -127,10 +127,10 @@ def test_shards_by_file(ffmpi: Run, tmp_path: Path) -> None:
 
 def test_one_shard_by_file_is_everybodys(reference, ffmpi: Run, tmp_path: Path) -> None:
     write(tmp_path / "1.h5", data.load("digits", None, "train"), "train")
-    write(tmp_path / "held-out.h5", data.load("digits", None, "test"), "test")
+    write(tmp_path / "test.h5", data.load("digits", None, "test"), "test")
     files = [
         "shards.by=file", "data.name=hdf5", f"data.path={tmp_path}/{{shard}}.h5", FIXED,
-        f"shards.test_path={tmp_path}/held-out.h5",
+        f"shards.test_path={tmp_path}/test.h5",
     ]  # fmt: skip
     ffmpi(2, "train", DIGITS, "--run", tmp_path / "run", *options("random", "federated", *files))
     assert_same_bits(reference("random"), tmp_path / "run")

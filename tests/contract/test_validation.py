@@ -34,7 +34,7 @@ def settings_of(case: str) -> list[str]:
     return [*COMMON, *CASES[case]]
 
 
-def said(run: Path) -> list[tuple[Any, ...]]:
+def measured(run: Path) -> list[tuple[Any, ...]]:
     """Return what a run says of each chapter but for times."""
     return [(line["epoch"], line.get("validation"), line["accuracy"], line["samples"]) for line in records(run)]
 
@@ -49,7 +49,7 @@ def alone(train_all):
 def test_the_same_on_three_ranks(case: str, alone, train_all) -> None:
     one, three = alone(case), train_all(3, {case: settings_of(case) for case in CASES})(case)
     assert_same_bits(one, three)
-    assert said(one) == said(three)
+    assert measured(one) == measured(three)
     *before, last = records(one)
     methods = set(last["validation"])
     assert len(methods) == 2 and set(last["accuracy"]) == methods
@@ -80,7 +80,7 @@ def test_nothing_is_learnt_from_them(alone, ffmpi: Run, tmp_path: Path) -> None:
 
 
 def test_the_best_is_kept(alone, run: Run, tmp_path: Path) -> None:
-    """Also when the run is killed and goes on elsewhere; what was kept is the state after that epoch."""
+    """Also when the run is killed and resumed elsewhere; what was saved is the state after that epoch."""
     directory = tmp_path / "run"
     assert_survives_kill(run, alone("pipeline"), directory, sets(*settings_of("pipeline")), 3, 2)
     accuracies = [line["validation"]["softmax"] for line in records(directory)]

@@ -30,7 +30,7 @@ class Watched(MPI.Intracomm):
 
 def watched(name):
     def call(self, *args, **options):
-        said.append(pickle.dumps([[array.tobytes() for array in args if isinstance(array, np.ndarray)], args]))
+        collective.append(pickle.dumps([[array.tobytes() for array in args if isinstance(array, np.ndarray)], args]))
         return getattr(MPI.Intracomm, name)(self, *args, **options)
     return call
 
@@ -39,7 +39,7 @@ for name in others:
     if not name.endswith("_init"):
         setattr(Watched, name, watched(name))
 
-sent, said = [], []
+sent, collective = [], []
 begin = mpi.start
 mpi.start = lambda: Watched(begin())
 try:
@@ -49,8 +49,8 @@ finally:
     images = data.load("digits", None, "train").images
     rows = {image.tobytes() for image in images}
     rows |= {(image / np.float32(255)).astype(np.float32).tobytes() for image in images}
-    found = sum(row in message for message in [*said, *(message for *_, message in sent)] for row in rows)
-    notes = {"tags": [[tag, dtype, size] for tag, dtype, size, _ in sent], "images": found, "said": len(said)}
+    found = sum(row in message for message in [*collective, *(message for *_, message in sent)] for row in rows)
+    notes = {"tags": [[tag, dtype, size] for tag, dtype, size, _ in sent], "images": found, "others": len(collective)}
     open(f"{sys.argv[1]}.{launcher.launched_rank()}", "w").write(json.dumps(notes))
 """
 
@@ -76,7 +76,7 @@ def test_only_layers_travel(ffmpi: Run, run: Run, tmp_path: Path) -> None:
     allowed = {state(inputs, 32), state(32, 40), state(40, classes)}
     for rank in range(2):
         notes = json.loads((tmp_path / f"notes.{rank}").read_text())
-        assert notes["images"] == 0 and notes["tags"] and notes["said"] > 1
+        assert notes["images"] == 0 and notes["tags"] and notes["others"] > 1
         layers = [size for tag, dtype, size in notes["tags"] if tag < links and dtype == "float32"]
         others = [(tag, dtype) for tag, dtype, size in notes["tags"] if tag >= links]
         assert set(layers) == allowed

@@ -54,7 +54,7 @@ def test_batches_arrive_in_order_and_whole(run: Run, tmp_path: Path) -> None:
 
 
 def test_messages_travel_between_kernels(run: Run, tmp_path: Path) -> None:
-    """A large message is there after some kernels on both ranks; without `mover` not all of it has moved.
+    """A large message is there after some kernels on both ranks; without `make_progress` not all of it has moved.
 
     Another message that nobody has asked for yet, such as a rank's measurements, must not hold it up.
     """

@@ -1,4 +1,4 @@
-"""What a rank needed of memory lies below what was said before it started, and not far below."""
+"""What a rank needed of memory lies below what was announced before it started, and not far below."""
 
 from __future__ import annotations
 

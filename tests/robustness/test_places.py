@@ -36,7 +36,7 @@ def test_a_run_finds_its_data_and_says_where_it_looked(run: Run, tmp_path: Path)
     (here / "run.toml").write_text("[data]\nname = 'hdf5'\npath = 'set.h5'\n[network]\nlayers = [8]\n")
     options = sets("train.epochs=2", "optimizer.beta1=0.5")
 
-    # Its output is on a full disk: the run goes on.
+    # Its output is on a full disk: the run continues.
     done = run(0, "-c", FULL, here, "train", "run.toml", "--run", there / "run", *options)
     assert done.returncode == 0, done.stderr
     assert "ffmpi: warning: optimizer.beta1 = 0.5: no effect, since optimizer.name = 'sgd'\n" in done.stderr

@@ -41,9 +41,9 @@ def version_after(spec: ScheduleSpec, chapter: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a layer (-1: the input) put out for a batch, with the versions that each layer up to this one had.
+    """A layer's (-1: the input's) output of a batch, with the versions that each layer up to this one had.
 
-    Training samples come in the order, with the labels and with the negatives of the SetEpoch they were composed under.
+    Training samples come in the order, with the labels and with the negatives of the SetEpoch they were built under.
     """
 
     layer: int
@@ -294,7 +294,7 @@ class Rank:
         return version  # type: ignore[return-value]
 
     def state_after(self, chapter: int, stage: int, step: s.Step, snapshots: bool = False) -> int:
-        """Return the version of a stage, now or as it is remembered, which must be the one after `chapter`."""
+        """Return the version of a stage, now or in a snapshot, which must be the one after `chapter`."""
         version = self.state(stage, step, chapter if snapshots else None)
         ensure(version == version_after(self.spec, chapter), step, "number of updates so far:", version)
         return version
@@ -307,11 +307,11 @@ class Rank:
         self.live[stage] = version
 
     def take_snapshot(self, step: s.TakeSnapshot) -> None:
-        ensure((step.stage, step.chapter) not in self.snapshots, step, "is remembered already")
+        ensure((step.stage, step.chapter) not in self.snapshots, step, "is taken already")
         self.snapshots[step.stage, step.chapter] = self.state_after(step.chapter, step.stage, step)
 
     def free_snapshot(self, step: s.FreeSnapshot) -> None:
-        ensure((step.stage, step.chapter) in self.snapshots, step, "is not remembered")
+        ensure((step.stage, step.chapter) in self.snapshots, step, "has not been taken")
         del self.snapshots[step.stage, step.chapter]
 
     # -- Layers and head ----------------------------------------------------------------------------------------------
@@ -339,7 +339,7 @@ class Rank:
         self.neutral.write(self.outputs.read(step.layer, step.batch, step), step)
 
     def read_out(self, step: s.UpdateHead | s.Evaluate | s.SelectNegatives, by_head: bool) -> tuple[list[Content], int]:
-        """Return what the head reads, and its version; or what the last layer put out."""
+        """Return what the head reads, and its version; or the last layer's output."""
         if by_head:
             found = [self.neutral.read(layer, step.batch, step) for layer in self.spec.head_layers]
             return found, self.state(self.head, step)

@@ -123,7 +123,7 @@ def test_a_set_of_several_files() -> None:
     refused(lambda: combined_format(parts, "x{shard}.h5"), "pixels of shard 3 are float32 from 0 to 1, expected uint8")
 
 
-def test_held_out_samples_are_fitted() -> None:
+def test_test_samples_are_fitted() -> None:
     images = pixels(7, 3, 5, 4)
     test = DataSet(images.reshape(7, -1), np.zeros(7, np.uint8), (3, 5, 4), ("a", "b"))
     trained = PixelFormat("float32", 0, 1)

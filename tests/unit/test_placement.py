@@ -65,7 +65,7 @@ def test_links_of_the_head() -> None:
 
 
 def test_layers_that_are_computed() -> None:
-    """With weights a rank computes what its lessons go through, and the rank of the head all that the head reads."""
+    """With weights a rank computes what its batches go through, and the rank of the head all that the head reads."""
     by_weights = SingleLayer(spec_of(4, ranks=3, costs=[1, 1, 1, 1, 3], exchange="weights"))
     assert [by_weights.computed(rank) for rank in range(3)] == [[0, 1], [0, 1, 2, 3], [0, 1, 2, 3]]
     assert [by_weights.trained(rank) for rank in range(3)] == [[0, 1], [2, 3], [4]]

@@ -47,7 +47,7 @@ def of_pipeline(out: Outcome, spec: ScheduleSpec, chapter: int, nth: int, epoch:
     if not spec.ahead:
         of_head(out, spec, batch, epoch, drawn, seen, seen)
         return
-    # The neutral inputs run ahead: the first ones alone, the others with the lessons of earlier batches.
+    # The neutral rows run ahead: the first ones alone, the others with earlier batches.
     count, start = spec.batches[0], epoch * spec.batches[0]
     alone = [s.Batch("neutral", i) for i in range(min(spec.ahead, count))] if index == 0 else []
     own = start + (spec.ahead + index if index else 0)
@@ -62,7 +62,7 @@ def of_chapter_algorithm(out: Outcome, spec: ScheduleSpec, chapter: int, nth: in
     """A layer, and the head after all of them, learns when the layers before it have finished the chapter."""
     shard = spec.shard_of(chapter)
     count, before, finished = spec.batches[shard], version_after(spec, chapter - 1), version_after(spec, chapter)
-    again = nth if spec.resample == "batch" else 0  # otherwise the first epoch's lessons come again
+    again = nth if spec.resample == "batch" else 0  # otherwise the first epoch's batches come again
     train, drawn = s.Batch("train", again * count + index), s.SetEpoch(epoch - nth + again, chapter, shard)
     own = before + nth * count + index
     for layer in range(spec.layers):
@@ -119,7 +119,7 @@ def saved_chapters(spec: ScheduleSpec, first: int, in_turn: bool) -> list[int]:
 
 
 def prove(name: str, spec: ScheduleSpec, first: int = 0) -> Outcome:
-    """Every update, lesson of the head, choice, score, record and checkpoint is there once, made of what it should."""
+    """Every update, step of the head, selection, score, record and checkpoint is there once, made of what it should."""
     try:
         plan = schedule(name, spec, first)
         found = simulate(plan, programs_of(plan), first)
@@ -237,7 +237,7 @@ def test_only_what_is_needed_is_sent() -> None:
         "single-layer": {
             "chapter": chapters * batches, "activations": through, "neutral": 3 * to_head, "negatives": choices
         },
-        # Layers 0 and 1 for two ranks, 2 and 3 for one; choices for both ranks that compose lessons.
+        # Layers 0 and 1 for two ranks, 2 and 3 for one; selections for both ranks that build batches.
         "single-layer by weights": {"weights": chapters * (2 * 2 + 2), "negatives": 2 * choices},
         "all-layers": {"state": 5 * (chapters - 1), "negatives": 2 * choices},
         "federated": {"state": 5 * (chapters - 1)},
