@@ -55,6 +55,7 @@ RUNS: dict[str, list[str]] = {
     ],
     "pipeline-local": [*_LOCAL],
     "pipeline-local-adam": [*_LOCAL, *_ADAM, "head.init=uniform", "network.normalise=l2", 'learning_rate.constant=0.0'],
+    "pipeline-peers": ["rule.name=peer-normalisation", "rule.goodness=mean", "rule.threshold=0.3"],
     # Chapter by chapter.
     "sequential": ["schedule.name=sequential"],
     "sequential-long-chapters": ["schedule.name=sequential", "train.epochs=4", "train.chapters=2"],
@@ -116,7 +117,7 @@ def digests(run: Path) -> dict[str, str]:
 
     Of each array in its checkpoint type, shape and the first half of the SHA-256; of each classifier the accuracy.
     """
-    found = {canonical(name): _digest(value) for name, value in sorted(arrays(run).items())}
+    found = dict(sorted((canonical(name), _digest(value)) for name, value in arrays(run).items()))
     if (run / "metrics.jsonl").exists():
         accuracy = records(run)[-1]["accuracy"]
         found |= {f"accuracy/{method}": f"{percent:.4f} %" for method, percent in accuracy.items()}

@@ -1,0 +1,70 @@
+"""Goodness with peer normalisation: no unit stays idle, and none does all the work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import numpy as np
+from msgspec import Meta
+
+from .. import kernels
+from ..config.fields import Fraction, Positive
+from ..network.parameters import Array, Block
+from . import Loss, Rates, Shares, Targets
+from .goodness import Goodness, ranked
+
+if TYPE_CHECKING:
+    from ..config.schema import Config
+    from ..network.activations import Activations
+    from ..network.layer import Layer
+
+
+class _Workspace(NamedTuple):
+    dz: np.ndarray  # (panels, pitch, 16) float32
+    taking_part: np.ndarray  # (rows,) float32
+
+
+class PeerNormalisation(Goodness, frozen=True, kw_only=True, tag="peer-normalisation"):
+    """Goodness, and each unit's running mean activation is drawn to the mean of its layer's, as in Hinton's code.
+
+    m_u follows the mean of h_u over the positives. Descent on positive rows adds strength (mean of m - m_u) / positives
+    to z_u, also where h_u is zero, so that idle units come back (docs/design.md, section 3.1).
+    """
+
+    strength: Annotated[
+        Positive, Meta(description="How hard a unit's mean activation is drawn to that of its layer.")
+    ] = 0.03  # fmt: skip
+    momentum: Annotated[
+        Fraction, Meta(description="What a unit's running mean activation keeps of itself in a step.")
+    ] = 0.9  # fmt: skip
+
+    def blocks(self, config: Config, units: int, classes: int) -> dict[str, Block]:
+        """Return the units' running mean activations, which begin with a half."""
+        means = Array("means", (units,), learnt=False, inference=False, start=0.5, nonnegative=True)
+        return {"peers": Block((means,))}
+
+    def workspace(self, config: Config, layer: Layer, rows: int, classes: int) -> Any:
+        """Return room for a batch's derivatives."""
+        dz = kernels.zeros(kernels.panels_of(layer.units), kernels.padded_rows(rows), kernels.LANES)
+        return _Workspace(dz, np.empty(rows, np.float32))
+
+    def learning_partial(self, layer: Layer, out: Activations, targets: Targets, rows: int) -> Shares:
+        """Return the sums of squares and, of the layer, the sum of the running means, which follow the positives."""
+        means, momentum = layer.blocks["peers"].panels["means"], np.float32(self.momentum)
+        total = kernels.peer_means(out.h, targets.count, layer.units, momentum, means)
+        return Shares(out.total[:rows], np.array([total], np.float32))
+
+    def learn(
+        self, layer: Layer, a: Activations, out: Activations, sums: Shares, targets: Targets, rates: Rates
+    ) -> Loss:  # fmt: skip
+        """Take a step on all positives, and on the negatives that are not decided yet."""
+        count, total = targets.count, sums.rows
+        c, loss, positive, negative, active = self.coefficients(total, layer.units, count)
+        flop = 0.0
+        if np.isfinite(loss + positive + negative):
+            room: _Workspace = layer.workspace
+            taking_part, means = room.taking_part[: len(c)], layer.blocks["peers"].panels["means"]
+            mean, strength = sums.layer[0] / np.float32(layer.units), np.float32(self.strength)
+            kernels.peer_gradient(out.h, c, count, layer.units, means, mean, strength, room.dz, taking_part)
+            flop, active = layer.update(a, room.dz, taking_part, rates.layer), int(taking_part.sum())
+        return Loss(loss, (positive, negative, ranked(total, count)), 2 * count, active, flop)
