@@ -85,7 +85,7 @@ def findings(
     return found
 
 
-def _layer(index: int, now: dict[str, float], threshold: float, begun: bool, least: float, cure: str) -> Finding | None:
+def _layer(index: int, now: dict[str, float], large: float, begun: bool, least: float, cure: str) -> Finding | None:
     """Return what is wrong with a layer that learns by goodness.
 
     Its loss counts if it has `begun` to learn; `least` percent of the pairs are to be told apart.
@@ -94,10 +94,10 @@ def _layer(index: int, now: dict[str, float], threshold: float, begun: bool, lea
     positive, negative = now["positive_goodness"], now["negative_goodness"]
     pairs = now.get("pairwise_accuracy", 100.0)  # records of older versions have none
     goodness = f"goodness {positive:.4g} of positives and {negative:.4g} of negatives"
-    if max(positive, negative) <= _ZERO * threshold:
+    if max(positive, negative) <= _ZERO * large:
         return Finding("dead", who, _DEAD, cure)
-    if begun and loss >= max(_LARGE * threshold, 2 * math.log(2)):
-        text = f"loss {loss:.4g}, of the order of threshold x units = {threshold:g}: {goodness}"
+    if begun and loss >= max(_LARGE * large, 2 * math.log(2)):
+        text = f"loss {loss:.4g}, of the order of {large:g}, which is large: {goodness}"
         return Finding("loss", who, text, cure)
     if pairs < least:
         text = f"{goodness}, told apart in {pairs:.0f} % of the pairs, where 50 % is chance"

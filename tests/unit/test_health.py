@@ -69,7 +69,7 @@ def test_dead_layers_and_losses_of_the_order_of_the_threshold() -> None:
     assert [finding.kind for finding in found(record(1, [dead, far, far]))] == ["dead"]  # the others only begin
     told = found(record(2, [far, (128.0, 2.4e-7, 1.2e-4, 0), LEARNT[2]], head=9), "optimizer.learning_rate=1")
     assert [finding.kind for finding in told] == ["loss", "dead"]
-    assert str(told[0]).startswith("layer 1: loss 170, of the order of threshold x units = 256: goodness 144.6 of")
+    assert str(told[0]).startswith("layer 1: loss 170, of the order of 256, which is large: goodness 144.6 of")
     assert "lower optimizer.learning_rate = 1" in str(told[0])
     # With the mean of squares and the paper's threshold the same share of 0.01 x 2000 counts.
     paper = ["preset=paper", "network.layers=[2000]", "train.epochs=4", "train.chapters=4"]
