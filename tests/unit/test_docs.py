@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import typing
 
+from ffmpi.config.presets import PRESETS
 from ffmpi.schedule import steps
 from tests.helpers import ROOT
 
@@ -53,3 +54,7 @@ def test_the_tree_of_the_readme_exists() -> None:
     assert len(named) > 40 and named <= there, named - there
     rooms = {path.name for path in (ROOT / "ffmpi").iterdir() if path.is_dir() and not path.name.startswith("__")}
     assert {f"{room}/" for room in rooms} <= set(re.findall(r"^ *(\w+/)", tree, re.MULTILINE))
+
+
+def test_the_readme_names_every_preset() -> None:
+    assert [name for name in PRESETS if f'"{name}"' not in README and name] == []
