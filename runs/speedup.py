@@ -69,7 +69,7 @@ def main() -> None:
             for ranks, measured in rates.items():
                 directory = Path(scratch) / f"{ranks}-{index}"
                 measured.append(samples_per_second(args.recipe, ranks, args.settings, directory, args.ranks))
-        bound = json.loads((directory / "environment.json").read_text())["balance_bound"]
+        bound = json.loads((directory / "environment.json").read_text())["ideal_speedup"]
     one, many = (statistics.median(measured) for measured in rates.values())
     ratio = statistics.median(b / a for a, b in zip(*rates.values(), strict=True))
     print(

@@ -28,6 +28,7 @@ from ..runtime.agreement import agree, checksum_of_file
 from ..runtime.launch import library_name
 from ..runtime.mpi import all_ranks_or_exit, host, on_rank_0
 from ..runtime.setup import restore, training_worker
+from ..runtime.sizes import expected_balance
 from ..runtime.worker import Worker
 
 
@@ -144,7 +145,8 @@ def _continue(comm: Any, directory: RunDirectory, changed: Callable[[Config], Co
 
 def facts(comm: Any, worker: Worker) -> dict[str, Any]:
     """Return what only a running job knows, for environment.json."""
-    return {"ranks": comm.size, "mpi": library_name(), "balance_bound": worker.schedule.bound}
+    ideal = expected_balance(worker.config, worker.dataset, worker.schedule).ideal
+    return {"ranks": comm.size, "mpi": library_name(), "ideal_speedup": ideal}
 
 
 def _run(
@@ -155,9 +157,9 @@ def _run(
     spec = worker.schedule.spec
     hosts = comm.gather(host())
     if comm.rank == 0:
-        progress = Progress(
-            settled, worker.dataset, worker.schedule, hosts, as_json, [price.total for price in worker.prices]
-        )
+        balance = expected_balance(settled, worker.dataset, worker.schedule)
+        most = [price.total for price in worker.prices]
+        progress = Progress(settled, worker.dataset, worker.schedule, hosts, as_json, most, balance)
         progress.start(directory.path, first_chapter, about)
 
         clock = Clock(comm.size)
@@ -171,6 +173,9 @@ def _run(
             together = comm.size if np.count_nonzero(measurements.ranks[:, 0]) == 1 else 1
             seconds, rate = clock.chapter(samples, measurements.elapsed, together)
             record = measurements.record(epoch, samples, seconds, rate, settled.rule.measures)
+            computing = [rank["computing"] for rank in record["ranks"]]
+            if len(computing) > 1 and all(computing):
+                record["ideal_speedup"] = balance.measured(computing)
             if not first:
                 first.append(record)
             found = findings(record, first[0], settled, worker.dataset, last=epoch == settled.train.epochs)

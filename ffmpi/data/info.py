@@ -25,6 +25,7 @@ class DatasetInfo:
     scaling: PixelScaling | None = None  # of the training pixels, if they are measured
     pixel_format: PixelFormat | None = None  # of the training images
     validation: int = 0  # samples that were taken from the training samples
+    nonzero: float = 1.0  # share of pixels that are not zero
 
     def __post_init__(self) -> None:
         if not self.shards:

@@ -39,6 +39,16 @@ def measured_format(images: np.ndarray) -> PixelFormat:
     return PixelFormat(images.dtype.name, float(images.min()), float(images.max()))
 
 
+#: Images that are looked at to estimate something of all.
+_SAMPLED = 1000
+
+
+def nonzero_share(images: np.ndarray) -> float:
+    """Return the share of pixels of `images`, (samples, inputs), that are not zero, by some of them."""
+    some = images[:: -(-len(images) // _SAMPLED)]
+    return float(np.count_nonzero(some) / some.size)
+
+
 def combined_format(parts: Sequence[PixelFormat], where: str) -> PixelFormat:
     """Return the format of all `parts` of a set together. Raises UserError if their types are not the same."""
     for index, (one, other) in enumerate(pairwise(parts)):

@@ -14,6 +14,8 @@ import numpy as np
 
 from ..config.fields import Member
 from ..errors import nearest
+from ..schedule import cost
+from ..schedule.cost import Cost, RuleCost
 
 if TYPE_CHECKING:
     from ..config.schema import Config
@@ -176,6 +178,24 @@ class Rule(Member, frozen=True, kw_only=True):
     def scores(self, layer: Layer, out: Activations, sums: Shares, rows: int) -> np.ndarray:
         """Return what a layer says of `rows` rows for classification, (rows, width of ``score``) float32."""
         raise NotImplementedError
+
+    def cost(self, config: Config, index: int, classes: int) -> RuleCost:
+        """Return what layer `index`, from 0, is expected to cost beside its own products.
+
+        Unless a rule knows better its layers learn from all rows, and every matrix among its blocks is multiplied with
+        the rows that are learnt from or scored, passes their error back, and takes a step.
+        """
+        blocks = self.blocks(config, config.network.layers[index], classes).values()
+        shapes = [(a.shape, b.optimizer) for b in blocks for a in b.arrays if a.learnt and len(a.shape) == 2]
+
+        def scores(rows: float, units: int) -> Cost:
+            return Cost().plus(*(cost.product(rows, *shape) for shape, _ in shapes))
+
+        def learnt(rows: float, units: int) -> Cost:
+            steps = (cost.update(rows, *shape, optimizer.moments) for shape, optimizer in shapes if optimizer)
+            return scores(rows, units).plus(scores(rows, units), *steps)
+
+        return RuleCost(scores=scores, update=learnt)
 
     def epoch_partial(self, layer: Layer) -> np.ndarray:
         """Return this layer's, or piece's, share of the sums that `finish` needs, (v,) float32."""

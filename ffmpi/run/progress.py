@@ -21,6 +21,7 @@ from ..launcher import launched
 from ..output import silence
 from ..schedule import Schedule
 from ..schedule.steps import Update
+from ..schedule.totals import Balance
 from .directory import RunDirectory
 from .health import Finding
 
@@ -29,6 +30,7 @@ _EVERY = 0.2  # seconds between two changes of the live line
 _SILENT = 300.0  # seconds without a line after which one says what is being done
 _NAMED = 10  # layers of which each is told of
 _MOST_WARNED = 8  # things at once
+_UNEXPECTED = 0.05  # relative difference of an ideal speed-up that is told
 
 
 class Progress:
@@ -36,10 +38,11 @@ class Progress:
 
     def __init__(
         self, config: Config, dataset: DatasetInfo, schedule: Schedule, hosts: list[str], as_json: bool,
-        memory: Sequence[float] = (),
+        memory: Sequence[float] = (), balance: Balance | None = None,
     ) -> None:  # fmt: skip
         self.config, self.dataset, self.schedule, self.hosts, self.as_json = config, dataset, schedule, hosts, as_json
-        self.memory = memory  # bytes that each rank needs at most
+        self.memory, self.balance = memory, balance  # bytes that each rank needs at most; how work is shared out
+        self._computing = np.zeros(schedule.spec.ranks)  # seconds of each rank in the schedule's first round
         # Open MPI gives its ranks a terminal even where its own output is a file; other launchers give them a pipe.
         self.console = Console(highlight=False, markup=False, emoji=False, force_terminal=False if launched() else None)
         self.status: Status | None = None
@@ -71,14 +74,12 @@ class Progress:
         for rank in range(spec.ranks):
             needs = f"; memory up to {self.memory[rank] / MB:.0f} MB" if self.memory else ""
             self._say(f"rank {rank} on {self.hosts[rank]}: {self.duties(rank)}{needs}")
-        if spec.ranks > 1:
-            bound = self.schedule.bound
+        if self.balance and spec.ranks > 1:
             why = ""
-            if bound == spec.lag < spec.ranks:
-                why = f", since negatives.lag = {spec.lag}"
-            elif 0 < spec.ahead < spec.ranks:
-                why = f", but ranks wait for negatives, since negatives.lag = {spec.ahead} is less than their number"
-            self._say(f"the schedule allows: about {bound:.2f} times as fast as one rank{why}")
+            if self.schedule.waits_for_negatives:
+                lag = self.config.negatives.lag
+                why = f", but ranks wait for negatives, since negatives.lag = {lag} is less than their number"
+            self._say(f"ideal speed-up, by load balance: about {self.balance.ideal:.2f}{why}")
         where = f"starting: {spec.epochs} epochs"
         if self._first:
             where = f"continuing after epoch {self._first}: epochs {self._first + 1} to {spec.epochs}"
@@ -170,6 +171,19 @@ class Progress:
         if epoch < self.config.train.epochs:
             parts.append(f"{_duration(self._left(epoch - self._first))} left")
         self._say(", ".join(parts))
+        self._compare(record)
+
+    def _compare(self, record: dict[str, Any]) -> None:
+        """Tell the ideal speed-up by what the ranks have computed in the first round, if another was expected."""
+        chapters, chapter = self.schedule.round, record["epoch"] // self.schedule.spec.epochs_per_chapter - 1
+        if not self.balance or self.schedule.spec.ranks == 1 or chapter not in chapters:
+            return
+        self._computing += [rank["computing"] for rank in record["ranks"]]
+        if chapter < chapters[-1] or not self._computing.all():
+            return
+        measured, expected = self.balance.measured(self._computing.tolist()), self.balance.ideal
+        if abs(measured / expected - 1) > _UNEXPECTED:
+            self._say(f"ideal speed-up, by load balance: {measured:.2f} as measured, not {expected:.2f} as expected")
 
     def stop(self) -> None:
         """Take the live line away: the terminal's cursor comes back, however the run ends."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import math
 import resource
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,8 +18,8 @@ from ..config.schema import Config
 from ..data.info import DatasetInfo
 from ..errors import UserError, ranges, warn
 from ..network.activations import Activations
-from ..schedule import Schedule, ScheduleSpec, schedule_of
-from ..schedule import steps as s
+from ..schedule import Schedule
+from ..schedule.totals import most_stashed
 from .limits import Limit
 from .model import RankModel, sizes_of
 from .worker import Worker
@@ -108,13 +106,16 @@ def _price(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int, 
         for link in worker.buffers.links
         if link.payload == "weights" and link.target == rank
     )
-    stashed, snapshots = _peaks(config, model, schedule.spec, rank)
+    units = config.network.layers
+    most, snapshots = most_stashed(schedule, rank, units, lambda stage: _bytes(model.states(stage).values()))
+    outputs = config.rule.outputs(dataset.classes)
+    sizes = {width: Activations(width, model.layout.most_rows, outputs).flat.nbytes for width in most}
     largest = max((4.0 * math.prod(shape) for one in trained for shape in one.block.shapes().values()), default=0.0)
     data, reading = _data(config, dataset, schedule, rank)
     return Price(
         weights=weights + copies + snapshots,
         activations=_bytes([worker]) - weights - links,
-        stash=stashed,
+        stash=sum(count * sizes[width] for width, count in most.items()),
         links=links - copies,
         data=data,
         base=base,
@@ -157,54 +158,6 @@ def _bytes(roots: Iterable[Any]) -> float:
         elif type(item).__module__.startswith("ffmpi.") and hasattr(item, "__dict__"):
             stack += vars(item).values()
     return total
-
-
-#: Batches and chapters that are looked at, since a chapter keeps as much as another, and a lesson as much as another.
-_BATCHES, _CHAPTERS = 40, 5
-
-
-def _peaks(config: Config, model: RankModel, spec: ScheduleSpec, rank: int) -> tuple[float, float]:
-    """Return the most bytes of lessons that `rank` keeps at once, and of states that it remembers.
-
-    Its steps are counted in a run of as many chapters, but with few batches and an epoch in each.
-    """
-    few = max(_BATCHES, spec.ahead + 1)
-    stash = max(spec.batches) / min(max(spec.batches), few)
-    stash *= spec.epochs_per_chapter if spec.resample == "batch" else 1
-    small = dataclasses.replace(
-        spec,
-        epochs=spec.chapters,
-        batches=tuple(min(count, few) for count in spec.batches),
-        candidate_batches=tuple(min(count, few) for count in spec.candidate_batches),
-        test_batches={stream: (min(count, few), every) for stream, (count, every) in spec.test_batches.items()},
-        validation_batches={
-            stream: (min(count, few), every) for stream, (count, every) in spec.validation_batches.items()
-        },
-    )
-    stashed: dict[int, set[tuple[int, s.Batch]]] = defaultdict(set)
-    most: dict[int, int] = defaultdict(int)
-    snapshots: dict[tuple[int, int], int] = {}
-    states = chapters = 0
-    for step in schedule_of(config.schedule.name, small).steps(rank):
-        if isinstance(step, s.StashActivations):
-            units = config.network.layers[step.layer]
-            stashed[units].add((step.layer, step.batch))
-            most[units] = max(most[units], len(stashed[units]))
-        elif isinstance(step, s.FreeActivations):
-            stashed[config.network.layers[step.layer]].discard((step.layer, step.batch))
-        elif isinstance(step, s.TakeSnapshot):
-            stage = model.states(step.stage)
-            snapshots[step.stage, step.chapter] = sum(parameters.flat.nbytes for parameters in stage.values())
-            states = max(states, sum(snapshots.values()))
-        elif isinstance(step, s.FreeSnapshot):
-            del snapshots[step.stage, step.chapter]
-        elif isinstance(step, s.Report):
-            chapters += 1
-            if chapters == _CHAPTERS:
-                break
-    outputs = config.rule.outputs(model.dataset.classes)
-    sizes = {units: Activations(units, model.layout.most_rows, outputs).flat.nbytes for units in most}
-    return stash * sum(most[units] * size for units, size in sizes.items()), float(states)
 
 
 def _data(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int) -> tuple[float, float]:

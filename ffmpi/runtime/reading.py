@@ -10,7 +10,7 @@ from ..config.schema import SHARD, Config
 from ..data import DataSet
 from ..data.info import DatasetInfo
 from ..data.known import SPLITS
-from ..data.pixels import combined_format, fitted, measured_format
+from ..data.pixels import combined_format, fitted, measured_format, nonzero_share
 from ..data.scaling import PixelScaling, scaling_of
 from ..data.split import Contents, contents, divide, load, measured, partition, subset
 from ..data.statistics import Statistics, combined, statistics_of, tally
@@ -94,7 +94,7 @@ class Whole:
         return DatasetInfo(
             whole.shape, whole.names, sum(counts), len(test.classes), self._read[f"{self._source} (train)"].digest,
             counts, scaling or scaling_of(self.config, measured(self.config, parts)), measured_format(whole.images),
-            0 if validation is None else len(validation.classes),
+            0 if validation is None else len(validation.classes), nonzero_share(whole.images),
         )  # fmt: skip
 
     def share(self, schedule: Schedule) -> Share:
@@ -160,7 +160,10 @@ class Files:
         digest = zlib.crc32(repr([part.digest for part, *_ in every.values()]).encode())
         scaling = scaling or scaling_of(config, [part for *_, each in every.values() for part in each])
         sizes = sum(counts), len(test.classes), digest, counts
-        self.dataset = DatasetInfo(test.shape, test.names, *sizes, scaling, pixels)
+        assert test.images is not None  # of which all ranks have the same
+        self.dataset = DatasetInfo(
+            test.shape, test.names, *sizes, scaling, pixels, nonzero=nonzero_share(test.images)
+        )  # fmt: skip
         if look:
             self._look(comm, look)
 

@@ -1,22 +1,30 @@
-"""What a schedule has to know of a run, from the configuration, the data set and the rows of batches."""
+"""What a schedule has to know of a run, and what its steps cost: from configuration, data set and rows of batches."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from dataclasses import replace
 from typing import cast
 
 from ..config.schema import Config
 from ..data.info import DatasetInfo
 from ..network.layout import BatchLayout
 from ..network.methods import METHODS
-from ..schedule import ScheduleSpec
+from ..schedule import Schedule, ScheduleSpec
+from ..schedule.cost import Rows, StepCosts
 from ..schedule.spec import Adaptive
-from ..schedule.steps import Stream
+from ..schedule.steps import LEARNT, Split, Stream
+from ..schedule.totals import Balance, balance_of, stage_loads
 from .model import sizes_of
 
 
 def spec_of(config: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
-    """Return what the schedule has to know of a run."""
+    """Return what the schedule has to know of a run, with the share of the work that each stage has."""
+    spec = _unpriced(config, dataset, ranks)
+    costs, after = stage_loads(config.schedule.plan(replace(spec, ranks=1)), step_costs(config, dataset, spec))
+    return replace(spec, costs=costs, after=after)
+
+
+def _unpriced(config: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
     layout, negatives = BatchLayout(config, dataset.classes), config.negatives
     methods = [METHODS[name] for name in METHODS if name in config.methods]
 
@@ -32,7 +40,7 @@ def spec_of(config: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
         ranks=ranks,
         layers=len(config.network.layers),
         head_layers=config.head_layers,
-        costs=costs_of(config, dataset),
+        costs=(1.0,) * (len(config.network.layers) + bool(config.head_layers)),
         depth=config.schedule.depth,
         epochs=config.train.epochs,
         chapters=config.chapters,
@@ -46,48 +54,45 @@ def spec_of(config: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
         exchange=config.schedule.exchange,
         resample=negatives.resample,
         finishes=config.rule.finishes,
-        after=_after(config, dataset),
-        forwards=tuple(
-            2.0 * (layout.size if layer == 0 else layout.train_rows) * inputs * units
-            for layer, (inputs, units) in enumerate(pairwise(sizes_of(config, dataset)))
-        ),
     )
 
 
-#: Share of rows that take part in an update: measured 5 to 30 % in training with the goodness rule.
-_ACTIVE = 0.2
+def step_costs(config: Config, dataset: DatasetInfo, spec: ScheduleSpec) -> StepCosts:
+    """Return the costs of the steps of a run, with the shares of rows and inputs that are expected to count."""
+    layers, classes = range(spec.layers), dataset.classes
+    scaled = config.data.mean != 0 or dataset.scaling is not None  # then a pixel of zero is no input of zero
+    return StepCosts(
+        widths=tuple(sizes_of(config, dataset)),
+        classes=classes,
+        batches=_batches(config, dataset, spec),
+        head_layers=config.head_layers,
+        moments=config.optimizer.moments,
+        head_moments=config.head.optimizer.moments,
+        shared=BatchLayout(config, classes).labelled,
+        density=1.0 if scaled else dataset.nonzero,
+        rules=tuple(config.rule.cost(config, layer, classes) for layer in layers),
+    )
 
 
-def costs_of(config: Config, dataset: DatasetInfo) -> tuple[float, ...]:
-    """Return the FLOP of a training batch for each stage."""
-    layout, pipeline = BatchLayout(config, dataset.classes), config.schedule.by_batch
-    batch, sizes, learnt = layout.size, sizes_of(config, dataset), layout.train_rows
-    rows = layout.joint_rows if pipeline else 2 * learnt  # forward: once, or to learn and to be passed on
-    active = _ACTIVE * learnt if layout.labelled else learnt
-    costs = [2.0 * (rows + active) * inputs * units for inputs, units in pairwise(sizes)]
-    if layout.labelled:
-        # The rows of an image share its products in the first layer.
-        costs[0] = 2.0 * ((1 if pipeline else 2) + 2 * _ACTIVE) * batch * sizes[0] * sizes[1]
-    if not pipeline:
-        costs[-1] = 2.0 * (learnt + active) * sizes[-2] * sizes[-1]  # nobody learns from the last layer
-    if config.head_layers:
-        through = 0 if pipeline else sum(inputs * units for inputs, units in pairwise(sizes))
-        read = sum(config.network.layers[layer] for layer in config.head_layers)
-        costs.append(2.0 * batch * (2 * dataset.classes * read + through))
-    return tuple(costs)
+def _batches(config: Config, dataset: DatasetInfo, spec: ScheduleSpec) -> dict[tuple[Split, Stream], Rows]:
+    """Return what the batches of each split and stream hold, in the mean."""
+    layout = BatchLayout(config, dataset.classes)
+    counts: dict[tuple[Split, Stream], tuple[int, int]] = {  # samples, and batches of them
+        ("train", stream): (dataset.train, sum(spec.batches)) for stream in ("train", "joint", "neutral")
+    }
+    counts["train", "candidates"] = dataset.train, sum(spec.candidate_batches)
+    for split, streams in spec.scored:
+        for stream, (batches, _) in streams.items():
+            counts[split, stream] = dataset.samples(split), batches
+    found = {}
+    for (split, stream), (samples, batches) in counts.items():
+        neutral = samples if stream == "joint" and config.head_layers else 0
+        learning = layout.rows(stream, samples) if stream in LEARNT else 0
+        rows = layout.rows(stream, samples, neutral)
+        found[split, stream] = Rows(*(count / max(1, batches) for count in (samples, rows, learning)))
+    return found
 
 
-def _after(config: Config, dataset: DatasetInfo) -> float:
-    """Return the FLOP of scoring samples after a chapter, for each of its training batches."""
-    first, *others = (inputs * units for inputs, units in pairwise(sizes_of(config, dataset)))
-    once, each = first + sum(others), sum(others)
-    classify, negatives, shard = config.classify, config.negatives, dataset.train / len(dataset.shards)
-    tested = dataset.validation or dataset.test
-    scored = 0.0  # samples x weights
-    if negatives.adaptive and negatives.scores == "goodness":
-        scored += shard * (first + (dataset.classes - 1) * each)
-    if "goodness" in config.methods and classify.goodness_every:
-        scored += tested * (first + dataset.classes * each) / classify.goodness_every
-    if "softmax_every" in {METHODS[method].every for method in config.methods} and classify.softmax_every:
-        scored += tested * once / classify.softmax_every
-    return 2.0 * scored * config.train.batch_size / (shard * config.train.epochs / config.chapters)
+def expected_balance(config: Config, dataset: DatasetInfo, schedule: Schedule) -> Balance:
+    """Return how the work is expected to be shared out between the ranks of `schedule`."""
+    return balance_of(schedule, step_costs(config, dataset, schedule.spec))

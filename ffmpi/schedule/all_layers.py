@@ -57,11 +57,22 @@ class AllLayers:
         count = len(self.spec.batches)
         return [s for s in range(count) if count == 1 or s % self.spec.ranks == rank]
 
+    def stage_of(self, step: Step) -> int | None:
+        """Return the stage whose state has to be here for `step`, and goes to the next rank afterwards."""
+        batch = getattr(step, "batch", None)
+        if batch is None or batch.stream not in ("train", "neutral"):
+            return None
+        return self.spec.layers if batch.stream == "neutral" else getattr(step, "layer", 0)
+
     @property
-    def bound(self) -> float:
-        """The speed-up over one rank that chapters, stages and the lag of adaptive negatives allow."""
-        spec, chapters = self.spec, max(1, self.spec.chapters - self.first)
-        return min(chapters / -(-chapters // spec.ranks), (sum(spec.costs) + spec.after) / max(spec.costs), spec.lag)
+    def round(self) -> range:
+        """As many chapters as there are ranks, each of which trains one of them."""
+        return range(self.first, self.first + self.spec.ranks)
+
+    @property
+    def waits_for_negatives(self) -> bool:
+        """Whether as many chapters as there are ranks cannot be under way at once."""
+        return self.spec.adaptive is not None and self.spec.adaptive.lag < self.spec.ranks
 
     def rank_of(self, chapter: int) -> int:
         """Return the rank that trains `chapter`; wherever a run was resumed, since it has the shard."""

@@ -8,13 +8,14 @@ from msgspec import Meta
 
 from ..config.fields import Count, Member, Positive
 from .spec import ScheduleSpec
-from .steps import LinkId, Steps
+from .steps import LinkId, Step, Steps
 
 
 class Schedule(Protocol):
     """What every schedule answers."""
 
     spec: ScheduleSpec
+    first: int  # chapter of the run that is left
 
     def trained(self, rank: int) -> list[int]:
         """Return the stages that `rank` trains."""
@@ -29,9 +30,16 @@ class Schedule(Protocol):
     def links(self) -> list[LinkId]:
         """All links between the ranks."""
 
+    def stage_of(self, step: Step) -> int | None:
+        """Return the stage that a step of computing is for; None if no stage has to wait for it."""
+
     @property
-    def bound(self) -> float:
-        """The speed-up over one rank that the schedule allows."""
+    def round(self) -> range:
+        """Chapters in which each rank does its whole share of the work, by what it measures of them."""
+
+    @property
+    def waits_for_negatives(self) -> bool:
+        """Whether ranks wait since negatives.lag is less than it would have to be for so many."""
 
     def steps(self, rank: int) -> Steps:
         """Yield what `rank` does to the end."""

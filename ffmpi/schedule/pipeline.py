@@ -49,6 +49,16 @@ class Pipeline(Placement):
         buffers = min(self.spec.ahead, self.spec.batches[0]) + 1
         return [*self.flow, LinkId(self.chooser, 0, "negatives", 0, buffers, buffers)]
 
+    @property
+    def round(self) -> range:
+        """One chapter: every rank has its layers' share of it."""
+        return range(self.first, self.first + 1)
+
+    @property
+    def waits_for_negatives(self) -> bool:
+        """Whether a batch's negatives are selected when the first rank would already learn from it."""
+        return 0 < self.spec.ahead < self.spec.ranks
+
     def steps(self, rank: int) -> Steps:
         """Yield what `rank` does to the end."""
         return chain.from_iterable(self._portions(rank))
@@ -135,13 +145,12 @@ def sweep(
     streams = Streams(rank, {link: batches if link.payload == "activations" else read for link in links})
     layers, last, has_head = placement.layers(rank), spec.layers - 1, rank == placement.head
 
-    def find(payload: str, stage: int, end: str) -> LinkId | None:
-        return next((k for k in links if (k.payload, k.stage, getattr(k, end)) == (payload, stage, rank)), None)
-
-    entries = {layer: find("activations", layer - 1, "target") for layer in layers}
-    outs = {layer: find("activations", layer, "source") for layer in layers}
-    sides_out = {layer: find("neutral", layer, "source") for layer in layers}
-    sides = [side for layer in spec.head_layers if (side := find("neutral", layer, "target"))]
+    incoming = {(link.payload, link.stage): link for link in links if link.target == rank}
+    outgoing = {(link.payload, link.stage): link for link in links if link.source == rank}
+    entries = {layer: incoming.get(("activations", layer - 1)) for layer in layers}
+    outs = {layer: outgoing.get(("activations", layer)) for layer in layers}
+    sides_out = {layer: outgoing.get(("neutral", layer)) for layer in layers}
+    sides = [incoming["neutral", layer] for layer in spec.head_layers if ("neutral", layer) in incoming]
     yield streams.open()
     for batch, reads in zip(batches, for_head, strict=True):
         steps: list[Step] = []

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import accumulate
 
 from ..errors import UserError
 from .spec import ScheduleSpec
-from .steps import LinkId
+from .steps import (
+    FOR_HEAD,
+    BuildInput,
+    Evaluate,
+    Forward,
+    GatherHeadInput,
+    LinkId,
+    SelectNegatives,
+    StashActivations,
+    Step,
+    Update,
+    UpdateHead,
+)
 
 
 def balance(costs: Sequence[float], parts: int) -> list[range]:
@@ -16,24 +30,24 @@ def balance(costs: Sequence[float], parts: int) -> list[range]:
     Dynamic programming over (blocks, items); of equally good cuts the one with the earlier blocks longest.
     """
     count = len(costs)
-    sums = [0.0]
-    for cost in costs:
-        sums.append(sums[-1] + cost)
-    # best[p][i]: the dearest block when the first i items make p blocks, and where the last block starts.
-    best = [[(float("inf"), 0)] * (count + 1) for _ in range(parts + 1)]
-    best[0][0] = (0.0, 0)
+    sums = [0.0, *accumulate(costs)]
+    # The dearest block when the first i items make so many blocks; and, by blocks, where the last of them starts.
+    dearest, starts = [0.0] + [float("inf")] * count, []
     for part in range(1, parts + 1):
+        now, cuts = [float("inf")] * (count + 1), [0] * (count + 1)
         for end in range(part, count + 1):
-            best[part][end] = min(
-                ((max(best[part - 1][start][0], sums[end] - sums[start]), start) for start in range(part - 1, end)),
-                key=lambda pair: (pair[0], -pair[1]),
-            )
+            # With its start what lies before it gets dearer, and the last block itself cheaper: where they cross.
+            start = bisect_left(range(part - 1, end), True, key=lambda i: dearest[i] > sums[end] - sums[i]) + part - 2
+            if start + 1 < end and (start < part - 1 or dearest[start + 1] <= sums[end] - sums[start]):
+                start = bisect_right(dearest, dearest[start + 1], start + 1, end) - 1
+            now[end], cuts[end] = max(dearest[start], sums[end] - sums[start]), start
+        dearest = now
+        starts.append(cuts)
     blocks: list[range] = []
     end = count
-    for part in range(parts, 0, -1):
-        start = best[part][end][1]
-        blocks.append(range(start, end))
-        end = start
+    for cuts in reversed(starts):
+        blocks.append(range(cuts[end], end))
+        end = cuts[end]
     return blocks[::-1]
 
 
@@ -90,11 +104,17 @@ class Placement:
         by_head = adaptive is not None and adaptive.scores == "softmax"
         return self.rank_of(self.spec.layers) if by_head else self.rank_of(self.spec.layers - 1)
 
-    @property
-    def bound(self) -> float:
-        """The speed-up over one rank that the balance of the costs allows."""
-        costs = self.spec.costs
-        return sum(costs) / max(sum(costs[stage] for stage in block) for block in self.blocks)
+    def stage_of(self, step: Step) -> int | None:
+        """Return the stage whose rank computes `step`."""
+        match step:
+            case BuildInput():
+                return 0
+            case Forward(layer) | Update(layer) | GatherHeadInput(layer) | StashActivations(layer):
+                return layer
+            case UpdateHead() | Evaluate() | SelectNegatives():
+                by_head = self.spec.head_layers and step.batch.stream in FOR_HEAD
+                return self.spec.layers if by_head else self.spec.layers - 1
+        return None
 
     @cached_property
     def flow(self) -> list[LinkId]:

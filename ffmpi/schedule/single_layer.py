@@ -77,25 +77,14 @@ class SingleLayer(Placement):
         return self.reader if self.by_weights else super().chooser
 
     @property
-    def bound(self) -> float:
-        """The speed-up over one rank that the slots allow: each lasts as long as its dearest block and read-out."""
-        spec, blocks = self.spec, [self._cost(rank) for rank in range(self.last + 1)]
-        plain = sum(spec.costs[: spec.layers])
-        sweep = sum(spec.costs[spec.layers :]) + spec.after
-        share = 1.0 if self.by_weights else max(blocks) / plain  # of the rank that has most to do in a read-out
-        starts = set(self.begins.values())
-        time = sum(
-            max((cost for rank, cost in enumerate(blocks) if slot - rank in starts), default=0.0)
-            for slot in range(max(starts, default=0) + self.last + 1)
-        )
-        time += len(starts) * sweep * share
-        return len(starts) * (plain + sweep) / time if starts else 1.0
+    def round(self) -> range:
+        """The second chapter: a rank measures of the first one what it trains, not yet what follows it."""
+        return range(self.first + 1, self.first + 2)
 
-    def _cost(self, rank: int) -> float:
-        """Return the FLOP of a training batch on `rank`; with `weights` the layers before its own compute it, too."""
-        layers = self.layers(rank)
-        reuse = sum(self.spec.forwards[: layers[0]]) / self.spec.epochs_per_chapter if self.by_weights else 0.0
-        return sum(self.spec.costs[layer] for layer in layers) + reuse
+    @property
+    def waits_for_negatives(self) -> bool:
+        """Whether chapters begin later than one a slot."""
+        return self.spec.adaptive is not None and self.spec.adaptive.lag <= self.last
 
     def computed(self, rank: int) -> list[int]:
         """Return the layers whose activations `rank` computes: with `weights` also those before its own."""

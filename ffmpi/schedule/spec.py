@@ -28,7 +28,7 @@ class ScheduleSpec:
     ranks: int
     layers: int
     head_layers: tuple[int, ...]  # the layers the head reads; empty without a head
-    costs: tuple[float, ...]  # FLOP of a training batch for each stage
+    costs: tuple[float, ...]  # share of each stage in what a rank alone computes: see `totals.stage_loads`
     depth: int
     epochs: int
     chapters: int
@@ -40,9 +40,8 @@ class ScheduleSpec:
     exchange: Literal["activations", "weights"] = "activations"
     resample: Literal["chapter", "batch"] = "chapter"  # the negatives
     finishes: bool = False  # the rule has something to do at the end of an epoch
-    after: float = 0.0  # FLOP of scoring samples after a chapter, for each of its training batches
+    after: float = 0.0  # share of what is computed for no stage, in the same unit
     validation_batches: dict[Stream, tuple[int, int]] = field(default_factory=dict)  # as those of the test samples
-    forwards: tuple[float, ...] = ()  # FLOP of passing a training batch through each layer once
 
     @property
     def stages(self) -> int:
@@ -83,14 +82,16 @@ class ScheduleSpec:
         """Whether something done every `every` chapters is due after `chapter` (from 0)."""
         return chapter + 1 == self.chapters or (every > 0 and (chapter + 1) % every == 0)
 
+    @property
+    def scored(self) -> list[tuple[Split, dict[Stream, tuple[int, int]]]]:
+        """The batches of samples that are only scored, by split."""
+        return [("validation", self.validation_batches), ("test", self.test_batches)]
+
     def scored_after(self, chapter: int) -> list[Batch]:
         """Return the batches of validation and test samples to classify after `chapter`."""
-        splits: list[tuple[Split, dict[Stream, tuple[int, int]]]] = [
-            ("validation", self.validation_batches), ("test", self.test_batches),
-        ]  # fmt: skip
         return [
             Batch(stream, index, split)
-            for split, batches in splits
+            for split, batches in self.scored
             for stream, (count, every) in batches.items()
             if self.due(every, chapter)
             for index in range(count)
@@ -101,11 +102,6 @@ class ScheduleSpec:
         if self.adaptive is None or self.resample == "batch" or chapter + self.adaptive.lag >= self.chapters:
             return None
         return chapter + self.adaptive.lag
-
-    @property
-    def lag(self) -> float:
-        """How many chapters can be under way at once, if a chapter's negatives wait for the end of an earlier one."""
-        return self.adaptive.lag if self.adaptive and self.resample == "chapter" else float("inf")
 
     @cached_property
     def ahead(self) -> int:

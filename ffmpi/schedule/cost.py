@@ -1,0 +1,230 @@
+"""What steps cost: the one place that knows FLOP, bytes and seconds of what a rank does.
+
+Placement, the ideal speed-up, the memory refusal and the benchmarks ask it. A cost is of one step, from shapes alone:
+rows of its batch, inputs and units of its layer, the share of rows that learn, the share of inputs that are not zero.
+
+Seconds are those of a nominal core, `CORE`. Only their ratios matter here: how a product compares with what an
+optimiser moves, and with what any step takes however small its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from . import steps as s
+
+
+class Cost(NamedTuple):
+    """What a step takes.
+
+    Attributes
+    ----------
+    flop : of its products, as if no zero were skipped
+    bytes : of what it reads and writes in memory
+    seconds : on `CORE`
+    """
+
+    flop: float = 0.0
+    bytes: float = 0.0
+    seconds: float = 0.0
+
+    def plus(self, *others: Cost) -> Cost:
+        """Return the sum with `others`."""
+        return Cost(*map(sum, zip(self, *others, strict=True)))
+
+
+@dataclass(frozen=True)
+class Core:
+    """How fast a core is, beside itself.
+
+    Medians of one core of an AMD EPYC with AVX-512. Measure yours with `ffmpi bench kernels` (products, memory) and
+    with the seconds by kind of step of a run on one rank.
+
+    Attributes
+    ----------
+    product : FLOP/s of a product with `columns` units or more
+    columns : units that one pass over the rows computes; fewer take as long, and come in sixteens
+    memory : bytes/s of what streams through: parameters and moments of an optimiser, copied rows
+    pixels : pixels/s that are scaled into inputs
+    zeros : up to which share of nonzero inputs a product skips zeros
+    skipping : share of nonzero inputs at which skipping zeros would take as long as a dense product
+    step : seconds of a step beside its arithmetic
+    """
+
+    product: float = 1.05e11
+    columns: int = 48
+    memory: float = 3.2e10
+    pixels: float = 2.0e8
+    zeros: float = 0.2
+    skipping: float = 0.32
+    step: float = 8.0e-6
+
+
+CORE = Core()
+_FLOAT = 4  # bytes
+
+
+def product(rows: float, inputs: float, units: float, density: float = 1.0, zeros: float = CORE.zeros) -> Cost:
+    """Return the cost of `rows` rows of `inputs` inputs times weights for `units` units.
+
+    A share `density` of the inputs is not zero; below `zeros` the others are skipped.
+    """
+    flop = 2.0 * rows * inputs * units
+    width = -(-units // 16) * 16
+    seconds = 2.0 * rows * inputs * max(width, CORE.columns) / CORE.product if units else 0.0
+    if density < zeros:
+        seconds *= min(1.0, density / CORE.skipping)
+    return Cost(flop, traffic(rows, inputs, units, 1), seconds)
+
+
+def traffic(rows: float, inputs: float, units: float, arrays: float) -> float:
+    """Return the bytes of the rows' inputs and outputs and of `arrays` reads or writes of a weight matrix."""
+    return _FLOAT * (rows * (inputs + units) + arrays * inputs * units)
+
+
+def optimiser(parameters: float, moments: int) -> Cost:
+    """Return the cost of a step of `parameters` parameters with `moments` moments each, all read and written."""
+    moved = _FLOAT * 2.0 * (1 + moments) * parameters
+    return Cost(0.0, moved, moved / CORE.memory)
+
+
+def copied(floats: float) -> Cost:
+    """Return the cost of reading and writing so many float32."""
+    moved = 2.0 * _FLOAT * floats
+    return Cost(0.0, moved, moved / CORE.memory)
+
+
+def update(rows: float, inputs: float, units: float, moments: int, density: float = 1.0) -> Cost:
+    """Return the cost of the gradient of `rows` rows and the optimiser's step."""
+    # Few rows leave so little to do for each parameter that skipping zeros pays earlier: see kernels/update.py.
+    zeros = max(0.1, min(0.5, 13 / rows)) if rows else 1.0
+    return product(rows, inputs, units, density, zeros).plus(optimiser(inputs * units, moments))
+
+
+class Rows(NamedTuple):
+    """What the batches of a stream hold, in the mean."""
+
+    samples: float  # images that are shown
+    rows: float
+    learning: float = 0.0  # rows that a layer learns from, if all of them take part
+
+
+#: What a rule adds to a layer: the cost for a batch of so many rows of so many units.
+Extra = Callable[[float, int], Cost]
+
+
+def nothing(rows: float, units: int) -> Cost:
+    """Return no cost: a rule that needs sums of squares alone has them with the product."""
+    return Cost()
+
+
+@dataclass(frozen=True)
+class RuleCost:
+    """What a learning rule says of one layer's costs.
+
+    Attributes
+    ----------
+    active : share of the rows that it learns from that take part in an update
+    density : share of the layer's activations that are not zero
+    scores : beside a layer's product, where samples are classified by what each layer says
+    update : beside the product and the optimiser's step of the layer's own weights
+    """
+
+    active: float = 1.0
+    density: float = 0.5
+    scores: Extra = nothing
+    update: Extra = nothing
+
+
+@dataclass(frozen=True)
+class StepCosts:
+    """Costs of the steps of a run.
+
+    Attributes
+    ----------
+    widths : the inputs of the first layer and each layer's units
+    classes : how many there are
+    batches : what the batches of each split and stream hold
+    head_layers : the layers that the head reads
+    moments, head_moments : how many the optimisers have for each parameter
+    shared : whether the first layer's products serve all rows that show an image, whatever their labels
+    density : share of the first layer's inputs that is not zero
+    rules : what the rule says of each layer
+    """
+
+    widths: tuple[int, ...]
+    classes: int
+    batches: Mapping[tuple[s.Split, s.Stream], Rows]
+    head_layers: tuple[int, ...]
+    moments: int
+    head_moments: int
+    shared: bool
+    density: float
+    rules: tuple[RuleCost, ...]
+    _known: dict[tuple[Any, ...], Cost] = field(default_factory=dict, compare=False, repr=False)
+
+    def of(self, step: s.Step) -> Cost:
+        """Return the cost of `step`; waiting for messages has none."""
+        batch = getattr(step, "batch", None)
+        key = type(step), getattr(step, "layer", -1), batch and (batch.split, batch.stream)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._cost(step)
+        return found
+
+    def _cost(self, step: s.Step) -> Cost:
+        match step:
+            case s.BuildInput(batch):
+                pixels = self._rows(batch).samples * self.widths[0]
+                return Cost(0.0, (1 + _FLOAT) * pixels, CORE.step + pixels / CORE.pixels)
+            case s.Forward(layer, batch):
+                return self.forward(layer, self._rows(batch), scored=batch.stream in _SCORED)
+            case s.Update(layer, batch):
+                return self.update(layer, self._rows(batch))
+            case s.GatherHeadInput(layer, batch):
+                return copied(self._rows(batch).samples * self.widths[layer + 1])
+            case s.UpdateHead(batch):
+                samples = self._rows(batch).samples
+                learnt = update(samples, self._head_inputs, self.classes, self.head_moments)
+                return _STEP.plus(product(samples, self._head_inputs, self.classes), learnt)
+            case s.Evaluate(batch) if batch.stream == "softmax":
+                return _STEP.plus(product(self._rows(batch).samples, self._head_inputs, self.classes))
+            case s.StashActivations() | s.Evaluate() | s.SelectNegatives():
+                return _STEP
+            case _:
+                return Cost()
+
+    def forward(self, layer: int, size: Rows, scored: bool = False) -> Cost:
+        """Return the cost of a layer's activations of a batch, with what the rule takes if they are `scored`."""
+        inputs, units, shared = self.widths[layer], self.widths[layer + 1], layer == 0 and self.shared
+        price = _STEP.plus(product(size.samples if shared else size.rows, inputs, units, self._density(layer)))
+        if shared:
+            price = price.plus(_STEP, copied(2 * size.rows * units))  # from the images' products to the rows
+        return price.plus(self.rules[layer].scores(size.rows, units)) if scored else price
+
+    def update(self, layer: int, size: Rows) -> Cost:
+        """Return the cost of a layer's learning from a batch."""
+        inputs, units, rule = self.widths[layer], self.widths[layer + 1], self.rules[layer]
+        rows = rule.active * size.learning
+        if layer == 0 and self.shared:
+            # An image takes part if one of its rows does.
+            rows = size.samples * (1 - (1 - rule.active) ** (size.learning / size.samples))
+        learnt = update(rows, inputs, units, self.moments, self._density(layer))
+        return _STEP.plus(learnt, rule.update(size.learning, units))
+
+    def _rows(self, batch: s.Batch) -> Rows:
+        return self.batches[batch.split, batch.stream]
+
+    def _density(self, layer: int) -> float:
+        return self.density if layer == 0 else self.rules[layer - 1].density
+
+    @property
+    def _head_inputs(self) -> int:
+        return sum(self.widths[layer + 1] for layer in self.head_layers)
+
+
+_STEP = Cost(0.0, 0.0, CORE.step)
+#: Streams in which every layer says something for classification.
+_SCORED = ("goodness", "candidates", "plain")
