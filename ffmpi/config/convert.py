@@ -68,7 +68,8 @@ def check_names(table: type[Table] | OneOf, values: dict[str, Any], source: str,
             _check_list(family, value, source, prefix + key)
         elif inner is not None:
             if not isinstance(value, dict):
-                raise UserError(f"{source}: {prefix}{key} = {value!r}: expected a table [{prefix}{key}]")
+                names = f", or one of {', '.join(map(repr, inner.registry))}" if isinstance(inner, OneOf) else ""
+                raise UserError(f"{source}: {prefix}{key} = {value!r}: expected a table [{prefix}{key}]{names}")
             check_names(inner, value, source, f"{prefix}{key}.")
 
 

@@ -152,7 +152,9 @@ def test_a_name_alone_stands_for_its_table() -> None:
     assert parse("network.normalise = 'l2'\nnetwork.eps = 0.1").network.normalise.epsilon == 0.1
     assert parse("[optimizer]\nlearning_rate = 3", "optimizer=adam").optimizer.learning_rate == 3
     assert f"optimizer.name = 'adm': expected one of {CHOICES}; did you mean 'adam'?" in refused("optimizer='adm'")
-    assert "optimizer = 3: expected a table [optimizer]" in refused("optimizer = 3")
+    assert "learning_rate = 0.1: expected a table [learning_rate], or one of 'linear', 'con" in refused(
+        "learning_rate=0.1"
+    )
 
 
 def test_a_preset_s_values_that_the_chosen_member_has_not_vanish(
