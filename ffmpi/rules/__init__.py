@@ -155,7 +155,11 @@ class Rule(Member, frozen=True, kw_only=True):
         return float(np.log(2))
 
     def forward(self, layer: Layer, a: Activations, out: Activations, rows: int, training: bool) -> float:
-        """Compute the activations of the first `rows` rows of `a` and their sums of squares; return the FLOP."""
+        """Compute the activations of the first `rows` rows of `a` and their sums of squares; return the FLOP.
+
+        In `training` the layer is about to learn from them. Otherwise, also where a layer that has learnt passes
+        training rows on, they are to depend on its parameters and these rows only.
+        """
         return layer.forward(a, out, rows)
 
     def partial(self, layer: Layer, out: Activations, rows: int) -> Shares:

@@ -125,7 +125,7 @@ class Worker:
         """Compute a layer's output for a batch, with its weights as they are now, and what it says of the rows."""
         index, rows, stream = step.layer, self.batches.counts(step.batch).rows, step.batch.stream
         layer, a, out = self.model.layers[index], self.buffers.held[index - 1], self.buffers.output(index)
-        self.flop += self.rule.forward(layer, a, out, rows, stream in s.LEARNT)
+        self.flop += self.rule.forward(layer, a, out, rows, step.epoch is not None)
         if stream in self._scored:
             out.score[:rows] = a.score[:rows] if index > 0 else 0
             if index in self._score_layers:

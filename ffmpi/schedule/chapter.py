@@ -48,7 +48,7 @@ def train(spec: ScheduleSpec, chapter: int, layer: int, bring: Move = stashed) -
         yield [
             *_set_epoch(spec, chapter, batch),
             *bring(layer, batch),
-            Forward(layer, batch),
+            Forward(layer, batch, epoch=epoch),
             Update(layer, batch, epoch),
             *([FinishEpoch(layer, epoch)] if spec.finishes and spec.ends_pass(chapter, batch) else []),
         ]

@@ -164,7 +164,7 @@ def sweep(
                 steps.append(streams.receive(entry))
             if out:
                 steps.append(streams.reserve(out))
-            steps.append(Forward(layer, batch, chapter))
+            steps.append(Forward(layer, batch, chapter, epoch if batch.stream == "joint" else None))
             if out:
                 steps.append(streams.send(out))
             if reads and layer in spec.head_layers:

@@ -121,11 +121,15 @@ class Send(Struct, frozen=True, gc=False):
 
 
 class Forward(Struct, frozen=True, gc=False):
-    """Compute a layer's activations of a batch, with its weights as they were after `chapter`, or else are now."""
+    """Compute a layer's activations of a batch, with its weights as they were after `chapter`, or else are now.
+
+    With `epoch` the layer is about to learn from them in that epoch.
+    """
 
     layer: int
     batch: Batch
     chapter: int | None = None
+    epoch: int | None = None
 
 
 class Update(Struct, frozen=True, gc=False):

@@ -151,6 +151,7 @@ class Rank:
         }
         self.stashed: dict[tuple[int, s.Batch], Buffer] = {}
         self.snapshots: dict[tuple[int, int], int] = {}
+        self.to_learn: dict[int, tuple[s.Batch, int | None]] = {}  # what each layer has computed, for which epoch
         self.epoch_set: s.SetEpoch | None = None
         self.learnt: s.Batch | None = None  # what the head has the scores of
         self.measured: set[int] = set()  # chapters
@@ -319,11 +320,14 @@ class Rank:
         a = self.outputs.read(step.layer - 1, step.batch, step)
         versions = (*a.versions, self.state(step.layer, step, step.chapter))
         self.outputs.write(Content(step.layer, step.batch, a.drawn, versions), step)
+        self.to_learn[step.layer] = (step.batch, step.epoch)
 
     def update(self, step: s.Update) -> None:
         a = self.outputs.read(step.layer - 1, step.batch, step)
         out = self.outputs.read(step.layer, step.batch, step)
         version = self.state(step.layer, step)
+        ready = self.to_learn.get(step.layer)
+        ensure(ready == (step.batch, step.epoch), step, "the layer has computed, to learn from it,", ready)
         ensure(out == Content(step.layer, a.batch, a.drawn, (*a.versions, version)), step, "learns from", out)
         self.labelled([out], step)
         assert out.drawn is not None
