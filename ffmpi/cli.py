@@ -282,6 +282,19 @@ def operations(shape: str, repeats: int, as_json: bool) -> None:
 
 
 @bench.command()
+@click.argument("config", type=PLACE)
+@click.option("--chapters", type=click.IntRange(1), default=2, show_default=True, help="How many are trained.")
+@settings
+@as_json
+def costs(config: str, chapters: int, settings: tuple[str, ...], as_json: bool) -> None:
+    """Train CONFIG for some chapters on one rank, and time each kind of step against what placement expects of it."""
+    check_numba()
+    from .commands.bench import costs as command
+
+    command.costs(config, list(settings), chapters, as_json)
+
+
+@bench.command()
 @click.option("--threads", "count", default=2, show_default=True, help="How many, against one.")
 @click.option("--shape", default="2000x2000x256", show_default=True, metavar="INPUTSxUNITSxROWS")
 @click.option("--repeats", type=click.IntRange(1), default=9, show_default=True, help="Bursts of each.")

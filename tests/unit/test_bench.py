@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from types import SimpleNamespace
 
 import numba
 import numpy as np
@@ -12,12 +13,14 @@ import pytest
 from click.testing import CliRunner
 
 from ffmpi.cli import app
+from ffmpi.commands.bench import costs, operations
 from ffmpi.commands.bench import kernels as command
-from ffmpi.commands.bench import operations
 from ffmpi.commands.bench.steps import FfmpiStep, NumpyStep
 from ffmpi.commands.bench.threads import threads
 from ffmpi.errors import UserError
 from ffmpi.kernels import peak
+from tests.conftest import Run
+from tests.helpers import DIGITS
 
 ROWS, INPUTS, UNITS = 21, 40, 50
 ACTIVE = {"all rows": np.arange(ROWS), "some rows": np.arange(0, ROWS, 4)}
@@ -172,3 +175,19 @@ def test_threads_are_compared_in_bursts(capsys: pytest.CaptureFixture[str]) -> N
         assert found["threads"] == 2
         assert found["one_ms"] > 0
         assert found["ratio"] > 0
+
+
+def test_every_step_is_measured_beside_its_cost(ffmpi: Run) -> None:
+    done = ffmpi(0, "bench", "costs", DIGITS, "--chapters", "1", "--set", "network.layers=[64,64]", "--json")
+    steps = {tuple(step[key] for key in ("step", "layer", "stream")): step for step in json.loads(done.stdout)["steps"]}
+    assert {key[0] for key in steps} == {
+        "BuildInput", "Forward", "GatherHeadInput", "Update", "UpdateHead", "Evaluate",
+    }  # fmt: skip
+    assert steps["Update", 2, "joint"]["steps"] == -(-1437 // 50)
+    for step in steps.values():
+        assert step["microseconds"] > 0 < step["expected"]
+
+
+def test_costs_are_measured_on_one_rank() -> None:
+    with pytest.raises(UserError, match="bench costs on 2 ranks: expected one"):
+        costs._costs(SimpleNamespace(size=2), str(DIGITS), [], 1, False)
