@@ -56,6 +56,7 @@ RUNS: dict[str, list[str]] = {
     "pipeline-local": [*_LOCAL],
     "pipeline-local-adam": [*_LOCAL, *_ADAM, "head.init=uniform", "network.normalise=l2", 'learning_rate.constant=0.0'],
     "pipeline-peers": ["rule.name=peer-normalisation", "rule.goodness=mean", "rule.threshold=0.3"],
+    "pipeline-moved": ["augment=['shift',{name='crop',padding=1},'flip']", _ADAPTIVE],
     # Chapter by chapter.
     "sequential": ["schedule.name=sequential"],
     "sequential-long-chapters": ["schedule.name=sequential", "train.epochs=4", "train.chapters=2"],
@@ -74,6 +75,10 @@ RUNS: dict[str, list[str]] = {
     "all-layers-adaptive-softmax": ["schedule.name=all-layers", _ADAPTIVE, "negatives.lag=2", "head.step=epoch"],
     "all-layers-adaptive-goodness": ["schedule.name=all-layers", *_BY_GOODNESS, *_ADAM],
     "all-layers-local": ["schedule.name=all-layers", *_LOCAL, "data.standardise=set"],
+    "all-layers-moved": [
+        "schedule.name=all-layers", *_LOCAL, "augment=['flip',{name='shift',pixels=1}]", "train.epochs=4",
+        "train.chapters=2",
+    ],
     "federated": ["schedule.name=federated", "shards.count=2", "shards.by=class"],
     "federated-local-sizes": ["schedule.name=federated", *_LOCAL, "shards.count=3", "shards.sizes=[2,1,1]"],
 }  # fmt: skip
