@@ -5,12 +5,14 @@ The paper (section 4.4) calls networks that learn so Performance-Optimized.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from .. import kernels
 from ..network.classifier import Classifier, classifier_block
+from ..schedule.cost import RuleCost
 from . import Loss, Measure, Rates, Rule, Shares, Targets
 
 if TYPE_CHECKING:
@@ -68,6 +70,13 @@ class LocalSoftmax(Rule, frozen=True, kw_only=True, tag="local-softmax"):
     def outputs(self, classes: int) -> dict[str, int]:
         """Return a running sum of logits."""
         return {"score": classes}
+
+    def cost(self, config: Config, index: int, classes: int) -> RuleCost:
+        """Return what the classifier takes, and how many activations are expected not to be zero.
+
+        Measured in the first epochs on MNIST: a seventh to a quarter of the first layer's, a third of the others'.
+        """
+        return replace(super().cost(config, index, classes), density=0.19 if index == 0 else 0.3)
 
     def loss_scale(self, units: int, classes: int) -> float:
         """Return the cross-entropy of a guess."""
