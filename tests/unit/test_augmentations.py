@@ -6,14 +6,21 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from ffmpi import config, kernels
 from ffmpi.config.registries import AUGMENTATIONS
+from ffmpi.data import DataSet
 from ffmpi.data.augmentations import moves_of
 from ffmpi.data.augmentations.crop import Crop
 from ffmpi.data.augmentations.flip import Flip
 from ffmpi.data.augmentations.shift import Shift
+from ffmpi.data.info import DatasetInfo
 from ffmpi.data.shapes import geometry_of
+from ffmpi.errors import UserError
 from ffmpi.kernels import reference
 from ffmpi.network import random
+from ffmpi.network.activations import Inputs
+from ffmpi.network.augmented import AugmentedInputBuilder
+from ffmpi.runtime import setup
 
 COUNT = 20_000
 
@@ -97,3 +104,34 @@ def test_geometry(shape: tuple[int, ...], geometry: tuple[int, ...] | None) -> N
 def test_every_augmentation_moves_something() -> None:
     for name, member in AUGMENTATIONS.members().items():
         assert member().moves(words()).any(axis=1).mean() > 0.2, name
+
+
+def test_inputs_are_of_moved_images() -> None:
+    """Whatever was there before, as after a resume, and wherever in a batch a sample stands."""
+    settled = config.parse(
+        "", "run.toml", ["augment=['shift','flip']", "data.mean=0.2", "rule=local-softmax", "seed=5"]
+    )
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (30, 7 * 6 * 3)).astype(np.uint8)
+    data = DataSet(images, np.zeros(30, np.uint8), (7, 6, 3), ("a", "b"))
+    samples, found = rng.permutation(30)[:20], []
+    for epochs in ([0, 1, 2], [2]):
+        builder, out = AugmentedInputBuilder(settled, data, None), Inputs(7 * 6 * 3, 20, 0, 2, 1.0)
+        for epoch in epochs:
+            builder.set_epoch(epoch)
+        builder.plain(samples, out)
+        found.append(kernels.from_panels(out.h, 20, 7 * 6 * 3))
+    moves = moves_of(settled.augment, 30, lambda place: random.augmentation(0, 2, place, 30))[samples]
+    moved = [
+        reference.move(image, *move, 0)
+        for image, move in zip(images[samples].reshape(20, 1, 7, 6, 3), moves, strict=True)
+    ]
+    np.testing.assert_allclose(found[0], np.stack(moved).reshape(20, -1) / 255 - 0.2, rtol=1e-6, atol=1e-7)
+    assert_array_equal(*found)
+
+
+def test_what_is_no_image_is_not_moved() -> None:
+    settled = config.parse("", "run.toml", ["augment=['shift','flip']"])
+    setup.check(settled, DatasetInfo((30, 20), ("a", "b"), 10, 10))
+    with pytest.raises(UserError, match=r"^augment = shift, flip: .* the shape \(600,\); expected images"):
+        setup.check(settled, DatasetInfo((600,), ("a", "b"), 10, 10))
