@@ -121,7 +121,7 @@ def test_inputs_are_of_moved_images() -> None:
             builder.set_epoch(epoch)
         builder.plain(samples, out)
         found.append(kernels.from_panels(out.h, 20, 7 * 6 * 3))
-    moves = moves_of(settled.augment, 30, lambda place: random.augmentation(0, 2, place, 30))[samples]
+    moves = moves_of(settled.augment, 30, lambda place: random.augmentation(settled.seed, 2, place, 30))[samples]
     moved = [
         reference.move(image, *move, 0)
         for image, move in zip(images[samples].reshape(20, 1, 7, 6, 3), moves, strict=True)
