@@ -224,6 +224,8 @@ def members_of(table: Table, prefix: str = "") -> dict[str, Member]:
         value = getattr(table, key)
         if isinstance(value, Member):
             found[prefix + key] = value
+        elif isinstance(value, tuple):
+            found |= {f"{prefix}{key}[{at}]": one for at, one in enumerate(value) if isinstance(one, Member)}
         elif isinstance(value, Table):
             found |= members_of(value, f"{prefix}{key}.")
     return found

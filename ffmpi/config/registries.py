@@ -25,6 +25,8 @@ OPTIMIZERS = Registry("optimiser", "ffmpi.network.optimisers", ["adam", "lion", 
 
 NORMALISATIONS = Registry("normalisation", "ffmpi.network.normalisations", ["rms", "l2", "none"])
 
+TRANSFORMS = Registry("transform", "ffmpi.network.transforms", ["dropout"])
+
 NEGATIVES = Registry("choice of negatives", "ffmpi.network.negatives", ["fixed", "random", "adaptive"])
 
 LEARNING_RATES = Registry(

@@ -13,7 +13,17 @@ from msgspec import Meta
 
 from .fields import Count, CountOrNone, Fraction, Positive, Size, Table
 from .presets import PRESETS
-from .registries import AUGMENTATIONS, FORMATS, LEARNING_RATES, NEGATIVES, NORMALISATIONS, OPTIMIZERS, RULES, SCHEDULES
+from .registries import (
+    AUGMENTATIONS,
+    FORMATS,
+    LEARNING_RATES,
+    NEGATIVES,
+    NORMALISATIONS,
+    OPTIMIZERS,
+    RULES,
+    SCHEDULES,
+    TRANSFORMS,
+)
 from .registry import ListOf, NameIn, OneOf
 
 _RULE = OneOf(RULES, "goodness")
@@ -94,6 +104,14 @@ class Network(Table, frozen=True):
         list[Size], Meta(min_length=1, max_length=1024, description="Each layer's units.", extra={"unit": "units"})
     ] = msgspec.field(default_factory=lambda: [1000, 1000, 1000])
     normalise: Annotated[Any, _NORMALISE] = msgspec.field(default_factory=_NORMALISE)
+    transforms: Annotated[
+        tuple[Any, ...],
+        ListOf(TRANSFORMS),
+        Meta(
+            description="What happens to each layer's input but the first's while the layer learns, one after the "
+            "other; tables [[network.transforms]]."
+        ),
+    ] = ()
     init: Annotated[
         Literal["normal", "uniform"],
         Meta(

@@ -38,6 +38,10 @@ def _one_shard(config: Config) -> str:
     return _not_sharded(config) or ("shards.count = 1" if config.shards.count == 1 else "")
 
 
+def _one_layer(config: Config) -> str:
+    return "network.layers has one entry: it would be for those above" if len(config.network.layers) == 1 else ""
+
+
 def _measured(config: Config) -> str:
     how = config.data.standardise
     return f"data.standardise = {how!r}" if how in ("set", "pixel") else ""
@@ -57,6 +61,7 @@ _ROWS: list[tuple[tuple[str, ...], Callable[[Config], str]]] = [
     (("shards.count",), _not_sharded),
     (("shards.by", "shards.sizes"), _one_shard),
     (("data.mean", "data.std"), _measured),
+    (("network.transforms",), _one_layer),
     (("data.path",), _unread(lambda known: bool(known.path))),
     (("data.images",), _unread(lambda known: "images" in known.reads)),
     (("data.labels",), _unread(lambda known: "labels" in known.reads)),

@@ -9,6 +9,11 @@ from . import random
 from .negatives import wrong_classes
 
 
+def order_of(config: Config, epoch: int, count: int) -> np.ndarray:
+    """Return the order in which `count` samples come in `epoch`, int64: whoever needs it can know it."""
+    return random.order(config.seed, epoch, count) if config.train.shuffle else np.arange(count)
+
+
 class Labels:
     """The order of the samples, their classes and their negatives, as they are now.
 
@@ -34,8 +39,7 @@ class Labels:
             return
         self._now = (epoch, chapter)
         seed, negatives = self.config.seed, self.config.negatives
-        if self.config.train.shuffle:
-            self.order = random.order(seed, epoch, len(self.classes))
+        self.order = order_of(self.config, epoch, len(self.classes))
         if chapter in self.choices:
             self.negatives = self.choices[chapter].astype(np.int64)
             return

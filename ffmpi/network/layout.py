@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from ..config.schema import Config
 
@@ -72,6 +74,10 @@ class BatchLayout:
         if stream in ("train", "joint"):
             return samples * self.layout.rows + (neutral if self.labelled else 0)
         return samples * (self.labels_each(stream) or 1)
+
+    def kinds(self, samples: int) -> np.ndarray:
+        """Return what the rows that layers learn from show of `samples`: 0 positive or plain, 1 negative; int64."""
+        return np.repeat(np.arange(self.layout.rows), samples)
 
     def head_rows(self, stream: str, samples: int, neutral: int) -> tuple[int, int]:
         """Return the first of the rows that the head reads in a batch, and how many there are."""

@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     SHARD = 6
     VALIDATION = 7
     AUGMENTATION = 8
+    TRANSFORM = 9
 
 
 def _generator(seed: int, purpose: Purpose, epoch: int, layer: int) -> np.random.Philox:
@@ -37,6 +38,14 @@ def words(seed: int, purpose: Purpose, epoch: int, count: int) -> np.ndarray:
 def augmentation(seed: int, epoch: int, place: int, count: int) -> np.ndarray:
     """Return `count` uint64 words, one a sample, for the augmentation at `place` in the list of them."""
     return _generator(seed, Purpose.AUGMENTATION, epoch, place).random_raw(count)
+
+
+def of_transform(layer: int, place: int) -> int:
+    """Return what keys the draws of a transform on the input of `layer`, below 1024, at `place`, below 64, in the list.
+
+    Its counters are those of Philox4x32, see `kernels.dropout`.
+    """
+    return (place << 10 | layer) << 8 | Purpose.TRANSFORM
 
 
 def order(seed: int, epoch: int, count: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..network.labels import Labels
+from ..network.labels import Labels, order_of
 from ..rules import Targets
 from ..schedule import ScheduleSpec
 from ..schedule import steps as s
@@ -34,6 +34,8 @@ class Batches:
         self.shard = 0
         self._counted, self._counts = _NOTHING, Counts(0, 0, 0)
         self._targeted, self._targets = _NOTHING, Targets(0, 0, None, None)
+        self._keyed, self._keys = _NOTHING, (np.empty(0, np.int64), np.empty(0, np.int64))
+        self._order = self._keys[0]  # where there are no labels
 
     @property
     def labels(self) -> Labels:
@@ -43,12 +45,14 @@ class Batches:
 
     def set_epoch(self, epoch: int, chapter: int, shard: int) -> None:
         """Take the order of `epoch` and the negatives of `chapter`, of a shard's samples if they are here."""
-        self.shard, self._counted, self._targeted = shard, _NOTHING, _NOTHING
+        self.shard, self._counted, self._targeted, self._keyed = shard, _NOTHING, _NOTHING, _NOTHING
         if shard in self.model.samples:
             self.samples = self.model.samples[shard]
             self.samples.labels.set_epoch(epoch, chapter)
             if self.samples.builder:
                 self.samples.builder.set_epoch(epoch)
+        elif self.config.network.transforms:
+            self._order = order_of(self.config, epoch, self.dataset.shards[shard])
 
     def _range(self, batch: s.Batch, total: int) -> tuple[int, int]:
         """Return the positions of a batch's samples in the order of `total`; training batches may be numbered on."""
@@ -60,7 +64,7 @@ class Batches:
         """Return the samples of a batch, int64."""
         if batch.split != "train":
             return np.arange(*self._range(batch, self.dataset.samples(batch.split)))
-        order = self.labels.order
+        order = self._order if self.samples is None else self.labels.order
         return order[slice(*self._range(batch, len(order)))]
 
     def neutral_of(self, batch: s.Batch) -> np.ndarray:
@@ -88,6 +92,13 @@ class Batches:
             self._targeted = batch
             self._targets = Targets(self.counts(batch).samples, epoch, samples, classes)
         return self._targets
+
+    def keys(self, batch: s.Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Return of each row that layers learn from in a batch the sample, and what it shows of it, int64."""
+        if batch is not self._keyed:
+            kinds, samples = self.layout.kinds(self.counts(batch).samples), self.of(batch)
+            self._keyed, self._keys = batch, (np.tile(samples, self.layout.layout.rows), kinds)
+        return self._keys
 
     def head_rows(self, batch: s.Batch) -> tuple[int, int]:
         """Return the first of the rows that the head reads in a batch, and how many there are."""

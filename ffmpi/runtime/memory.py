@@ -30,6 +30,8 @@ MB = 2.0**20
 _LOADED, _COMPILED, _COMPILED_PARALLEL = 225 * MB, 290 * MB, 335 * MB
 #: Bytes of labels for a sample: of training as class, place in the order and negative, with what drawing these takes.
 _TRAINING_LABELS, _SCORED_LABELS = 73, 9
+#: Bytes of a sample's place in the order, with what drawing that takes, where there are no labels.
+_ORDER = 32
 #: Bytes for a sample that is augmented: how it is moved, with what drawing that takes.
 _MOVES = 110
 
@@ -174,6 +176,8 @@ def _data(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int) -
     moves = _MOVES if images and config.augment else 0
     scored = dataset.validation + dataset.test
     data = labelled * (own * (pixels + _TRAINING_LABELS + choices + moves) + scored * (pixels + _SCORED_LABELS))
+    if not labelled and config.network.transforms:  # random draws are keyed by samples
+        data += own * _ORDER
     whole = dataset.train + scored
     if config.shards.by == "file":
         reading = max(dataset.shards) * pixels

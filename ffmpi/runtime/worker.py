@@ -14,6 +14,7 @@ from .. import kernels
 from ..errors import Consequence, UserError
 from ..network.methods import METHOD_NAMES
 from ..network.parameters import Parameters
+from ..network.transformed import TransformedInput
 from ..rules import Rates
 from ..run.checkpoint import Writer
 from ..run.metrics import Measurements
@@ -48,6 +49,9 @@ class Worker:
         self._rates: tuple[int, Rates] = -1, Rates(0, 0)  # of an epoch
         self.batches = Batches(model, schedule.spec)
         self.buffers = Buffers(comm, model, schedule, self.batches)
+        rows, transforms = model.layout.most_rows, self.config.network.transforms
+        #: The inputs of layers that learn from transformed ones.
+        self._transformed = {k: TransformedInput(self.config, k, rows) for k in model.trained if k > 0 and transforms}
         self.snapshots: dict[tuple[int, int], dict[str, Parameters]] = {}
         # Of the samples of each split that are scored here; classes by METHOD_NAMES.
         counts: dict[s.Split, int] = {"validation": self.dataset.validation, "test": self.dataset.test}
@@ -125,6 +129,8 @@ class Worker:
         """Compute a layer's output for a batch, with its weights as they are now, and what it says of the rows."""
         index, rows, stream = step.layer, self.batches.counts(step.batch).rows, step.batch.stream
         layer, a, out = self.model.layers[index], self.buffers.held[index - 1], self.buffers.output(index)
+        if step.epoch is not None and index in self._transformed:
+            a = self._transformed[index].of(a, rows, *self.batches.keys(step.batch), step.epoch)
         self.flop += self.rule.forward(layer, a, out, rows, step.epoch is not None)
         if stream in self._scored:
             out.score[:rows] = a.score[:rows] if index > 0 else 0
@@ -136,6 +142,8 @@ class Worker:
         self.on_update(step)
         index = step.layer
         layer, a, out = self.model.layers[index], self.buffers.held[index - 1], self.buffers.held[index]
+        if index in self._transformed:
+            a = self._transformed[index].made
         targets = self.batches.targets(step.batch, step.epoch)
         rows = targets.count * self.batches.layout.layout.rows
         sums = self.rule.learning_partial(layer, out, targets, rows)

@@ -57,6 +57,7 @@ RUNS: dict[str, list[str]] = {
     "pipeline-local-adam": [*_LOCAL, *_ADAM, "head.init=uniform", "network.normalise=l2", 'learning_rate.constant=0.0'],
     "pipeline-peers": ["rule.name=peer-normalisation", "rule.goodness=mean", "rule.threshold=0.3"],
     "pipeline-moved": ["augment=['shift',{name='crop',padding=1},'flip']", _ADAPTIVE],
+    "pipeline-dropout": ["network.transforms=dropout", "data.standardise=set"],
     # Chapter by chapter.
     "sequential": ["schedule.name=sequential"],
     "sequential-long-chapters": ["schedule.name=sequential", "train.epochs=4", "train.chapters=2"],
@@ -71,6 +72,7 @@ RUNS: dict[str, list[str]] = {
     "single-layer-local": [
         "schedule.name=single-layer", *_LOCAL, "train.shuffle=false", 'classify.methods=["last-layer"]',
     ],
+    "sequential-dropout": ["schedule.name=sequential", "network.transforms=[{name='dropout', probability=0.4}]"],
     "all-layers": ["schedule.name=all-layers", *_PAPER],
     "all-layers-adaptive-softmax": ["schedule.name=all-layers", _ADAPTIVE, "negatives.lag=2", "head.step=epoch"],
     "all-layers-adaptive-goodness": ["schedule.name=all-layers", *_BY_GOODNESS, *_ADAM],

@@ -172,6 +172,15 @@ class Plain:
         weights, bias = reference.gradients(a, self.scale(a), np.ones(rows), slope)
         self.layers[k].step(rate, weights=weights, bias=bias)
 
+    def transformed(self, k: int, a: np.ndarray, samples: np.ndarray, epoch: int) -> np.ndarray:
+        """Return the input `a` of layer `k` as it learns from it: some of it is dropped."""
+        each = len(a) // len(samples)
+        rows = np.tile(samples, each), np.repeat(np.arange(each), len(samples))
+        for place, one in enumerate(self.config.network.transforms if k else ()):
+            assert one.name == "dropout"
+            a = reference.dropout(a, *rows, self.config.seed, epoch, random.of_transform(k, place), one.probability)
+        return a
+
     def learn_classes(self, blocks: dict[int, Matrix], outs: list[np.ndarray], error: np.ndarray, epoch: int) -> None:
         """Let a classifier learn by the derivative of its loss by the logits."""
         rate = self.rate(self.config.head.optimizer, epoch)
@@ -266,6 +275,7 @@ class Plain:
                 samples, negatives = batches[now]
                 a = self.layer_input(samples, negatives)
                 for k in range(self.count):
+                    a = self.transformed(k, a, samples, epoch)
                     h = self.forward(k, a)
                     self.learn(k, a, h, self.train[samples], epoch)
                     a = h
@@ -279,6 +289,7 @@ class Plain:
                     a = self.layer_input(samples, negatives)
                     for before in range(k):
                         a = self.forward(before, a)
+                    a = self.transformed(k, a, samples, epoch)
                     self.learn(k, a, self.forward(k, a), self.train[samples], epoch)
         for epoch in epochs if self.head else ():
             for samples, _ in self.draw(chapter, epochs[0]):

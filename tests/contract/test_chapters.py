@@ -27,6 +27,8 @@ CASES = {
     "by softmax": [*ADAPTIVE, "negatives.lag=2"],
     "by goodness": [*ADAPTIVE, "negatives.scores=goodness", "negatives.lag=3", "classify.goodness_every=3"],
     "local softmax": ["train.epochs=6", "train.chapters=3", "rule.name=local-softmax", "optimizer.name=adam"],
+    "dropout": ["train.epochs=6", "train.chapters=3", "network.transforms=[{name='dropout', probability=0.2}]",
+        "optimizer.learning_rate=0.003"],
     "dff": [
         "train.epochs=6", "train.chapters=1", "train.batch_size=2000", "train.shuffle=false",
         "learning_rate.constant=1.0",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ffmpi.config.describe import families
-from ffmpi.config.registries import AUGMENTATIONS, RULES, SCHEDULES
+from ffmpi.config.registries import AUGMENTATIONS, RULES, SCHEDULES, TRANSFORMS
 from tests.helpers import arrays, assert_same_bits
 
 pytestmark = pytest.mark.mpi
@@ -47,6 +47,11 @@ RUNS |= {
 }
 BESIDE["augment"] = {name: f"augment {name}" for name in AUGMENTATIONS}
 RUNS |= {run: [*COMMON, "schedule.name=all-layers", f"augment={name}"] for name, run in BESIDE["augment"].items()}
+BESIDE["network.transforms"] = {name: f"network.transforms {name}" for name in ("[]", *TRANSFORMS)}
+RUNS |= {
+    run: [*COMMON, "schedule.name=all-layers", f"network.transforms={name}"]
+    for name, run in BESIDE["network.transforms"].items()
+}
 #: Moved images, shown with labels that the network chooses by what it says of them.
 MOVED = ["augment=['shift', 'flip']", "negatives.name=adaptive", "negatives.scores=goodness"]
 RUNS |= {

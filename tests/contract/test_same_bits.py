@@ -45,6 +45,10 @@ CONFIGURATIONS = {
         "augment=[{name='shift',pixels=1},'flip']", "negatives.name=adaptive", "negatives.scores=goodness",
         "data.standardise=pixel",
     ],
+    "dropout": [
+        "train.epochs=4", "optimizer.learning_rate=0.001", "network.transforms=[{name='dropout', probability=0.3}]",
+        "negatives.name=adaptive", "negatives.resample=batch", "negatives.lag=2", "data.standardise=pixel",
+    ],
     "headless": ["train.epochs=4", "train.chapters=2", 'classify.methods=["goodness"]', "train.batch_size=200"],
 }  # fmt: skip
 
@@ -70,6 +74,7 @@ PLACES = [
     ("hard", 3, []),
     ("moved", 3, []),
     ("headless", 3, []),
+    ("dropout", 3, []),
     ("local", 3, []),
 ]
 
@@ -107,7 +112,7 @@ def test_same_bits_with_narrower_vectors(
 
 
 # In the others losses are so great that what a rounding changes grows a hundred times with each layer.
-@pytest.mark.parametrize("name", ["uneven", "local", "gentle", "hard", "batchwise", "moved"])
+@pytest.mark.parametrize("name", ["uneven", "local", "gentle", "hard", "batchwise", "moved", "dropout"])
 def test_plain_numpy_agrees(name: str, reference) -> None:
     assert_agrees_with_plain_numpy(reference(name))
 

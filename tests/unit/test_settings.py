@@ -97,6 +97,10 @@ def test_an_optimiser_brings_its_own_defaults() -> None:
         ("negatives.lag = 2", ["negatives.lag = 2: no effect, since negatives.name = 'random'"]),
         ("schedule.exchange = 'weights'", ["schedule.exchange = 'weights': no effect, since schedule.name = 'pipel"]),
         ("schedule.name = 'sequential'\nschedule.depth = 9", ["schedule.depth = 9: no effect, since schedule.name"]),
+        (
+            "network.layers = [9]\nnetwork.transforms = ['dropout']",
+            ["network.transforms = [{'name': 'dropout'}]: no effect, since network.layers has one entry"],
+        ),
         ("shards.by = 'class'", ["shards.by = 'class': no effect, since schedule.name = 'pipeline'"]),
         ("schedule.name='federated'\nshards.by = 'class'", ["shards.by = 'class': no effect, since shards.count = 1"]),
         ("classify.methods = ['goodness']\nhead.bias = false", ["head.bias = False: no effect, since 'softmax' is no"]),

@@ -1,0 +1,41 @@
+"""A layer's input as the layer learns from it: a copy that the transforms have changed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import kernels
+from ..config.schema import Config
+from . import random
+from .activations import Activations
+from .transforms import Draw
+
+
+class TransformedInput:
+    """The input of the layer with `index`, from 1, in a batch; what the layer below has put out stays as it is.
+
+    Attributes
+    ----------
+    made : what was made last
+    """
+
+    def __init__(self, config: Config, index: int, rows: int) -> None:
+        """Make room for batches of at most `rows` rows."""
+        self.made = Activations(config.network.layers[index - 1], rows, {})
+        self._squares = kernels.zeros(len(self.made.h), len(self.made.total))
+        self._seed, self._transforms = config.seed, config.network.transforms
+        self._purposes = [random.of_transform(index, place) for place in range(len(self._transforms))]
+
+    def of(self, a: Activations, rows: int, samples: np.ndarray, kinds: np.ndarray, epoch: int) -> Activations:
+        """Return a batch of `rows` rows; the first ones, those of `samples`, are changed, since they are learnt from.
+
+        samples, kinds : see `transforms.Draw`
+        """
+        made, count, source = self.made, len(samples), a
+        for one, purpose in zip(self._transforms, self._purposes, strict=True):
+            one.apply(source, Draw(samples, kinds, self._seed, epoch, purpose), made, self._squares)
+            source = made
+        if count < rows:  # neutral rows, from which the head learns
+            made.h[:, count:rows], made.total[count:rows] = a.h[:, count:rows], a.total[count:rows]
+        made.arrays = a.arrays
+        return made
