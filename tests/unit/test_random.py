@@ -106,7 +106,7 @@ def test_the_same_key_gives_the_same_draw() -> None:
 def test_purposes_keep_their_numbers() -> None:
     assert {purpose.name: purpose.value for purpose in Purpose} == {
         "WEIGHTS": 1, "HEAD": 2, "ORDER": 3, "NEGATIVES": 4, "CHOICE": 5, "SHARD": 6, "VALIDATION": 7,
-        "AUGMENTATION": 8,
+        "AUGMENTATION": 8, "TRANSFORM": 9,
     }  # fmt: skip
 
 
