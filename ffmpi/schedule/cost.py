@@ -56,7 +56,7 @@ class Core:
     product: float = 1.05e11
     columns: int = 48
     memory: float = 3.2e10
-    pixels: float = 2.0e8
+    pixels: float = 4.5e8
     zeros: float = 0.2
     skipping: float = 0.32
     step: float = 1.2e-5
@@ -184,7 +184,7 @@ class StepCosts:
             case s.Update(layer, batch):
                 return self.update(layer, self._rows(batch))
             case s.GatherHeadInput(layer, batch):
-                return copied(self._rows(batch).samples * self.widths[layer + 1])
+                return copied(2 * self._rows(batch).samples * self.widths[layer + 1])  # row by row, from panels
             case s.UpdateHead(batch):
                 samples = self._rows(batch).samples
                 learnt = update(samples, self._head_inputs, self.classes, self.head_moments)
