@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from msgspec import Meta
 from .. import kernels
 from ..config.fields import Fraction, Positive
 from ..network.parameters import Array, Block
+from ..schedule.cost import RuleCost
 from . import Loss, Rates, Shares, Targets
 from .goodness import Goodness, ranked
 
@@ -42,6 +44,11 @@ class PeerNormalisation(Goodness, frozen=True, kw_only=True, tag="peer-normalisa
         """Return the units' running mean activations, which begin with a half."""
         means = Array("means", (units,), learnt=False, inference=False, start=0.5, nonnegative=True)
         return {"peers": Block((means,))}
+
+    def cost(self, config: Config, index: int, classes: int) -> RuleCost:
+        """Return that of goodness, but that all positives learn."""
+        found = super().cost(config, index, classes)
+        return replace(found, active=(1 + found.active) / 2)
 
     def workspace(self, config: Config, layer: Layer, rows: int, classes: int) -> Any:
         """Return room for a batch's derivatives."""
