@@ -75,10 +75,7 @@ class Progress:
             needs = f"; memory up to {self.memory[rank] / MB:.0f} MB" if self.memory else ""
             self._say(f"rank {rank} on {self.hosts[rank]}: {self.duties(rank)}{needs}")
         if self.balance and spec.ranks > 1:
-            why = ""
-            if self.schedule.waits_for_negatives:
-                lag = self.config.negatives.lag
-                why = f", but ranks wait for negatives, since negatives.lag = {lag} is less than their number"
+            why = f", but ranks wait {delay}" if (delay := self.schedule.delay) else ""
             self._say(f"ideal speed-up, by load balance: about {self.balance.ideal:.2f}{why}")
         where = f"starting: {spec.epochs} epochs"
         if self._first:

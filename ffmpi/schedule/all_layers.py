@@ -70,9 +70,9 @@ class AllLayers:
         return range(self.first, self.first + self.spec.ranks)
 
     @property
-    def waits_for_negatives(self) -> bool:
-        """Whether as many chapters as there are ranks cannot be under way at once."""
-        return self.spec.adaptive is not None and self.spec.adaptive.lag < self.spec.ranks
+    def delay(self) -> str:
+        """As many chapters as there are ranks cannot always be under way at once."""
+        return self.spec.delay_of(self.spec.ranks)
 
     def rank_of(self, chapter: int) -> int:
         """Return the rank that trains `chapter`; wherever a run was resumed, since it has the shard."""

@@ -38,8 +38,8 @@ class Schedule(Protocol):
         """Chapters in which each rank does its whole share of the work, by what it measures of them."""
 
     @property
-    def waits_for_negatives(self) -> bool:
-        """Whether ranks wait since negatives.lag is less than it would have to be for so many."""
+    def delay(self) -> str:
+        """Why ranks wait however evenly they share the work, to follow "ranks wait"; empty if they need not."""
 
     def steps(self, rank: int) -> Steps:
         """Yield what `rank` does to the end."""

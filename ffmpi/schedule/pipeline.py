@@ -55,9 +55,9 @@ class Pipeline(Placement):
         return range(self.first, self.first + 1)
 
     @property
-    def waits_for_negatives(self) -> bool:
-        """Whether a batch's negatives are selected when the first rank would already learn from it."""
-        return 0 < self.spec.ahead < self.spec.ranks
+    def delay(self) -> str:
+        """A batch's negatives may be selected only when the first rank would already learn from it."""
+        return self.spec.delay_of(self.spec.ranks) if self.spec.ahead else ""
 
     def steps(self, rank: int) -> Steps:
         """Yield what `rank` does to the end."""

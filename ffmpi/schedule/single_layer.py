@@ -48,6 +48,9 @@ from .steps import (
 )
 from .streams import Streams
 
+#: Chapters for each rank but one with which ranks have something to do most of the time.
+_FEW = 8
+
 
 class SingleLayer(Placement):
     """Who owns what, and when each chapter begins."""
@@ -82,9 +85,12 @@ class SingleLayer(Placement):
         return range(self.first + 1, self.first + 2)
 
     @property
-    def waits_for_negatives(self) -> bool:
-        """Whether chapters begin later than one a slot."""
-        return self.spec.adaptive is not None and self.spec.adaptive.lag <= self.last
+    def delay(self) -> str:
+        """Chapters may begin later than one a slot, and with few of them ranks have nothing to do in most slots."""
+        chapters = len(self.begins)
+        if chapters < _FEW * self.last:
+            return f"for their first chapter and after their last, since there are only {chapters}"
+        return self.spec.delay_of(self.last + 1)
 
     def computed(self, rank: int) -> list[int]:
         """Return the layers whose activations `rank` computes: with `weights` also those before its own."""

@@ -103,6 +103,12 @@ class ScheduleSpec:
             return None
         return chapter + self.adaptive.lag
 
+    def delay_of(self, ranks: int) -> str:
+        """Say that `ranks` ranks wait for adaptive negatives whose lag is less than their number, if it is."""
+        if self.adaptive is None or self.adaptive.lag >= ranks:
+            return ""
+        return f"for negatives, since negatives.lag = {self.adaptive.lag} is less than their number"
+
     @cached_property
     def ahead(self) -> int:
         """How many batches before a batch is learnt from its neutral rows pass."""

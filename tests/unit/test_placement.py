@@ -13,6 +13,7 @@ from ffmpi.schedule import ScheduleSpec, schedule_of
 from ffmpi.schedule.all_layers import AllLayers
 from ffmpi.schedule.placement import Placement, balance
 from ffmpi.schedule.single_layer import SingleLayer
+from ffmpi.schedule.spec import Adaptive
 
 
 def test_balance_is_the_best_there_is() -> None:
@@ -133,3 +134,25 @@ def test_ranks_that_a_schedule_cannot_use(name: str, spec: ScheduleSpec, expecte
     with pytest.raises(UserError) as caught:
         schedule_of(name, spec)
     assert str(caught.value) == expected
+
+
+LAG = "for negatives, since negatives.lag = "
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "expected"),
+    [
+        ("pipeline", {}, ""),
+        ("pipeline", {"adaptive": Adaptive("softmax", 2), "resample": "batch"}, LAG + "2"),
+        ("pipeline", {"adaptive": Adaptive("softmax", 3), "resample": "batch"}, ""),
+        ("pipeline", {"adaptive": Adaptive("softmax", 1)}, ""),  # only after a chapter
+        ("all-layers", {"adaptive": Adaptive("softmax", 2)}, LAG + "2"),
+        ("all-layers", {"adaptive": Adaptive("softmax", 3)}, ""),
+        ("single-layer", {"chapters": 40}, ""),
+        ("single-layer", {"chapters": 3}, "for their first chapter and after their last, since there are only 3"),
+        ("single-layer", {"chapters": 40, "adaptive": Adaptive("goodness", 1)}, LAG + "1"),
+    ],
+)  # fmt: skip
+def test_why_ranks_wait(name: str, more: dict, expected: str) -> None:
+    plan = schedule_of(name, spec_of(4, ranks=3, **({"chapters": 6} | more)))
+    assert plan.delay.startswith(expected) and bool(plan.delay) == bool(expected)
