@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 import typing
 
+import pytest
+
+from ffmpi.config import registries
 from ffmpi.config.presets import PRESETS
+from ffmpi.config.registry import Registry
 from ffmpi.schedule import steps
 from tests.helpers import ROOT
 
 DESIGN = (ROOT / "docs" / "design.md").read_text()
 README = (ROOT / "README.md").read_text()
+FAMILIES = {name: value for name, value in vars(registries).items() if isinstance(value, Registry)}
 
 
 def test_cited_sections_exist() -> None:
@@ -58,3 +63,9 @@ def test_the_tree_of_the_readme_exists() -> None:
 
 def test_the_readme_names_every_preset() -> None:
     assert [name for name in PRESETS if f'"{name}"' not in README and name] == []
+
+
+@pytest.mark.parametrize("family", sorted({*FAMILIES} - {"FORMATS"}))  # 'ffmpi data' tells of these
+def test_the_design_tells_of_every_member(family: str) -> None:
+    untold = [name for name in FAMILIES[family].names if not re.search(rf"(?<![\w-]){name}(?![\w-])", DESIGN)]
+    assert untold == []
