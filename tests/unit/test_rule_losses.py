@@ -71,6 +71,23 @@ def goodness_losses(h: np.ndarray, seen: Seen) -> np.ndarray:
     return softplus(np.concatenate([-above[:SAMPLES], above[SAMPLES:]]))
 
 
+# -- SymBa ------------------------------------------------------------------------------------------------------------
+def mean_squares(h: np.ndarray, seen: Seen) -> np.ndarray:
+    squares: np.ndarray = (h**2).mean(axis=1, keepdims=True)
+    return squares
+
+
+def behind(h: np.ndarray, seen: Seen) -> np.ndarray:
+    """Return alpha times how far each sample's positive row is behind the negative one."""
+    g = mean_squares(h, seen)[:, 0]
+    found: np.ndarray = seen.rule.alpha * (g[SAMPLES:] - g[:SAMPLES])
+    return found
+
+
+def symba_losses(h: np.ndarray, seen: Seen) -> np.ndarray:
+    return np.tile(softplus(behind(h, seen)), 2)
+
+
 # -- Local softmax ----------------------------------------------------------------------------------------------------
 def logits(h: np.ndarray, seen: Seen) -> np.ndarray:
     block = seen.layer.blocks["classifier"]
@@ -81,6 +98,7 @@ def logits(h: np.ndarray, seen: Seen) -> np.ndarray:
 
 RULES_IN_NUMPY = {
     "goodness": Formulas(goodness_losses, goodness, ([], ["rule.goodness=mean", "rule.threshold=0.03"])),
+    "symba": Formulas(symba_losses, mean_squares, ([], ["rule.alpha=0.5"])),
     "local-softmax": Formulas(lambda h, seen: cross_entropy(logits(h, seen), seen), logits, (["head.init=uniform"],)),
 }
 
