@@ -57,6 +57,7 @@ RUNS: dict[str, list[str]] = {
     "pipeline-local-adam": [*_LOCAL, *_ADAM, "head.init=uniform", "network.normalise=l2", 'learning_rate.constant=0.0'],
     "pipeline-peers": ["rule.name=peer-normalisation", "rule.goodness=mean", "rule.threshold=0.3"],
     "pipeline-symba": ["rule.name=symba", *_ADAM],
+    "all-layers-swish": ["rule.name=swish", "schedule.name=all-layers", *_ADAM],
     "pipeline-moved": ["augment=['shift',{name='crop',padding=1},'flip']", _ADAPTIVE],
     "pipeline-dropout": ["network.transforms=dropout", "data.standardise=set"],
     # Chapter by chapter.

@@ -88,6 +88,11 @@ def symba_losses(h: np.ndarray, seen: Seen) -> np.ndarray:
     return np.tile(softplus(behind(h, seen)), 2)
 
 
+def swish_losses(h: np.ndarray, seen: Seen) -> np.ndarray:
+    v = behind(h, seen)
+    return np.tile(v * sigmoid(v), 2)
+
+
 # -- Local softmax ----------------------------------------------------------------------------------------------------
 def logits(h: np.ndarray, seen: Seen) -> np.ndarray:
     block = seen.layer.blocks["classifier"]
@@ -99,6 +104,7 @@ def logits(h: np.ndarray, seen: Seen) -> np.ndarray:
 RULES_IN_NUMPY = {
     "goodness": Formulas(goodness_losses, goodness, ([], ["rule.goodness=mean", "rule.threshold=0.03"])),
     "symba": Formulas(symba_losses, mean_squares, ([], ["rule.alpha=0.5"])),
+    "swish": Formulas(swish_losses, mean_squares, ([], ["rule.alpha=20"])),
     "local-softmax": Formulas(lambda h, seen: cross_entropy(logits(h, seen), seen), logits, (["head.init=uniform"],)),
 }
 
