@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from .compose import compose, pairs
     from .constants import ADAM, LANES, LION, NESTEROV, NEUTRAL, SGD
     from .dropout import dropout
-    from .forward import forward
-    from .goodness_loss import goodness_loss
+    from .forward import forward, forward_parallel
+    from .goodness_loss import goodness_loss, ranked
     from .groups import group_backward, group_means
-    from .labels import forward_labelled
+    from .labels import forward_labelled, forward_labelled_parallel
     from .panels import padded_rows, panels_of, to_panels, zeros
     from .peers import peer_gradient, peer_means
     from .powers import exponentials
@@ -30,9 +30,20 @@ if TYPE_CHECKING:
     from .rows import copy_rows, from_panels
     from .scale import row_scale, row_scale_labelled
     from .softmax import softmax
-    from .sparse import Nonzeros
+    from .sparse import DENSE, Memory, Nonzeros
     from .threads import available_threads, use_threads
-    from .update import ACCUMULATE, adam_constants, lion_constants, sgd_constants, step_along, step_vector, update
+    from .update import (
+        ACCUMULATE,
+        NO_LABELS,
+        LabelArguments,
+        adam_constants,
+        lion_constants,
+        sgd_constants,
+        step_along,
+        step_vector,
+        update,
+        update_parallel,
+    )
 
 #: What each file has for others.
 _FILES = {
@@ -43,10 +54,10 @@ _FILES = {
     "compose": ["compose", "pairs"],
     "constants": ["ADAM", "LANES", "LION", "NESTEROV", "NEUTRAL", "SGD"],
     "dropout": ["dropout"],
-    "forward": ["forward"],
-    "goodness_loss": ["goodness_loss"],
+    "forward": ["forward", "forward_parallel"],
+    "goodness_loss": ["goodness_loss", "ranked"],
     "groups": ["group_backward", "group_means"],
-    "labels": ["forward_labelled"],
+    "labels": ["forward_labelled", "forward_labelled_parallel"],
     "panels": ["padded_rows", "panels_of", "to_panels", "zeros"],
     "peers": ["peer_gradient", "peer_means"],
     "powers": ["exponentials"],
@@ -54,16 +65,19 @@ _FILES = {
     "rows": ["copy_rows", "from_panels"],
     "scale": ["row_scale", "row_scale_labelled"],
     "softmax": ["softmax"],
-    "sparse": ["Nonzeros"],
+    "sparse": ["DENSE", "Memory", "Nonzeros"],
     "threads": ["available_threads", "use_threads"],
     "update": [
         "ACCUMULATE",
+        "NO_LABELS",
+        "LabelArguments",
         "adam_constants",
         "lion_constants",
         "sgd_constants",
         "step_along",
         "step_vector",
         "update",
+        "update_parallel",
     ],
 }
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names}

@@ -44,8 +44,8 @@ def compose(images, samples, skipped, slope, offset, a, total):  # type: ignore[
 
 
 @compiled
-def pairs(classes, negatives, samples, riders, first):  # type: ignore[no-untyped-def]
-    """Return which image each row shows and with which label, (rows,) int64 both.
+def pairs(classes, negatives, samples, riders, first, source, labels):  # type: ignore[no-untyped-def]
+    """Write which image each row shows and with which label.
 
     The rows are the positives of `samples`, their negatives, and `riders` neutral inputs of the images from `first` on.
 
@@ -53,12 +53,11 @@ def pairs(classes, negatives, samples, riders, first):  # type: ignore[no-untype
     ----------
     classes, negatives : (n,) int64, the true and the wrong class of every sample
     samples : (count,) int64
+    source, labels : (2 count + riders or more,) int64, written
     """
     count = len(samples)
-    source, labels = np.empty(2 * count + riders, np.int64), np.empty(2 * count + riders, np.int64)
     for i in range(count):
         source[i] = source[count + i] = i
         labels[i], labels[count + i] = classes[samples[i]], negatives[samples[i]]
     for i in range(riders):
         source[2 * count + i], labels[2 * count + i] = first + i, NEUTRAL
-    return source, labels

@@ -7,7 +7,7 @@ from numba import prange
 
 from .compiled import compiled
 from .simd import LANES, add, fma, horizontal_sum, load, mul, relu, splat, store
-from .sparse import WORTHWHILE, Nonzeros, density, multiply
+from .sparse import WORTHWHILE, Memory, density, list_rows, multiply
 from .tile import FORWARD_ROWS, PANELS, SPARSE_PANELS, forward_tile
 
 #: Input panels in one go: a block of all rows and a column tile of weights then fit into half a megabyte of cache.
@@ -96,20 +96,13 @@ def sum_blocks(squares, total, rows):  # type: ignore[no-untyped-def]
         store(total, row, value)
 
 
-def forward(
-    a: np.ndarray,
-    scale: np.ndarray,
-    w: np.ndarray,
-    bias: np.ndarray,
-    h: np.ndarray,
-    total: np.ndarray,
-    squares: np.ndarray,
-    rows: int,
-    *,
-    nonzeros: Nonzeros | None = None,
-    rectify: bool = True,
-    threads: int = 1,
-) -> None:
+@compiled
+def _skipping_pays(a, rows, nonzeros):  # type: ignore[no-untyped-def]
+    return len(nonzeros[0]) > 0 and density(a, rows) < WORTHWHILE
+
+
+@compiled
+def forward(a, scale, w, bias, h, total, squares, rows, nonzeros, rectify):  # type: ignore[no-untyped-def]
     """Compute h = max(scale * (a W) + bias, 0) and the row sums of h squared, see `reference.forward`.
 
     Parameters
@@ -122,21 +115,38 @@ def forward(
     total : (pitch,) float32, written: sum over the units of h squared
     squares : (unit panels, pitch rounded up to 16) float32, scratch
     rows : how many rows count
-    nonzeros : memory that lets a batch with few activations skip the zeros; without it the product is dense
+    nonzeros : `Nonzeros.arrays`, memory that lets a batch with few activations skip the zeros; with DENSE it does not
     rectify : leave out the ReLU if false
-    threads : Numba threads to share the column panels
     """
     if rows == 0:
         return
+    if _skipping_pays(a, rows, nonzeros):
+        listed = list_rows(a, rows, nonzeros)
+        _sparse_columns(0, len(w), listed, scale, w, bias, h, squares, rows, rectify)
+    else:
+        _columns(0, -(-len(w) // PANELS), a, scale, w, bias, h, squares, rows, rectify)
+    sum_blocks(squares, total, rows)
+
+
+def forward_parallel(
+    threads: int,
+    a: np.ndarray,
+    scale: np.ndarray,
+    w: np.ndarray,
+    bias: np.ndarray,
+    h: np.ndarray,
+    total: np.ndarray,
+    squares: np.ndarray,
+    rows: int,
+    nonzeros: Memory,
+    rectify: bool,
+) -> None:
+    """Do what `forward` does on so many of Numba's threads, which share the column panels."""
+    if rows == 0:
+        return
     rest = (scale, w, bias, h, squares, rows, rectify)
-    if nonzeros is not None and density(a, rows) < WORTHWHILE:
-        listed = nonzeros.fill(a, rows)
-        if threads == 1:
-            _sparse_columns(0, len(w), listed, *rest)
-        else:
-            _sparse_columns_parallel(threads, listed, *rest)
-    elif threads == 1:
-        _columns(0, -(-len(w) // PANELS), a, *rest)
+    if _skipping_pays(a, rows, nonzeros):
+        _sparse_columns_parallel(threads, list_rows(a, rows, nonzeros), *rest)
     else:
         _columns_parallel(threads, a, *rest)
     sum_blocks(squares, total, rows)

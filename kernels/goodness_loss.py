@@ -43,3 +43,15 @@ def goodness_loss(total, per, positives, theta, slope, smallest, c):  # type: ig
         else:
             negative += g
     return loss, positive, negative, active
+
+
+@compiled
+def ranked(total, pairs):  # type: ignore[no-untyped-def]
+    """Return in how many of `pairs` the positive has more goodness than the negative of the same sample.
+
+    total : (2 x pairs or more,) float32, the positives' sums of squared activations, then the negatives'.
+    """
+    count = 0
+    for row in range(pairs):
+        count += total[row] > total[pairs + row]
+    return count

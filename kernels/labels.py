@@ -7,9 +7,9 @@ from numba import prange
 
 from .compiled import compiled
 from .constants import NEUTRAL
-from .forward import forward, sum_blocks
+from .forward import forward, forward_parallel, sum_blocks
 from .simd import LANES, add, fma, horizontal_sum, load, mul, relu, splat, store
-from .sparse import Nonzeros
+from .sparse import Memory
 
 
 @compiled
@@ -39,7 +39,33 @@ def _panels_parallel(threads, product, source, labels, label_offset, classes, va
         _panels(first, last, product, source, labels, label_offset, classes, value, scale, w, bias, h, squares)
 
 
-def forward_labelled(
+@compiled
+def forward_labelled(  # type: ignore[no-untyped-def]
+    a, samples, source, labels, label_offset, classes, value, scale, w, bias, product, h, total, squares, nonzeros
+):
+    """Compute h = max(scale (a W + label W) + bias, 0), see `reference.forward_labelled`.
+
+    Parameters
+    ----------
+    a : (input panels, pitch, 16) float32, images whose label places are zero
+    samples : how many images count
+    source : (rows,) int64, the image of each row of h
+    labels : (rows,) int64, the class it shows, or NEUTRAL
+    label_offset, classes : the first label place among the inputs, and how many there are
+    value : float32, what stands in the place of the class shown; NEUTRAL has value / classes in every place
+    scale : (rows,) float32, the normalisation of each row
+    w, bias, h, total, squares : as for `forward`
+    product : like h for `samples` rows, scratch: the images' share
+    nonzeros : as for `forward`
+    """
+    ones, nothing = np.ones(a.shape[1], np.float32), np.zeros_like(bias)
+    forward(a, ones, w, nothing, product, total, squares, samples, nonzeros, False)
+    _panels(0, len(w), product, source, labels, label_offset, classes, value, scale, w, bias, h, squares)
+    sum_blocks(squares, total, len(source))
+
+
+def forward_labelled_parallel(
+    threads: int,
     a: np.ndarray,
     samples: int,
     source: np.ndarray,
@@ -54,29 +80,11 @@ def forward_labelled(
     h: np.ndarray,
     total: np.ndarray,
     squares: np.ndarray,
-    *,
-    nonzeros: Nonzeros | None = None,
-    threads: int = 1,
+    nonzeros: Memory,
 ) -> None:
-    """Compute h = max(scale (a W + label W) + bias, 0), see `reference.forward_labelled`.
-
-    Parameters
-    ----------
-    a : (input panels, pitch, 16) float32, images whose label places are zero
-    samples : how many images count
-    source : (rows,) int64, the image of each row of h
-    labels : (rows,) int64, the class it shows, or NEUTRAL
-    label_offset, classes : the first label place among the inputs, and how many there are
-    value : float32, what stands in the place of the class shown; NEUTRAL has value / classes in every place
-    scale : (rows,) float32, the normalisation of each row
-    w, bias, h, total, squares : as for `forward`
-    product : like h for `samples` rows, scratch: the images' share
-    nonzeros, threads : as for `forward`
-    """
+    """Do what `forward_labelled` does on so many of Numba's threads."""
     ones, nothing = np.ones(a.shape[1], np.float32), np.zeros_like(bias)
-    forward(a, ones, w, nothing, product, total, squares, samples, nonzeros=nonzeros, rectify=False, threads=threads)
-    if threads == 1:
-        _panels(0, len(w), product, source, labels, label_offset, classes, value, scale, w, bias, h, squares)
-    else:
-        _panels_parallel(threads, product, source, labels, label_offset, classes, value, scale, w, bias, h, squares)
+    forward_parallel(threads, a, ones, w, nothing, product, total, squares, samples, nonzeros, False)
+    shown = source, labels, label_offset, classes, value, scale
+    _panels_parallel(threads, product, *shown, w, bias, h, squares)
     sum_blocks(squares, total, len(source))

@@ -12,18 +12,27 @@ from .batch_norm import batch_norm, batch_norm_backward, batch_statistics
 from .compose import compose, pairs
 from .constants import LANES, SGD
 from .dropout import dropout
-from .forward import forward
-from .goodness_loss import goodness_loss
+from .forward import forward, forward_parallel
+from .goodness_loss import goodness_loss, ranked
 from .groups import group_backward, group_means
-from .labels import forward_labelled
+from .labels import forward_labelled, forward_labelled_parallel
 from .panels import zeros
 from .peers import peer_gradient, peer_means
 from .powers import exponentials
 from .rows import copy_rows, from_panels
 from .scale import row_scale, row_scale_labelled
 from .softmax import softmax
-from .sparse import Nonzeros
-from .update import adam_constants, lion_constants, sgd_constants, step_along, step_vector, update
+from .sparse import DENSE, Nonzeros
+from .update import (
+    NO_LABELS,
+    adam_constants,
+    lion_constants,
+    sgd_constants,
+    step_along,
+    step_vector,
+    update,
+    update_parallel,
+)
 
 
 def compile_all(*, threads: int = 1) -> None:
@@ -40,17 +49,24 @@ def compile_each(*, threads: int = 1) -> Iterator[None]:
     image, factors = np.zeros((1, 4), np.uint8), np.ones(4, np.float32)
     compose(image, first, 2, factors, factors, a, row)
     compose_moved(image, first, np.zeros((1, 3), np.int64), (1, 2, 2, 1), 0.0, 2, factors, factors, a, row)
-    pairs(first, first, first, 1, 0)
+    pairs(first, first, first, 0, 0, np.zeros(2, np.int64), np.zeros(2, np.int64))
     copy_rows(h, row, 0, 1, product, row)
     row_scale(row, 1, np.float32(1), np.float32(1), row)
     row_scale_labelled(row, first, first, 2, np.float32(1), np.float32(1), np.float32(1), row)
     yield
-    for nonzeros in (None, Nonzeros(1, 1)):  # a batch of zeros takes the sparse way if there is one
-        forward(a, row, w, bias, h, row, squares, 1, nonzeros=nonzeros, threads=threads)
+    for nonzeros in (DENSE, Nonzeros(1, 1).arrays):  # a batch of zeros takes the sparse way if there is one
+        rest = (a, row, w, bias, h, row, squares, 1, nonzeros, True)
+        forward(*rest)
+        if threads > 1:
+            forward_parallel(threads, *rest)
     yield
-    forward_labelled(a, 1, first, first, 0, 2, np.float32(1), one, w, bias, product, h, row, squares, threads=threads)
+    shown = (a, 1, first, first, 0, 2, np.float32(1), one, w, bias, product, h, row, squares, DENSE)
+    forward_labelled(*shown)
+    if threads > 1:
+        forward_labelled_parallel(threads, *shown)
     yield
     goodness_loss(one, np.float32(1), 1, 1.0, 1.0, 0.0, one)
+    ranked(row, 1)
     softmax(h, first, 2, product)
     exponentials(np.zeros(1))
     yield
@@ -71,9 +87,12 @@ def compile_each(*, threads: int = 1) -> Iterator[None]:
     adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)
     lion_constants(0.01, 0.0, 0.9, 0.99)
     moments = (zeros(1, LANES, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(1, LANES))
-    for nonzeros in (None, Nonzeros(1, 1)):
-        constants = sgd_constants(0.0, 0.0, 0.9)
-        update(SGD, a, one, one, h, w, bias, moments, constants, nonzeros=nonzeros, threads=threads)
+    constants = sgd_constants(0.0, 0.0, 0.9)
+    for nonzeros in (DENSE, Nonzeros(1, 1).arrays):
+        step = (SGD, a, one, one, h, w, bias, moments, constants, NO_LABELS, nonzeros)
+        update(*step)
+        if threads > 1:
+            update_parallel(threads, *step)
         yield
     step_vector(SGD, moments[2], (bias, moments[3], moments[3]), constants)
     step_along(SGD, (moments[0], moments[2]), (w, bias, *moments), constants)

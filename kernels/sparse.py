@@ -16,6 +16,8 @@ from .tile import sparse_tile
 BLOCK = 4
 #: Share of activations that are not zero below which skipping pays: measured twice as fast at 0.1, even near 0.35.
 WORTHWHILE = 0.2
+#: Arrays of `Nonzeros`: values, places, bounds, counts.
+Memory = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 _SAMPLED = 8  # rows looked at to estimate that share
 
 
@@ -35,6 +37,7 @@ class Nonzeros:
 
     Attributes
     ----------
+    arrays : values, places, bounds, counts, for compiled functions
     values : (rows x inputs,) float32
     places : (rows x inputs,) uint16: listed row by row, the input within its block; by inputs, the place of the row
     bounds : (rows, blocks + 1) int64, where each block's entries begin
@@ -47,23 +50,17 @@ class Nonzeros:
         self.values, self.places = np.empty(size, np.float32), np.empty(size, np.uint16)
         self.bounds = np.empty((rows, -(-panels // BLOCK) + 1), np.int64)
         self.counts = np.empty(panels * LANES, np.int64)
+        self.arrays = self.values, self.places, self.bounds, self.counts
 
-    def by_inputs(self, a: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """List the rows `active` (count,) int64 of `a` (panels, pitch, 16) by inputs; return values, places, counts.
 
-        Input i has its entries from i x count on.
-        """
-        _fill_by_inputs(a, active, self.values, self.places, self.counts)
-        return self.values, self.places, self.counts
-
-    def fill(self, a: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """List the first `rows` rows of `a` (panels, pitch, 16) float32; return values, places, bounds."""
-        _fill(a, rows, self.values, self.places, self.bounds)
-        return self.values, self.places, self.bounds
+#: No memory: products are dense.
+DENSE = (np.empty(0, np.float32), np.empty(0, np.uint16), np.empty((0, 0), np.int64), np.empty(0, np.int64))
 
 
 @compiled
-def _fill(a, rows, values, places, bounds):  # type: ignore[no-untyped-def]
+def list_rows(a, rows, nonzeros):  # type: ignore[no-untyped-def]
+    """List the first `rows` rows of `a` (panels, pitch, 16) float32; return values, places, bounds."""
+    values, places, bounds, _ = nonzeros
     for row in range(rows):
         n = row * len(a) * LANES
         for panel in range(len(a)):
@@ -76,10 +73,16 @@ def _fill(a, rows, values, places, bounds):  # type: ignore[no-untyped-def]
                 n += 1
                 bits &= bits - 1
         bounds[row, -1] = n
+    return values, places, bounds
 
 
 @compiled
-def _fill_by_inputs(a, active, values, places, counts):  # type: ignore[no-untyped-def]
+def list_inputs(a, active, nonzeros):  # type: ignore[no-untyped-def]
+    """List the rows `active` (count,) int64 of `a` (panels, pitch, 16) by inputs; return values, places, counts.
+
+    Input i has its entries from i x count on.
+    """
+    values, places, _, counts = nonzeros
     counts[:] = 0
     for panel in range(len(a)):
         for place in range(len(active)):
@@ -92,6 +95,7 @@ def _fill_by_inputs(a, active, values, places, counts):  # type: ignore[no-untyp
                 values[n], places[n] = a[panel, row, lane], place
                 counts[k] += 1
                 bits &= bits - 1
+    return values, places, counts
 
 
 @compiled

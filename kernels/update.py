@@ -9,7 +9,7 @@ from .compiled import compiled
 from .constants import ADAM, LION, NESTEROV
 from .powers import power
 from .simd import LANES, div, flush, fma, load, load_splat, mul, pointer, prefetch, sign, splat, sqrt, store, sub
-from .sparse import Nonzeros, density
+from .sparse import Memory, density, list_inputs
 from .tile import AHEAD, PANELS, SPARSE_PANELS, UPDATE_INPUTS, sparse_tile, update_tile, update_tile_of_many
 
 #: Unit panels in one go where zeros are skipped: their share of a batch of 128 rows just fits the first-level cache.
@@ -180,40 +180,25 @@ def _participants(c, scale, pair):  # type: ignore[no-untyped-def]
     return scaled, active[:count]
 
 
-def _skipping_pays(a: np.ndarray, active: np.ndarray) -> bool:
+@compiled
+def _skipping_pays(a, active, nonzeros):  # type: ignore[no-untyped-def]
     """Say whether skipping zeros is faster: measured at 4 to 256 rows of layers of 1000 and 2000 units.
 
     It is below a tenth of activations, and with fewer than 13 an input, where the optimiser's memory traffic rules.
     """
     count = len(active)
-    if not 0 < count <= _MOST_LISTED:
+    if len(nonzeros[0]) == 0 or not 0 < count <= _MOST_LISTED:
         return False
-    return bool(density(a, int(active[-1]) + 1) < max(0.1, min(0.5, 13 / count)))
+    return density(a, active[-1] + 1) < max(0.1, min(0.5, 13 / count))
 
 
+LabelArguments = tuple[np.ndarray, int, int, np.float32]
 #: An update without labels: every row has an input of its own.
-NO_LABELS = np.empty(0, np.int64)
-ONE = np.float32(1.0)
+NO_LABELS: LabelArguments = (np.empty(0, np.int64), 0, 0, np.float32(1.0))
 
 
-def update(
-    kind: int,
-    a: np.ndarray,
-    scale: np.ndarray,
-    c: np.ndarray,
-    z: np.ndarray,
-    w: np.ndarray,
-    bias: np.ndarray,
-    moments: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-    constants: np.ndarray,
-    *,
-    labels: np.ndarray = NO_LABELS,
-    label_offset: int = 0,
-    classes: int = 0,
-    value: np.float32 = ONE,
-    nonzeros: Nonzeros | None = None,
-    threads: int = 1,
-) -> int:
+@compiled
+def update(kind, a, scale, c, z, w, bias, moments, constants, label_arguments, nonzeros):  # type: ignore[no-untyped-def]
     """Take one optimiser step along dW = (scale c a)^T z and db = sum of c z, see `reference.gradients`.
 
     Rows whose coefficient is zero take no part. Returns how many rows of a did.
@@ -228,25 +213,43 @@ def update(
     w, bias : (unit panels, inputs padded, 16) and (unit panels, 16) float32, updated
     moments : first and second moment of w, then of bias, like w and bias, updated; only ADAM touches the second
     constants : (8,) float32, see `adam_constants`, `sgd_constants` (also for NESTEROV) and `lion_constants`
-    labels : (rows,) int64: then z has two rows for each row of a, which show different labels, first all positives and
-        then all negatives; a's label places are zero, and the labels' share of the gradient is added to them
-    label_offset, classes : the first label place, and how many there are
-    value : float32, what stands in the place of the label that a row shows
-    nonzeros : memory that lets a batch with few activations skip the zeros of a; without it the product is dense
-    threads : Numba threads to share the column panels
+    label_arguments : NO_LABELS; or, where z has two rows for each row of a, which show different labels, first all
+        positives and then all negatives: their labels (rows or more,) int64, the first label place of a, how many there
+        are, and what stands in the place of the label that a row shows, float32. The places are zero in a, and their
+        share of the gradient is added.
+    nonzeros : `Nonzeros.arrays`, memory that lets a batch with few activations skip the zeros; with DENSE it does not
     """
-    pair = len(c) // 2 if classes else len(c)
+    pair = len(c) // 2 if label_arguments[2] > 0 else len(c)
     scaled, active = _participants(c, scale, pair)
-    rows = (scaled, c, z, active, pair)
-    rest = (rows, (labels, label_offset, classes, value), (w, bias, *moments), constants)
-    if nonzeros is not None and _skipping_pays(a, active):
-        listed = nonzeros.by_inputs(a, active)
-        if threads == 1:
-            _sparse_columns(0, len(w), kind, *rest, listed)
-        else:
-            _sparse_columns_parallel(threads, kind, *rest, listed)
-    elif threads == 1:
-        _columns(0, -(-len(w) // PANELS), kind, a, *rest)
+    rows, state = (scaled, c, z, active, pair), (w, bias, moments[0], moments[1], moments[2], moments[3])
+    if _skipping_pays(a, active, nonzeros):
+        listed = list_inputs(a, active, nonzeros)
+        _sparse_columns(0, len(w), kind, rows, label_arguments, state, constants, listed)
+    else:
+        _columns(0, -(-len(w) // PANELS), kind, a, rows, label_arguments, state, constants)
+    return len(active)
+
+
+def update_parallel(
+    threads: int,
+    kind: int,
+    a: np.ndarray,
+    scale: np.ndarray,
+    c: np.ndarray,
+    z: np.ndarray,
+    w: np.ndarray,
+    bias: np.ndarray,
+    moments: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    constants: np.ndarray,
+    label_arguments: LabelArguments,
+    nonzeros: Memory,
+) -> int:
+    """Do what `update` does on so many of Numba's threads, which share the column panels."""
+    pair = len(c) // 2 if label_arguments[2] > 0 else len(c)
+    scaled, active = _participants(c, scale, pair)
+    rest = ((scaled, c, z, active, pair), label_arguments, (w, bias, *moments), constants)
+    if _skipping_pays(a, active, nonzeros):
+        _sparse_columns_parallel(threads, kind, *rest, list_inputs(a, active, nonzeros))
     else:
         _columns_parallel(threads, kind, a, *rest)
     return len(active)

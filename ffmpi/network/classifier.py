@@ -32,17 +32,15 @@ class Classifier:
         self.config, self.classes, self.blocks = config, classes, blocks
         self._first = min(blocks)
         sizes = {layer: config.network.layers[layer] for layer in blocks}
-        self._normalisations = {layer: Normalisation(config.network, units, rows) for layer, units in sizes.items()}
+        normalise = config.network.normalise.norm if config.head.normalise else lambda units: None
+        self._normalisations = {layer: Normalisation(normalise(units), rows) for layer, units in sizes.items()}
+        #: Whether a step is taken on the gradient of all batches of an epoch, instead of one on each batch's.
+        self.once_an_epoch = config.head.step == "epoch"
         self._logits, self._product = Activations(classes, rows, {}), Activations(classes, rows, {})
         self._squares = kernels.zeros(kernels.panels_of(classes), len(self._logits.total))
         self._ones = np.ones(self._logits.h.shape[1], np.float32)
-        self._no_bias = kernels.zeros(*blocks[self._first].bias.shape)
+        self._without_bias = {layer for layer in blocks if layer != self._first or not config.head.bias}  # kept zero
         self._gradients = {layer: block.zero_gradient() for layer, block in blocks.items() if self.once_an_epoch}
-
-    @property
-    def once_an_epoch(self) -> bool:
-        """Whether a step is taken on the gradient of all batches of an epoch, instead of one on each batch's."""
-        return self.config.head.step == "epoch"
 
     def initialise(self) -> None:
         """Draw the weights to begin with, and the bias as one more row, unless they are zeros."""
@@ -56,18 +54,16 @@ class Classifier:
             if self.config.head.bias and layer == self._first:
                 block.set_array("bias", drawn[-1])
 
-    def _scale(self, layer: int) -> np.ndarray:
-        return self._normalisations[layer].scale if self.config.head.normalise else self._ones
-
     def forward(self, inputs: dict[int, Activations], rows: int) -> np.ndarray:
         """Compute and return the logits of the first `rows` rows of activations by layer, (panels, pitch, 16)."""
         for layer, block in self.blocks.items():
             a, out = inputs[layer], self._logits if layer == self._first else self._product
-            if self.config.head.normalise:
-                self._normalisations[layer].of(a, rows)
+            normalisation = self._normalisations[layer]
+            kernels.row_scale(a.total, rows, *normalisation.arguments)
             kernels.forward(
-                a.h, self._scale(layer), block.w, block.bias, out.h, out.total, self._squares, rows, rectify=False
-            )
+                a.h, normalisation.scale, block.w, block.bias, out.h, out.total, self._squares, rows,
+                kernels.DENSE, False,
+            )  # fmt: skip
             if out is self._product:
                 self._logits.h += out.h
         return self._logits.h
@@ -86,31 +82,27 @@ class Classifier:
 
     def backward(self, layer: int, h: np.ndarray, rows: int, dz: np.ndarray) -> None:
         """Write into `dz` the derivative by the layer's values before its ReLU; h, dz : (panels, pitch, 16)."""
-        normalisation, normalised = self._normalisations[layer], self.config.head.normalise
-        divisor = normalisation.divisor if normalised else np.float32(0)
-        d, scale = self.blocks[layer].w, self._scale(layer)
-        kernels.backward(self._product.h, self.classes, d, h, scale, divisor, normalisation.epsilon, rows, dz)
+        d, norm = self.blocks[layer].w, self._normalisations[layer]
+        kernels.backward(self._product.h, self.classes, d, h, norm.scale, norm.divisor, norm.epsilon, rows, dz)
 
     def step(self, inputs: dict[int, Activations], rows: int, rate: float) -> None:
         """Take a step on the batch whose `loss` was returned last."""
         ones = self._ones[:rows]
         for layer, block in self.blocks.items():
-            block.step(rate, inputs[layer].h, self._scale(layer), ones, self._product.h)
-            self._reset_bias(layer)
+            block.step(rate, inputs[layer].h, self._normalisations[layer].scale, ones, self._product.h)
+            if layer in self._without_bias:
+                block.bias[:] = 0
 
     def accumulate(self, inputs: dict[int, Activations], rows: int, samples: int) -> None:
         """Add the batch's gradient, as a share of the mean over the epoch's `samples`, to the epoch's."""
         share = np.full(rows, rows / samples, np.float32)
         for layer, block in self.blocks.items():
-            block.add_gradient(self._gradients[layer], inputs[layer].h, self._scale(layer), share, self._product.h)
+            scale = self._normalisations[layer].scale
+            block.add_gradient(self._gradients[layer], inputs[layer].h, scale, share, self._product.h)
 
     def step_on_epoch(self, rate: float) -> None:
         """Take a step on the gradient that has been added up, which then is zero again."""
         for layer, block in self.blocks.items():
             block.step_along(rate, self._gradients[layer])
-            self._reset_bias(layer)
-
-    def _reset_bias(self, layer: int) -> None:
-        """Keep the bias of a block that has none zero."""
-        if not self.config.head.bias or layer != self._first:
-            self.blocks[layer].bias[:] = self._no_bias
+            if layer in self._without_bias:
+                block.bias[:] = 0

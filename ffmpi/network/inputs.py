@@ -44,7 +44,9 @@ class InputBuilder:
         same = len(neutral) == 0 or neutral is samples
         self.plain(samples if same else np.concatenate([samples, neutral]), out)
         first = 0 if same else len(samples)
-        out.source, out.labels = kernels.pairs(labels.classes, labels.negatives, samples, len(neutral), first)
+        rows = 2 * len(samples) + len(neutral)
+        out.source, out.labels = np.empty(rows, np.int64), np.empty(rows, np.int64)
+        kernels.pairs(labels.classes, labels.negatives, samples, len(neutral), first, out.source, out.labels)
 
     def neutral(self, samples: np.ndarray, out: Inputs) -> None:
         """Write the neutral inputs of `samples`."""

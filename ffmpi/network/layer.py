@@ -44,8 +44,9 @@ class Layer:
         self.threads = kernels.available_threads(config.schedule.threads)
         margin = -(-rows // kernels.LANES) * kernels.LANES
         self._squares = kernels.zeros(kernels.panels_of(self.units), margin)
-        self._nonzeros = kernels.Nonzeros(rows, kernels.panels_of(inputs))
-        self._normalisation = Normalisation(config.network, inputs, rows)
+        self._nonzeros = kernels.Nonzeros(rows, kernels.panels_of(inputs)).arrays
+        self._normalisation = Normalisation(config.network.normalise.norm(inputs), rows)
+        self._label_arguments = kernels.NO_LABELS
 
     def use(self, blocks: dict[str, Parameters]) -> None:
         """Compute with these parameters from now on."""
@@ -65,12 +66,15 @@ class Layer:
 
     def forward(self, a: Activations, out: Activations, rows: int, *, rectify: bool = True) -> float:
         """Compute the activations and their sums of squares for the first `rows` rows of `a`; return the FLOP."""
-        p = self.parameters
-        scale = self._normalisation.of(a, rows)
-        kernels.forward(
-            a.h, scale, p.w, p.bias, out.h, out.total, self._squares, rows,
-            nonzeros=self._nonzeros, rectify=rectify, threads=self.threads,
+        p, normalisation = self.parameters, self._normalisation
+        kernels.row_scale(a.total, rows, *normalisation.arguments)
+        arguments = (
+            a.h, normalisation.scale, p.w, p.bias, out.h, out.total, self._squares, rows, self._nonzeros, rectify,
         )  # fmt: skip
+        if self.threads == 1:
+            kernels.forward(*arguments)
+        else:
+            kernels.forward_parallel(self.threads, *arguments)
         return 2.0 * rows * self.inputs * self.units
 
     def update(self, a: Activations, z: np.ndarray, c: np.ndarray, rate: float) -> float:
@@ -80,14 +84,9 @@ class Layer:
         that their normalisation is still there.
         """
         active = self.parameters.step(
-            rate, a.h, self._normalisation.scale, c, z,
-            nonzeros=self._nonzeros, threads=self.threads, **self._label_arguments(a, len(c)),
+            rate, a.h, self._normalisation.scale, c, z, self._label_arguments, self._nonzeros, self.threads
         )  # fmt: skip
         return 2.0 * active * self.inputs * self.units
-
-    def _label_arguments(self, a: Activations, rows: int) -> dict[str, Any]:
-        """Return what `kernels.update` has to know of labels in the first `rows` rows."""
-        return {}
 
 
 class LabelledLayer(Layer):
@@ -103,16 +102,16 @@ class LabelledLayer(Layer):
     def forward(self, a: Activations, out: Activations, rows: int, *, rectify: bool = True) -> float:
         """See `Layer.forward`; `a` is `Inputs`."""
         assert isinstance(a, Inputs) and rectify
-        p, images = self.parameters, int(a.source[-1]) + 1
-        scale = self._normalisation.of_labelled(a)
-        kernels.forward_labelled(
-            a.h, images, a.source, a.labels, a.label_offset, a.classes, a.value, scale,
-            p.w, p.bias, self._product.h, out.h, out.total, self._squares,
-            nonzeros=self._nonzeros, threads=self.threads,
+        p, normalisation, images = self.parameters, self._normalisation, int(a.source[-1]) + 1
+        # If it is to learn, the rows are the images' positives and their negatives first.
+        self._label_arguments = a.labels, a.label_offset, a.classes, a.value
+        kernels.row_scale_labelled(a.total, a.source, a.labels, a.classes, a.value, *normalisation.arguments)
+        arguments = (
+            a.h, images, a.source, *self._label_arguments, normalisation.scale, p.w, p.bias, self._product.h,
+            out.h, out.total, self._squares, self._nonzeros,
         )  # fmt: skip
+        if self.threads == 1:
+            kernels.forward_labelled(*arguments)
+        else:
+            kernels.forward_labelled_parallel(self.threads, *arguments)
         return 2.0 * images * self.inputs * self.units
-
-    def _label_arguments(self, a: Activations, rows: int) -> dict[str, Any]:
-        """The rows are the images' positives, then their negatives."""
-        assert isinstance(a, Inputs)
-        return {"labels": a.labels[:rows], "label_offset": a.label_offset, "classes": a.classes, "value": a.value}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -74,6 +75,12 @@ def dense(inputs: int, units: int, optimizer: Optimiser | None) -> Block:
 def _panel_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     rows = tuple(kernels.panels_of(size) * kernels.LANES for size in shape[:-1])
     return (kernels.panels_of(shape[-1]), *rows, kernels.LANES)
+
+
+@lru_cache(64)
+def _constants(optimizer: Optimiser, step: int, rate: float) -> np.ndarray:
+    """Return what the kernels need for a step: the same for all blocks that are in the same step."""
+    return optimizer.constants(step, rate)
 
 
 class Parameters:
@@ -155,14 +162,20 @@ class Parameters:
         optimizer = self.block.optimizer
         assert optimizer is not None
         steps = self._steps[0] = self._steps[0] + 1
-        return optimizer.kind, optimizer.constants(int(steps), rate)
+        return optimizer.kind, _constants(optimizer, int(steps) if optimizer.by_step else 0, rate)
 
     def step(
-        self, rate: float, a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray, **options: Any
+        self, rate: float, a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray,
+        label_arguments: kernels.LabelArguments | None = None, nonzeros: kernels.Memory | None = None, threads: int = 1,
     ) -> int:  # fmt: skip
         """Take one optimiser step along dW = (scale c a)^T z and return how many rows took part: `kernels.update`."""
         kind, constants = self.next_step(rate)
-        return kernels.update(kind, a, scale, c, z, self.w, self.bias, self.moments, constants, **options)
+        arguments = (
+            kind, a, scale, c, z, self.w, self.bias, self.moments, constants,
+            label_arguments or kernels.NO_LABELS, nonzeros or kernels.DENSE,
+        )  # fmt: skip
+        active: int = kernels.update(*arguments) if threads == 1 else kernels.update_parallel(threads, *arguments)
+        return active
 
     def zero_gradient(self) -> tuple[np.ndarray, np.ndarray]:
         """Return room for gradients to be added up: of the weights and of the bias, shaped like them."""
@@ -173,7 +186,10 @@ class Parameters:
     ) -> None:
         """Add dW = (scale c a)^T z and db to `gradient`; weights, moments and steps stay as they are."""
         gw, gb = gradient
-        kernels.update(kernels.SGD, a, scale, c, z, self.w, self.bias, (gw, gw, gb, gb), kernels.ACCUMULATE)
+        kernels.update(
+            kernels.SGD, a, scale, c, z, self.w, self.bias, (gw, gw, gb, gb), kernels.ACCUMULATE,
+            kernels.NO_LABELS, kernels.DENSE,
+        )  # fmt: skip
 
     def step_along(self, rate: float, gradient: tuple[np.ndarray, np.ndarray]) -> None:
         """Take one optimiser step along a gradient that was added up, which then is zero again."""

@@ -7,10 +7,10 @@ layer goes through `partial`, a few numbers a row and a few a layer (docs/design
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from ..config.fields import Member
 from ..errors import nearest
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _NOTHING = np.empty(0, np.float32)
 
 
-class Shares(NamedTuple):
+class Shares(Struct, frozen=True, gc=False):
     """A share of the sums over a layer's units; where a layer is one piece the share is the sum.
 
     rows : (rows, width) float32, or any layout of it that may be added up
@@ -37,8 +37,7 @@ class Shares(NamedTuple):
     layer: np.ndarray = _NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Targets:
+class Targets(Struct, frozen=True, gc=False):
     """What a rule is told of the rows it learns from.
 
     Attributes
@@ -68,7 +67,7 @@ class Measure(NamedTuple):
     factor: float
 
 
-class Loss(NamedTuple):
+class Loss(Struct, frozen=True, gc=False):
     """What a rule says of one batch it has learnt from; sums are over the rows, float64.
 
     Attributes
@@ -111,6 +110,11 @@ class Rule(Member, frozen=True, kw_only=True):
     finishes: ClassVar[bool] = False
     feedback: ClassVar[Literal["output", "above"] | None] = None
     lag: ClassVar[int] = 0
+
+    @classmethod
+    def overrides(cls, method: str) -> bool:
+        """Whether a rule has a `method` of its own, in place of what `Rule` says."""
+        return getattr(cls, method) is not getattr(Rule, method)
 
     def conflict(self, config: Any) -> str:
         """Refuse ways to classify that are another rule's, and what no schedule carries to it."""

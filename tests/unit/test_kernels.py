@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,15 @@ def assert_close(found: np.ndarray, expected: np.ndarray, **tolerances: float) -
     np.testing.assert_allclose(found[known], expected[known], **tolerances)
 
 
+def on_threads(name, threads):
+    """Return a kernel, or the function that runs it on some of Numba's threads."""
+    return getattr(kernels, name) if threads == 1 else partial(getattr(kernels, f"{name}_parallel"), threads)
+
+
+def update(*arguments, labels=kernels.NO_LABELS, nonzeros=kernels.DENSE, threads=1):
+    return on_threads("update", threads)(*arguments, labels, nonzeros)
+
+
 class Panels:
     """The same numbers in the kernels' layout, with padding rows that hold rubbish."""
 
@@ -75,8 +85,9 @@ class Panels:
         self.h = kernels.zeros(len(self.w), pitch, kernels.LANES)
         self.total, self.squares = kernels.zeros(margin), kernels.zeros(len(self.w), margin)
 
-    def forward(self, **options):
-        kernels.forward(self.a, self.scale, self.w, self.bias, self.h, self.total, self.squares, self.rows, **options)
+    def forward(self, nonzeros=kernels.DENSE, rectify=True, threads=1):
+        rest = self.h, self.total, self.squares, self.rows, nonzeros, rectify
+        on_threads("forward", threads)(self.a, self.scale, self.w, self.bias, *rest)
         return kernels.from_panels(self.h, self.rows, self.units), self.total[: self.rows].copy()
 
 
@@ -102,7 +113,7 @@ def test_many_rows() -> None:
     c = np.random.default_rng(1).standard_normal(rows).astype(np.float32)
     moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
     constants = kernels.sgd_constants(0.01, 0.0, 0.9)
-    kernels.update(kernels.SGD, panels.a, scale, c, panels.h, panels.w, panels.bias, moments, constants)
+    update(kernels.SGD, panels.a, scale, c, panels.h, panels.w, panels.bias, moments, constants)
     dw, _ = reference.gradients(a, scale, c, h)
     expected_w, _ = reference.sgd(w, dw, np.zeros_like(w), 0.01, 0.0, 0.9)
     np.testing.assert_allclose(kernels.from_panels(panels.w, inputs, units), expected_w, rtol=1e-4, atol=1e-4)
@@ -117,11 +128,11 @@ def test_update_does_not_hide_what_is_not_finite(value: float, skip: bool) -> No
     panels = Panels(a, scale, w, bias)
     panels.forward()
     panels.h[0, 3, 5] = value
-    nonzeros = kernels.Nonzeros(8, kernels.panels_of(20)) if skip else None
+    nonzeros = kernels.Nonzeros(8, kernels.panels_of(20)).arrays if skip else kernels.DENSE
     moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
     c = np.ones(8, np.float32)
     constants = kernels.adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)
-    kernels.update(
+    update(
         kernels.ADAM, panels.a, panels.scale, c, panels.h, panels.w, panels.bias, moments, constants, nonzeros=nonzeros
     )
     for found in (kernels.from_panels(panels.w, 20, 20), panels.bias.reshape(1, -1)[:, :20]):
@@ -135,15 +146,13 @@ def test_an_input_that_is_nan_is_not_skipped(skip: bool) -> None:
     a[:] = 0
     a[3, 2] = np.nan
     panels = Panels(a, scale, w, bias)
-    nonzeros = kernels.Nonzeros(8, kernels.panels_of(20)) if skip else None
+    nonzeros = kernels.Nonzeros(8, kernels.panels_of(20)).arrays if skip else kernels.DENSE
     h, total = panels.forward(nonzeros=nonzeros)
     assert np.isnan(h[3]).all() and np.isnan(total[3]) and np.isfinite(np.delete(h, 3, axis=0)).all()
     z, c = np.ones_like(panels.h), np.ones(8, np.float32)
     moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
     constants = kernels.adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)
-    kernels.update(
-        kernels.ADAM, panels.a, panels.scale, c, z, panels.w, panels.bias, moments, constants, nonzeros=nonzeros
-    )
+    update(kernels.ADAM, panels.a, panels.scale, c, z, panels.w, panels.bias, moments, constants, nonzeros=nonzeros)
     w = kernels.from_panels(panels.w, 20, 20)
     assert np.isnan(w[2]).all() and np.isfinite(np.delete(w, 2, axis=0)).all()
 
@@ -156,7 +165,7 @@ def test_update_of_no_rows_is_decay_and_momentum_alone(kind: int) -> None:
     moments[0][:] = panels.w
     constants = constants_of(kind, 3, 0.1)
     c = np.empty(0, np.float32)
-    assert kernels.update(kind, panels.a, panels.scale, c, panels.h, panels.w, panels.bias, moments, constants) == 0
+    assert update(kind, panels.a, panels.scale, c, panels.h, panels.w, panels.bias, moments, constants) == 0
     expected, m, _ = stepped(kind, w, no, w, no, 3, 0.1)
     np.testing.assert_allclose(kernels.from_panels(panels.w, 20, 20), expected, rtol=1e-5)
     np.testing.assert_allclose(kernels.from_panels(moments[0], 20, 20), m, rtol=1e-6)
@@ -190,7 +199,7 @@ def test_skipping_zeros_gives_the_same_bits(rows: int, inputs: int, units: int, 
     h, total = Panels(a, scale, w, bias).forward()
     nonzeros = kernels.Nonzeros(rows, kernels.panels_of(inputs))
     nonzeros.bounds[:] = -1
-    sparse, sparse_total = Panels(a, scale, w, bias).forward(nonzeros=nonzeros, threads=threads)
+    sparse, sparse_total = Panels(a, scale, w, bias).forward(nonzeros=nonzeros.arrays, threads=threads)
     assert (nonzeros.bounds >= 0).all() or (a != 0).mean() > 0.1  # it did take the sparse way
     np.testing.assert_array_equal(sparse, h)
     np.testing.assert_array_equal(sparse_total, total)
@@ -230,7 +239,7 @@ def test_update(kind: int, rows: int, inputs: int, units: int) -> None:
         for x in (m, v, mb, vb)
     )
     constants = constants_of(kind, 7, 0.1)
-    active = kernels.update(kind, panels.a, panels.scale, c, panels.h, panels.w, panels.bias, moments, constants)
+    active = update(kind, panels.a, panels.scale, c, panels.h, panels.w, panels.bias, moments, constants)
     assert active == np.count_nonzero(c)
     dw, db = reference.gradients(a, scale, c, z)
     expected_w, expected_m, expected_v = stepped(kind, w, dw, m, v, 7, 0.1)
@@ -258,9 +267,7 @@ def test_one_step_along_the_gradients_of_many_batches(kind: int) -> None:
         z, c = rng.standard_normal((len(a), units)).astype(np.float32), np.full(len(a), len(a) / 42, np.float32)
         batch.h[:] = kernels.to_panels(z, batch.h.shape[1])
         moments = sums[0], sums[0], sums[1], sums[1]
-        kernels.update(
-            kernels.SGD, batch.a, batch.scale, c, batch.h, learnt.w, learnt.bias, moments, kernels.ACCUMULATE
-        )
+        update(kernels.SGD, batch.a, batch.scale, c, batch.h, learnt.w, learnt.bias, moments, kernels.ACCUMULATE)
         weights, row = reference.gradients(a, scale, c, z)
         dw, db = dw + weights, db + row
     np.testing.assert_array_equal(kernels.from_panels(learnt.w, inputs, units), w)
@@ -291,7 +298,7 @@ def test_update_is_the_same_for_any_number_of_threads() -> None:
         moments = tuple(kernels.zeros(*x.shape) for x in shapes)
         constants = kernels.adam_constants(1, 0.01, 0, 0.9, 0.999, 1e-8)
         args = (panels.a, panels.scale, c, panels.h, panels.w, panels.bias, moments, constants)
-        kernels.update(kernels.ADAM, *args, threads=threads)
+        update(kernels.ADAM, *args, threads=threads)
         results.append((panels.w, panels.bias, *moments))
     for one, two in zip(*results, strict=True):
         np.testing.assert_array_equal(one, two)
@@ -313,17 +320,17 @@ def test_update_skipping_zeros_gives_the_same_bits(
     z = kernels.to_panels(np.maximum(z_plain, 0), kernels.padded_rows(shown))
     c[np.tile(rng.random(rows) > 0.8, shown // rows)] = 0
     scales = rng.uniform(1, 2, shown).astype(np.float32)
-    labels = {"labels": rng.integers(0, 3, shown), "label_offset": 2, "classes": 3, "value": VALUE} if labelled else {}
+    labels = (rng.integers(0, 3, shown), 2, 3, VALUE) if labelled else kernels.NO_LABELS
     nonzeros, results = kernels.Nonzeros(rows, kernels.panels_of(inputs)), []
     nonzeros.counts[:] = -1
-    for skip in (None, nonzeros):
+    for skip in (kernels.DENSE, nonzeros.arrays):
         panels = Panels(a, scale, w, bias)
         moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
         for step in (1, 2):
             constants = kernels.adam_constants(step, 0.01, 0.1, 0.9, 0.999, 1e-8)
-            kernels.update(
+            update(
                 kernels.ADAM, panels.a, scales, c, z, panels.w, panels.bias, moments, constants,
-                nonzeros=skip, threads=threads, **labels,
+                nonzeros=skip, threads=threads, labels=labels,
             )  # fmt: skip
         results.append((panels.w, panels.bias, *moments))
     assert not c.any() or (nonzeros.counts >= 0).all()  # it did skip
@@ -360,7 +367,7 @@ def test_denormal_moments_become_zero() -> None:
     moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
     moments[0][:] = 1e-38
     nothing = np.zeros(1, np.float32)
-    kernels.update(
+    update(
         kernels.SGD, panels.a, nothing, nothing, panels.h, panels.w, panels.bias, moments,
         kernels.sgd_constants(0.1, 0.0, 0.9),
     )  # fmt: skip
@@ -480,9 +487,9 @@ def test_forward_labelled(samples: int, inputs: int, units: int, label_offset: i
     panels, rows = Panels(a, np.ones(samples, np.float32), w, bias), len(source)
     h, total = kernels.zeros(len(panels.w), rows, 16), kernels.zeros(kernels.padded_rows(rows) + 16)
     squares = kernels.zeros(len(panels.w), len(total) // 16 * 16)
-    kernels.forward_labelled(
+    on_threads("forward_labelled", threads)(
         panels.a, samples, source, labels, label_offset, classes, VALUE, scale, panels.w, panels.bias, panels.h, h,
-        total, squares, threads=threads,
+        total, squares, kernels.DENSE,
     )  # fmt: skip
     np.testing.assert_allclose(kernels.from_panels(h, rows, units), expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(total[:rows], (expected**2).sum(axis=1), rtol=1e-5, atol=1e-6)
@@ -504,9 +511,9 @@ def test_update_of_rows_that_share_images(
     expected_w, expected_m = reference.sgd(w, dw, nothing, 0.1, 0.0, 0.9)
     panels = Panels(a, np.ones(samples, np.float32), w, bias)
     moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
-    active = kernels.update(
+    active = update(
         kernels.SGD, panels.a, scale, c, kernels.to_panels(z), panels.w, panels.bias, moments,
-        kernels.sgd_constants(0.1, 0.0, 0.9), labels=labels, label_offset=label_offset, classes=classes, value=VALUE,
+        kernels.sgd_constants(0.1, 0.0, 0.9), labels=(labels, label_offset, classes, VALUE),
     )  # fmt: skip
     assert active == np.count_nonzero((c[:samples] != 0) | (c[samples:] != 0))
     np.testing.assert_allclose(kernels.from_panels(panels.w, inputs, units), expected_w, rtol=1e-4, atol=1e-5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,13 +26,13 @@ TEXTBOOK: dict[str, Callable[[Any, np.ndarray], np.ndarray]] = {
 @pytest.mark.parametrize("name", NORMALISATIONS.names)
 def test_factors(name: str) -> None:
     member = NORMALISATIONS[name](**({"epsilon": 0.125} if hasattr(NORMALISATIONS[name](), "epsilon") else {}))
-    network: Any = SimpleNamespace(normalise=member)
     rng, v = np.random.default_rng(4), np.zeros((ROWS, UNITS))
     v[:] = rng.normal(size=v.shape) * np.arange(ROWS)[:, None]  # the first is a row of zeros
     a = Activations(UNITS, ROWS, {})
     a.total[:ROWS] = (v**2).sum(axis=1)
-    made = Normalisation(network, UNITS, ROWS)
-    assert_allclose(made.of(a, ROWS)[:ROWS], TEXTBOOK[name](member, v), rtol=1e-6)
+    made = Normalisation(member.norm(UNITS), ROWS)
+    kernels.row_scale(a.total, ROWS, *made.arguments)
+    assert_allclose(made.scale[:ROWS], TEXTBOOK[name](member, v), rtol=1e-6)
 
     # Each image is shown with two labels and with the neutral one, in places where it has zeros itself.
     v[:, OFFSET : OFFSET + CLASSES] = 0
@@ -43,8 +42,9 @@ def test_factors(name: str) -> None:
     rows = v[shown.source]
     for row, label in zip(rows, shown.labels, strict=True):
         row[OFFSET : OFFSET + CLASSES] = 0.5 if label == kernels.NEUTRAL else 1.5 * (np.arange(CLASSES) == label)
-    made = Normalisation(network, UNITS, 3 * ROWS)
-    assert_allclose(made.of_labelled(shown)[: 3 * ROWS], TEXTBOOK[name](member, rows), rtol=1e-6)
+    made = Normalisation(member.norm(UNITS), 3 * ROWS)
+    kernels.row_scale_labelled(shown.total, shown.source, shown.labels, CLASSES, shown.value, *made.arguments)
+    assert_allclose(made.scale[: 3 * ROWS], TEXTBOOK[name](member, rows), rtol=1e-6)
 
 
 def test_settings_of_another_member() -> None:

@@ -76,7 +76,8 @@ def test_steps_are_those_of_the_textbook(name: str, head: bool) -> None:
         db.append(gradients[1])
         constants = optimiser.constants(step if optimiser.by_step else 0, RATE)
         pa, pz = kernels.to_panels(a, 8), kernels.to_panels(z, 8)
-        kernels.update(optimiser.kind, pa, scale, c, pz, w, bias, moments, constants)
+        rest = w, bias, moments, constants, kernels.NO_LABELS, kernels.DENSE
+        kernels.update(optimiser.kind, pa, scale, c, pz, *rest)
     found = kernels.from_panels(w, inputs, units)
     np.testing.assert_allclose(
         found, TEXTBOOK[name](optimiser, start.astype(np.float64), dw, optimiser.weight_decay), rtol=1e-4, atol=1e-5

@@ -273,7 +273,9 @@ def _update(
         return w
 
     return Operation(
-        lambda: kernels.update(kind, pa, scale, c, pz, pw, bias, (pm, pv, mb, vb), constants),
+        lambda: kernels.update(
+            kind, pa, scale, c, pz, pw, bias, (pm, pv, mb, vb), constants, kernels.NO_LABELS, kernels.DENSE
+        ),
         step,
         lambda: kernels.from_panels(pw, inputs, units),
     )

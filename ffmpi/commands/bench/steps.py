@@ -39,15 +39,20 @@ class FfmpiStep:
         self.total, self.squares = kernels.zeros(margin), kernels.zeros(len(self.w), margin)
         m, v, mb, vb = (kernels.zeros(*part.shape) for part in (self.w, self.w, self.bias, self.bias))
         self.moments = (m, v, mb, vb)
-        self.nonzeros = kernels.Nonzeros(self.rows, len(self.a))  # as in training: zeros are skipped where that pays
+        self.nonzeros = kernels.Nonzeros(
+            self.rows, len(self.a)
+        ).arrays  # as in training: zeros are skipped where that pays
         self.scale, self.c, self.steps = np.ones(pitch, np.float32), c, 0
 
     def forward(self) -> None:
         """Product, scale, bias, ReLU and row goodness, fused."""
-        kernels.forward(
-            self.a, self.scale, self.w, self.bias, self.h, self.total, self.squares, self.rows,
-            nonzeros=self.nonzeros, threads=self.threads,
+        arguments = (
+            self.a, self.scale, self.w, self.bias, self.h, self.total, self.squares, self.rows, self.nonzeros, True,
         )  # fmt: skip
+        if self.threads == 1:
+            kernels.forward(*arguments)
+        else:
+            kernels.forward_parallel(self.threads, *arguments)
 
     def update(self, active: np.ndarray) -> None:
         """Product and Adam, fused."""
@@ -55,10 +60,14 @@ class FfmpiStep:
         constants = kernels.adam_constants(self.steps, self.rate, 0.0, BETA1, BETA2, EPS)
         c = np.zeros_like(self.c)
         c[active] = self.c[active]
-        kernels.update(
+        arguments = (
             kernels.ADAM, self.a, self.scale, c, self.h, self.w, self.bias, self.moments, constants,
-            nonzeros=self.nonzeros, threads=self.threads,
+            kernels.NO_LABELS, self.nonzeros,
         )  # fmt: skip
+        if self.threads == 1:
+            kernels.update(*arguments)
+        else:
+            kernels.update_parallel(self.threads, *arguments)
 
     def weights(self) -> np.ndarray:
         """Return the weights, row-major."""
