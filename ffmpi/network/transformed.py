@@ -12,7 +12,7 @@ from .transforms import Draw
 
 
 class TransformedInput:
-    """The input of the layer with `index`, from 1, in a batch; what the layer below has put out stays as it is.
+    """The input of the layer with `index`, from 1, in a batch; the output of the layer below stays as it is.
 
     Attributes
     ----------

@@ -69,9 +69,9 @@ class PeerNormalisation(Goodness, frozen=True, kw_only=True, tag="peer-normalisa
         c, loss, positive, negative, active = self.coefficients(total, layer.units, count)
         flop = 0.0
         if np.isfinite(loss + positive + negative):
-            room: _Workspace = layer.workspace
-            taking_part, means = room.taking_part[: len(c)], layer.blocks["peers"].panels["means"]
+            work: _Workspace = layer.workspace
+            taking_part, means = work.taking_part[: len(c)], layer.blocks["peers"].panels["means"]
             mean, strength = sums.layer[0] / np.float32(layer.units), np.float32(self.strength)
-            kernels.peer_gradient(out.h, c, count, layer.units, means, mean, strength, room.dz, taking_part)
-            flop, active = layer.update(a, room.dz, taking_part, rates.layer), int(taking_part.sum())
+            kernels.peer_gradient(out.h, c, count, layer.units, means, mean, strength, work.dz, taking_part)
+            flop, active = layer.update(a, work.dz, taking_part, rates.layer), int(taking_part.sum())
         return Loss(loss, (positive, negative, ranked(total, count)), 2 * count, active, flop)

@@ -1,4 +1,4 @@
-"""What a rank will need of memory, said before it starts: priced from the shapes of what it will hold."""
+"""What a rank will need of memory, printed before it starts: priced from the shapes of what it will hold."""
 
 from __future__ import annotations
 

@@ -59,6 +59,15 @@ RUNS: dict[str, list[str]] = {
     "pipeline-symba": ["rule.name=symba", *_ADAM],
     "all-layers-swish": ["rule.name=swish", "schedule.name=all-layers", *_ADAM],
     "pipeline-moved": ["augment=['shift',{name='crop',padding=1},'flip']", _ADAPTIVE],
+    "pipeline-nesterov-cosine": [
+        "optimizer.name=nesterov", "learning_rate.name=cosine", "learning_rate.minimum=0.1", "data.validation=0.1",
+    ],
+    "pipeline-local-lion-steps": [
+        *_LOCAL, "optimizer.name=lion", "optimizer.weight_decay=0.1", "learning_rate.name=steps",
+        "learning_rate.milestones=[1,2]", "learning_rate.warmup=1", "head.optimizer.name=nesterov",
+        "network.normalise=none",
+    ],
+    "pipeline-constant": ["learning_rate.name=constant", "train.epochs=2", "learning_rate.warmup=1"],
     "pipeline-dropout": ["network.transforms=dropout", "data.standardise=set"],
     # Chapter by chapter.
     "sequential": ["schedule.name=sequential"],
