@@ -54,7 +54,7 @@ class DatasetInfo:
     def statistics(self) -> dict[str, np.ndarray]:
         """What a checkpoint keeps of the training samples: float32 arrays by their names in it.
 
-        Reading it gives them back as `checkpoint.Header.figures`.
+        Reading it gives them back as `checkpoint.Header.scaling`.
         """
         return {} if self.scaling is None else self.scaling.arrays()
 

@@ -32,7 +32,7 @@ def training_worker(
 ) -> Worker:  # fmt: skip
     """Return this rank's worker from chapter `first` on: its kernels compiled, its share of the data loaded.
 
-    At chapter 0 its weights are drawn; later they are to be taken from a checkpoint, as are the `figures` of the
+    At chapter 0 its weights are drawn; later they are to be taken from a checkpoint, as are the `scaling` of the
     pixels. The worker's configuration has what `config` leaves to the data. With `look` the samples are measured.
     """
     source = reading(comm, config, scaling, look)
