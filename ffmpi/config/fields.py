@@ -41,3 +41,7 @@ class Member(Table, frozen=True, tag_field="name", tag=""):
         Empty if all of it does.
         """
         return ""
+
+    def misfit(self, config: Any, classes: int) -> str:
+        """Return what of `config` does not go with this member where the data have so many classes, as `conflict`."""
+        return ""

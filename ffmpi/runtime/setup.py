@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import kernels
+from ..config.convert import members_of
 from ..config.schema import Config
 from ..data.info import DatasetInfo, resolved
 from ..data.scaling import PixelScaling
@@ -100,6 +101,9 @@ def check(config: Config, dataset: DatasetInfo) -> None:
             f"data.label = 'overlay': {dataset.classes} label places would cover an image of {dataset.pixels} pixels; "
             "expected 'append' or 'auto'"
         )
+    for member in members_of(config).values():
+        if misfit := member.misfit(config, dataset.classes):
+            raise UserError(misfit)
     if config.augment and geometry_of(dataset.shape) is None:
         names = ", ".join(one.name for one in config.augment)
         raise UserError(
