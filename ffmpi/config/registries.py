@@ -15,7 +15,11 @@ FORMATS = Registry(
 
 AUGMENTATIONS = Registry("augmentation", "ffmpi.data.augmentations", ["shift", "flip", "crop"])
 
-RULES = Registry("learning rule", "ffmpi.rules", ["goodness", "peer-normalisation", "symba", "swish", "local-softmax"])
+RULES = Registry(
+    "learning rule",
+    "ffmpi.rules",
+    ["goodness", "peer-normalisation", "symba", "swish", "local-softmax", "class-groups"],
+)
 
 SCHEDULES = Registry(
     "schedule", "ffmpi.schedule", ["sequential", "pipeline", "single-layer", "all-layers", "federated"]

@@ -58,6 +58,10 @@ RUNS: dict[str, list[str]] = {
     "pipeline-peers": ["rule.name=peer-normalisation", "rule.goodness=mean", "rule.threshold=0.3"],
     "pipeline-symba": ["rule.name=symba", *_ADAM],
     "all-layers-swish": ["rule.name=swish", "schedule.name=all-layers", *_ADAM],
+    "pipeline-class-groups": ["rule.name=class-groups", *_ADAM],
+    "single-layer-class-groups": [
+        "rule.name=class-groups", "schedule.name=single-layer", "network.normalise=none", *_ADAM,
+    ],
     "pipeline-moved": ["augment=['shift',{name='crop',padding=1},'flip']", _ADAPTIVE],
     "pipeline-nesterov-cosine": [
         "optimizer.name=nesterov", "learning_rate.name=cosine", "learning_rate.minimum=0.1", "data.validation=0.1",

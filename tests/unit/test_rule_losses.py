@@ -16,10 +16,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from ffmpi import config, kernels
 from ffmpi.config.registries import RULES
+from ffmpi.data.info import DatasetInfo
+from ffmpi.errors import UserError
 from ffmpi.network.activations import Activations
 from ffmpi.network.layer import Layer
 from ffmpi.network.layout import LAYOUTS
 from ffmpi.rules import Rates, Targets
+from ffmpi.runtime import setup
 
 SAMPLES, CLASSES = 5, 3
 #: Of all layers, of which the last is looked at; neither fills a panel, and the classes divide neither.
@@ -101,11 +104,18 @@ def logits(h: np.ndarray, seen: Seen) -> np.ndarray:
     return found
 
 
+# -- Class groups -----------------------------------------------------------------------------------------------------
+def groups(h: np.ndarray, seen: Seen) -> np.ndarray:
+    group = np.arange(h.shape[1]) * CLASSES // h.shape[1]
+    return np.stack([(h[:, group == k] ** 2).mean(axis=1) for k in range(CLASSES)], axis=1)
+
+
 RULES_IN_NUMPY = {
     "goodness": Formulas(goodness_losses, goodness, ([], ["rule.goodness=mean", "rule.threshold=0.03"])),
     "symba": Formulas(symba_losses, mean_squares, ([], ["rule.alpha=0.5"])),
     "swish": Formulas(swish_losses, mean_squares, ([], ["rule.alpha=20"])),
     "local-softmax": Formulas(lambda h, seen: cross_entropy(logits(h, seen), seen), logits, (["head.init=uniform"],)),
+    "class-groups": Formulas(lambda h, seen: cross_entropy(groups(h, seen), seen), groups),
 }
 
 
@@ -184,3 +194,10 @@ def test_the_update_goes_along_the_derivative(name: str, settings: list[str]) ->
             numerical[place] = (both[0] - both[1]) / (2 * step)
         assert np.abs(numerical).max() > 1e-3
         assert_allclose(found, numerical, rtol=1e-4, atol=1e-4 * np.abs(numerical).max())
+
+
+def test_a_group_without_units_is_refused() -> None:
+    settled = config.parse("", "test", ["rule=class-groups", "network.layers=[12, 9]"])
+    setup.check(settled, DatasetInfo((8, 8), tuple("123456789"), 10, 10))
+    with pytest.raises(UserError, match=r"network.layers = \[12, 9\]: with rule.name = .*at least 10 units"):
+        setup.check(settled, DatasetInfo((8, 8), tuple("1234567890"), 10, 10))
