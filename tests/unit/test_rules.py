@@ -280,7 +280,7 @@ def test_negatives_drawn_by_softmax() -> None:
     assert set(again.choices[3][classes == 0]) == {1, 2} and set(again.choices[3][classes == 1]) == {0}
 
 
-def test_redrawing() -> None:
+def test_resampling() -> None:
     """Negatives and order change with the chapter or each time, as configured; fixed ones never."""
     classes = (np.arange(500) % 7).astype(np.uint8)
 
