@@ -1,7 +1,7 @@
 """Recorded digests: what small runs ended with, bit for bit, so that no change of the code changes them unseen.
 
 ``python -m tests.contract.digests --record`` trains all the runs and writes ``digests.json``. Do so only where weights
-are meant to change, and say why in the commit.
+are meant to change, and say why in the commit. ``--freeze NAME`` writes a new one of `CHECKPOINTS`, once and for all.
 """
 
 from __future__ import annotations
@@ -117,6 +117,10 @@ CHECKPOINTS: dict[str, list[str]] = {
         "optimizer.learning_rate=0.001", "data.standardise=set", "head.optimizer.name=adam",
         "head.optimizer.learning_rate=0.001",
     ],
+    "format-3-peers": [
+        "train.epochs=4", "network.layers=[12,10,8]", "rule.name=peer-normalisation", *_ADAM,
+        "network.transforms=dropout", "network.normalise=none", "data.validation=0.2",
+    ],
 }  # fmt: skip
 
 
@@ -176,6 +180,32 @@ def record() -> None:
     RECORD.write_text(json.dumps({"recorded": _circumstances(), "runs": found}, indent=1) + "\n")
 
 
+#: Keeps a copy of the checkpoint that is written when half of a run is done.
+_HALF = """
+import shutil
+from ffmpi.run import checkpoint
+
+def commit(writer, commit=checkpoint.Writer.commit):
+    commit(writer)
+    with checkpoint.reading(writer._path) as reader:
+        half = 2 * reader.header.chapter == reader.header.config.chapters
+    if half:
+        shutil.copy(writer._path, writer._path.with_name("half.h5"))
+
+checkpoint.Writer.commit = commit
+"""
+
+
+def freeze(name: str) -> None:
+    """Train the run of the checkpoint `name`, and put what it has when half is done into ``tests/data``."""
+    with tempfile.TemporaryDirectory() as place:
+        run = Path(place, name)
+        command = [sys.executable, "-c", _HALF + SEVERAL, DIGITS, json.dumps({str(run): settings_of(name)})]
+        subprocess.run(command, check=True, cwd=ROOT)
+        packed = ROOT / "tests" / "data" / f"{name}.h5.gz"
+        packed.write_bytes(gzip.compress((run / "half.h5").read_bytes(), mtime=0))
+
+
 def _circumstances() -> dict[str, Any]:
     commit = subprocess.run(
         ["git", "log", "-1", "--format=%h", "--", "ffmpi", "kernels"], check=True, cwd=ROOT, capture_output=True,
@@ -191,6 +221,10 @@ def _circumstances() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["--record"]:
-        sys.exit("python -m tests.contract.digests --record: trains all the runs and rewrites digests.json")
-    record()
+    match sys.argv[1:]:
+        case ["--record"]:
+            record()
+        case ["--freeze", name] if name in CHECKPOINTS:
+            freeze(name)
+        case _:
+            sys.exit(__doc__)
