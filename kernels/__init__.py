@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .precompile import compile_all, compile_each
     from .rows import copy_rows, from_panels
     from .scale import row_scale, row_scale_labelled
+    from .similarity import gram, similarity_backward, similarity_loss
     from .softmax import softmax
     from .sparse import DENSE, Memory, Nonzeros
     from .threads import available_threads, use_threads
@@ -64,6 +65,7 @@ _FILES = {
     "precompile": ["compile_all", "compile_each"],
     "rows": ["copy_rows", "from_panels"],
     "scale": ["row_scale", "row_scale_labelled"],
+    "similarity": ["gram", "similarity_backward", "similarity_loss"],
     "softmax": ["softmax"],
     "sparse": ["DENSE", "Memory", "Nonzeros"],
     "threads": ["available_threads", "use_threads"],

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from .compiled import compiled
-from .simd import LANES, fma, horizontal_sum, load, mul, splat, store, where_positive
+from .simd import LANES, fma, horizontal_sum, load, mul, splat, store, sub, where_positive
+
+
+@compiled
+def leaky(activation, gradient, slope):  # type: ignore[no-untyped-def]
+    """Return vectors of `gradient` where the activation is positive, else `slope` times it."""
+    positive = where_positive(activation, gradient)
+    return fma(slope, sub(gradient, positive), positive)
 
 
 @compiled
@@ -18,8 +25,8 @@ def _transpose(d, classes, out):  # type: ignore[no-untyped-def]
 
 
 @compiled(error_model="numpy")
-def backward(error, classes, d, h, scale, divisor, eps, rows, dz):  # type: ignore[no-untyped-def]
-    """Write the derivative of the loss by the layer's values before its ReLU, see `reference.backward`.
+def backward(error, classes, d, h, scale, divisor, eps, slope, rows, dz):  # type: ignore[no-untyped-def]
+    """Write the derivative of the loss by the layer's values before its activation function, see `reference.backward`.
 
     Parameters
     ----------
@@ -28,6 +35,7 @@ def backward(error, classes, d, h, scale, divisor, eps, rows, dz):  # type: igno
     h : (unit panels, pitch, 16) float32, the layer's activations
     scale : (rows,) float32, their normalisation 1 / (r + eps) with r = sqrt(sum of squares / divisor)
     divisor, eps : float32, see `row_scale`; a divisor of 0 says that the classifier reads h as it is
+    slope : float32, of the activation function below zero: 0 for a ReLU, more for a leaky one
     dz : like h, written
     """
     weights = np.empty((len(h), classes, LANES), np.float32)
@@ -53,4 +61,7 @@ def backward(error, classes, d, h, scale, divisor, eps, rows, dz):  # type: igno
             activation = load(h, (panel * pitch + row) * LANES)
             index = (panel * out_pitch + row) * LANES
             value = fma(activation, splat(back), mul(load(dz, index), splat(s)))
-            store(dz, index, where_positive(activation, value))
+            if slope == np.float32(0.0):
+                store(dz, index, where_positive(activation, value))
+            else:
+                store(dz, index, leaky(activation, value, splat(slope)))

@@ -48,7 +48,7 @@ def batch_statistics(x, rows, momentum, mean, variance, running_mean, running_va
 
 
 @compiled
-def batch_norm(x, rows, mean, variance, epsilon, gain, shift, rectify, out, total, squares):  # type: ignore[no-untyped-def]
+def batch_norm(x, rows, mean, variance, epsilon, gain, shift, slope, out, total, squares):  # type: ignore[no-untyped-def]
     """Write gain (x - mean) / sqrt(variance + epsilon) + shift, and the row sums of squares, see `reference`.
 
     Parameters
@@ -57,7 +57,7 @@ def batch_norm(x, rows, mean, variance, epsilon, gain, shift, rectify, out, tota
     mean, variance : (unit panels, 16) float32, the batch's, or the running ones
     epsilon : float32
     gain, shift : like mean; zero where units pad a panel
-    rectify : whether a ReLU follows
+    slope : float32, of the activation function below zero: 0 for a ReLU, 1 for none, between them for a leaky ReLU
     out : (unit panels, pitch of its own, 16) float32, written; may be x
     total : (pitch,) float32, written: sum over the units of `out` squared
     squares : (unit panels, pitch rounded up to 16) float32, scratch
@@ -68,8 +68,9 @@ def batch_norm(x, rows, mean, variance, epsilon, gain, shift, rectify, out, tota
         factor = div(load(gain, at), sqrt(add(load(variance, at), splat(epsilon))))
         for row in range(rows):
             y = fma(sub(load(x, (panel * x.shape[1] + row) * LANES), middle), factor, offset)
-            if rectify:
-                y = relu(y)
+            if slope != np.float32(1.0):
+                positive = relu(y)
+                y = positive if slope == np.float32(0.0) else fma(splat(slope), sub(y, positive), positive)
             store(out, (panel * out.shape[1] + row) * LANES, y)
             squares[panel, row] = horizontal_sum(mul(y, y))
     sum_blocks(squares, total, rows)

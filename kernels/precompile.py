@@ -21,6 +21,7 @@ from .peers import peer_gradient, peer_means
 from .powers import exponentials
 from .rows import copy_rows, from_panels
 from .scale import row_scale, row_scale_labelled
+from .similarity import gram, similarity_backward, similarity_loss
 from .softmax import softmax
 from .sparse import DENSE, Nonzeros
 from .update import (
@@ -70,14 +71,18 @@ def compile_each(*, threads: int = 1) -> Iterator[None]:
     softmax(h, first, 2, product)
     exponentials(np.zeros(1))
     yield
-    backward(product, 2, w, h, row, np.float32(1), np.float32(1), 1, product)
+    backward(product, 2, w, h, row, np.float32(1), np.float32(1), np.float32(0), 1, product)
     yield
     batch_statistics(h, 1, np.float32(0), bias, bias, bias, bias)
-    batch_norm(h, 1, bias, bias, np.float32(1), bias, bias, True, h, row, squares)
+    batch_norm(h, 1, bias, bias, np.float32(1), bias, bias, np.float32(0), h, row, squares)
     batch_norm_backward(h, h, 1, bias, bias, np.float32(1), bias, True, h, bias, bias)
     yield
     group_means(h, 1, 0, 16, 2, True, product)
     group_backward(product, h, 1, 0, 16, 2, True, h)
+    yield
+    gram(h, 1, product[0], row)
+    similarity_loss(product[0], row, 16, first, 2, 1.0, product[0], row)
+    similarity_backward(product[0], h, one, 16, np.float32(0), h)
     yield
     dropout(h, 1, first, first, 0, 0, 0, 0, 0.5, h, row, squares)
     peer_means(h, 1, 16, np.float32(0), bias)

@@ -81,11 +81,12 @@ def softmax(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def backward(
-    error: np.ndarray, d: np.ndarray, h: np.ndarray, scale: np.ndarray, divisor: float, eps: float
+    error: np.ndarray, d: np.ndarray, h: np.ndarray, scale: np.ndarray, divisor: float, eps: float, slope: float = 0.0
 ) -> np.ndarray:
-    """Return the derivative by the values before the ReLU of a loss whose derivative by (scale h) d is `error`.
+    """Return the derivative by the values before a ReLU of a loss whose derivative by (scale h) d is `error`.
 
     d : (units, classes). scale = 1 / (r + eps) with r = sqrt(sum of h squared / divisor), or constant if divisor is 0.
+    slope : below zero, of a leaky ReLU whose output h is.
     """
     by_a = error @ d.T
     by_h = scale[:, None] * by_a
@@ -93,7 +94,7 @@ def backward(
         r = 1 / scale - eps
         back = np.divide(scale**2 * (by_a * h).sum(axis=1), divisor * r, out=np.zeros_like(r), where=r > 0)
         by_h -= back[:, None] * h
-    return np.where(h > 0, by_h, 0)
+    return np.where(h > 0, by_h, slope * by_h)
 
 
 def gradients(a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -232,3 +233,32 @@ def peer_gradient(h: np.ndarray, c: np.ndarray, positives: int, means: np.ndarra
     dz = c[:, None] * h
     dz[:positives] -= strength * (means.mean() - means) / max(positives, 1)
     return dz
+
+
+def gram(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the inner products of all pairs of rows of h (rows, units), and the rows' sums."""
+    return h @ h.T, h.sum(axis=1)
+
+
+def similarities(x: np.ndarray) -> np.ndarray:
+    """Return the cosines between all pairs of rows of x, each less its mean: their correlations, (rows, rows)."""
+    centred = x - x.mean(axis=1, keepdims=True)
+    centred /= np.sqrt((centred**2).sum(axis=1, keepdims=True)) + 1e-8
+    return np.clip(centred @ centred.T, -1, 1)
+
+
+def similarity_loss(h: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return each row's mean over all rows of (similarity of the two - that of their one-hot classes)^2."""
+    distance = similarities(h) - similarities(np.eye(classes)[labels])
+    return (distance**2).mean(axis=1)
+
+
+def similarity_backward(h: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return the derivative by h of the mean over the rows of `similarity_loss`, (rows, units)."""
+    rows = len(h)
+    centred = h - h.mean(axis=1, keepdims=True)
+    length = np.sqrt((centred**2).sum(axis=1, keepdims=True))
+    unit = centred / (length + 1e-8)
+    error = 2 * (similarities(h) - similarities(np.eye(classes)[labels])) / rows**2
+    by_unit = 2 * error @ unit
+    return by_unit / (length + 1e-8) - unit * (by_unit * unit).sum(axis=1, keepdims=True) / length

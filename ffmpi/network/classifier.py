@@ -80,10 +80,19 @@ class Classifier:
         loss, correct = kernels.softmax(self._logits.h, classes, self.classes, self._product.h)
         return loss, correct
 
-    def backward(self, layer: int, h: np.ndarray, rows: int, dz: np.ndarray) -> None:
-        """Write into `dz` the derivative by the layer's values before its ReLU; h, dz : (panels, pitch, 16)."""
+    def weigh(self, factor: float) -> None:
+        """Take the batch's loss times `factor` in the derivatives that `backward` and `step` use."""
+        self._product.h *= np.float32(factor)
+
+    def backward(self, layer: int, h: np.ndarray, rows: int, dz: np.ndarray, slope: float = 0.0) -> None:
+        """Write into `dz` the derivative by the layer's values before its activation function.
+
+        h, dz : (panels, pitch, 16); slope : of the activation function below zero, 0 for a ReLU.
+        """
         d, norm = self.blocks[layer].w, self._normalisations[layer]
-        kernels.backward(self._product.h, self.classes, d, h, norm.scale, norm.divisor, norm.epsilon, rows, dz)
+        kernels.backward(
+            self._product.h, self.classes, d, h, norm.scale, norm.divisor, norm.epsilon, np.float32(slope), rows, dz
+        )
 
     def step(self, inputs: dict[int, Activations], rows: int, rate: float) -> None:
         """Take a step on the batch whose `loss` was returned last."""

@@ -177,6 +177,16 @@ class Parameters:
         active: int = kernels.update(*arguments) if threads == 1 else kernels.update_parallel(threads, *arguments)
         return active
 
+    def step_vectors(self, rate: float, gradients: dict[str, np.ndarray]) -> None:
+        """Take one optimiser step with the vectors called so, which do not decay; their gradients are zero afterwards.
+
+        gradients : by name, (panels, 16) float32
+        """
+        kind, constants = self.next_step(rate)
+        for name, gradient in gradients.items():
+            moments = [self.panels[f"{name}_{moment}"] for moment in self.block.moments]
+            kernels.step_vector(kind, gradient, (self.panels[name], moments[0], moments[-1]), constants)
+
     def zero_gradient(self) -> tuple[np.ndarray, np.ndarray]:
         """Return room for gradients to be added up: of the weights and of the bias, shaped like them."""
         return kernels.zeros(*self.w.shape), kernels.zeros(*self.bias.shape)

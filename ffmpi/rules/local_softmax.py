@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..network.parameters import Block
 
 
-class _Workspace:
+class Workspace:
     """A layer's classifier, and memory for the derivative by its values before the ReLU."""
 
     def __init__(self, config: Config, layer: Layer, rows: int, classes: int) -> None:
@@ -59,9 +59,9 @@ class LocalSoftmax(Rule, frozen=True, kw_only=True, tag="local-softmax"):
         """Return the classifier's weights and bias."""
         return {"classifier": classifier_block(config, units, classes)}
 
-    def workspace(self, config: Config, layer: Layer, rows: int, classes: int) -> _Workspace:
+    def workspace(self, config: Config, layer: Layer, rows: int, classes: int) -> Workspace:
         """Return the classifier and its scratch memory."""
-        return _Workspace(config, layer, rows, classes)
+        return Workspace(config, layer, rows, classes)
 
     def initialise(self, config: Config, layer: Layer) -> None:
         """Draw the classifier's weights, unless they begin with zeros."""

@@ -583,9 +583,11 @@ def test_copy_rows(first: int, count: int) -> None:
 @pytest.mark.parametrize("rows", [0, 1, 9])
 @pytest.mark.parametrize(("units", "classes"), [(1, 2), (17, 10), (40, 16), (33, 20)])
 @pytest.mark.parametrize("normalised", [False, True])
-def test_backward(rows: int, units: int, classes: int, normalised: bool) -> None:
+@pytest.mark.parametrize("slope", [0.0, 0.25])
+def test_backward(rows: int, units: int, classes: int, normalised: bool, slope: float) -> None:
     rng = np.random.default_rng(units)
-    h = np.maximum(rng.standard_normal((rows, units)), 0).astype(np.float32)
+    z = rng.standard_normal((rows, units))
+    h = np.maximum(z, slope * z).astype(np.float32)
     h[1:2] = 0  # a row without activations has no direction
     d, error = (rng.standard_normal(shape).astype(np.float32) for shape in ((units, classes), (rows, classes)))
     divisor, eps = units if normalised else 0, 1e-3
@@ -594,9 +596,10 @@ def test_backward(rows: int, units: int, classes: int, normalised: bool) -> None
     dz = np.full_like(panels, np.nan)
     d_panels = kernels.to_panels(d, kernels.panels_of(units) * kernels.LANES)
     kernels.backward(
-        kernels.to_panels(error, 12), classes, d_panels, panels, scale, np.float32(divisor), np.float32(eps), rows, dz
-    )
-    expected = reference.backward(error, d, h, scale, divisor, eps)
+        kernels.to_panels(error, 12), classes, d_panels, panels, scale, np.float32(divisor), np.float32(eps),
+        np.float32(slope), rows, dz,
+    )  # fmt: skip
+    expected = reference.backward(error, d, h, scale, divisor, eps, slope)
     np.testing.assert_allclose(kernels.from_panels(dz, rows, units), expected, rtol=2e-4, atol=2e-5)
     assert (kernels.from_panels(dz, rows, 16 * len(dz))[:, units:] == 0).all()
 

@@ -70,17 +70,17 @@ def test_batch_statistics(rows: int, units: int, offset: float) -> None:
 
 
 @pytest.mark.parametrize(("rows", "units"), SHAPES)
-@pytest.mark.parametrize("rectify", [False, True])
-def test_batch_norm(rows: int, units: int, rectify: bool) -> None:
+@pytest.mark.parametrize("slope", [1.0, 0.0, 0.01])
+def test_batch_norm(rows: int, units: int, slope: float) -> None:
     x, (mean, gain, shift), epsilon = 3 * normal(rows, units), normal(3, units, 1), 1e-3
     variance = normal(1, units, 2)[0] ** 2
     out, total, squares = empty(rows, units)
     arrays = [vector(v) for v in (mean, variance, gain, shift)]
-    kernels.batch_norm(panels(x), rows, *arrays[:2], F(epsilon), *arrays[2:], rectify, out, total, squares)
+    kernels.batch_norm(panels(x), rows, *arrays[:2], F(epsilon), *arrays[2:], F(slope), out, total, squares)
     expected = reference.batch_norm(*(v.astype(np.float64) for v in (x, mean, variance)), epsilon, gain, shift)
-    checked(out, total, np.maximum(expected, 0) if rectify else expected, 1e-4)
+    checked(out, total, np.where(expected > 0, expected, slope * expected), 1e-4)
     place = panels(x)
-    kernels.batch_norm(place, rows, *arrays[:2], F(epsilon), *arrays[2:], rectify, place, total, squares)
+    kernels.batch_norm(place, rows, *arrays[:2], F(epsilon), *arrays[2:], F(slope), place, total, squares)
     assert_array_equal(place[:, :rows], out[:, :rows])
 
 
@@ -91,7 +91,7 @@ def test_batch_norm_keeps_what_is_not_finite() -> None:
     kernels.batch_statistics(panels(x), 5, F(0.1), mean, variance, running, running.copy())
     out, total, squares = empty(5, 20)
     one, none = vector(np.ones(20)), vector(np.zeros(20))
-    kernels.batch_norm(panels(x), 5, mean, variance, F(1e-5), one, none, True, out, total, squares)
+    kernels.batch_norm(panels(x), 5, mean, variance, F(1e-5), one, none, F(0), out, total, squares)
     found = kernels.from_panels(out, 5, 20)
     assert np.isnan(found[:, 3]).all() and np.isnan(found[2, 4])
     assert np.isfinite(np.delete(found, (3, 4), axis=1)).all() and np.isnan(total[:5]).all()
@@ -105,7 +105,7 @@ def test_batch_norm_of_units_that_do_not_vary() -> None:
     assert_array_equal(mean[0, :4], x[0])
     out, total, squares = empty(7, 4)
     gain, shift = vector(np.ones(4)), vector(np.full(4, 0.25))
-    kernels.batch_norm(panels(x), 7, mean, variance, F(1e-5), gain, shift, True, out, total, squares)
+    kernels.batch_norm(panels(x), 7, mean, variance, F(1e-5), gain, shift, F(0), out, total, squares)
     checked(out, total, np.full((7, 4), 0.25))
     dx, dgain, dshift = empty(7, 4)[0], vector(np.zeros(4)), vector(np.zeros(4))
     arguments = (panels(x), 7, mean, variance, F(1e-5), gain, False, dx, dgain, dshift)
@@ -316,3 +316,54 @@ def test_peers_padding_is_left_out() -> None:
     dz, taking_part = empty(4, 20)[0], np.zeros(4, F)
     kernels.peer_gradient(panels(np.ones((4, 20))), np.ones(4, F), 2, 20, means, F(5), F(1), dz, taking_part)
     assert not kernels.from_panels(dz, 4, 32)[:, 20:].any()
+
+
+@pytest.mark.parametrize(("rows", "units"), [(1, 10), (7, 33), (33, 100), (2, 250)])
+@pytest.mark.parametrize("slope", [1.0, 0.25])
+def test_similarity(rows: int, units: int, slope: float) -> None:
+    h, labels, classes, weight = normal(rows, units) + F(0.5), np.arange(rows) % 4, 4, 0.7
+    products, sums = np.full((rows + 1, rows + 1), np.nan, F), np.full(rows + 1, np.nan, F)
+    kernels.gram(panels(h), rows, products, sums)
+    exact = h.astype(np.float64)
+    for found, expected in zip((products[:rows, :rows], sums[:rows]), reference.gram(exact), strict=True):
+        assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+    assert np.isnan(products[rows]).all() and np.isnan(sums[rows:]).all()
+    m, means = np.full((rows, rows), np.nan, F), np.full(rows, np.nan, F)
+    loss = kernels.similarity_loss(products, sums, units, labels, classes, weight, m, means)
+    assert_allclose(loss, reference.similarity_loss(exact, labels, classes).sum(), rtol=1e-4, atol=1e-12)
+    before = normal(rows, units, 1)
+    dz = panels(before)
+    kernels.similarity_backward(m, panels(h), means, units, F(slope), dz)
+    expected = weight * reference.similarity_backward(exact, labels, classes) * np.where(h > 0, 1, slope)
+    checked(dz, None, before + expected, 1e-4)
+    kernels.similarity_loss(products, sums, units, labels, classes, weight, products, sums)
+    assert_array_equal(products[:rows, :rows], m)
+
+
+def test_rows_without_direction() -> None:
+    """Constant rows, zero or not, are like no other and have no derivative; what is not finite shows."""
+    h = normal(4, 20)
+    h[1], h[2] = 0, 3.3
+    products, sums = np.zeros((4, 4), F), np.zeros(4, F)
+    kernels.gram(panels(h), 4, products, sums)
+    m, means, dz = np.zeros((4, 4), F), np.zeros(4, F), panels(np.zeros((4, 20)))
+    labels = np.array([0, 1, 2, 1])
+    assert kernels.similarity_loss(products, sums, 20, labels, 3, 1.0, m, means) > 0
+    assert not m[1:3].any() and not m[:, 1:3].any() and m[0].any() and np.isfinite(m).all()
+    kernels.similarity_backward(m, panels(h), means, 20, F(1), dz)
+    found = kernels.from_panels(dz, 4, 20)
+    assert np.isfinite(found).all() and not found[1:3].any()
+    products[0, 3] = np.nan
+    assert np.isnan(kernels.similarity_loss(products, sums, 20, labels, 3, 1.0, m, means))
+
+
+def test_the_reference_of_similarity_is_the_derivative() -> None:
+    h, labels = normal(5, 7).astype(np.float64), np.array([0, 1, 1, 2, 0])
+    found = reference.similarity_backward(h, labels, 3)
+    for index in np.ndindex(h.shape):
+        ends = []
+        for step in (1e-6, -1e-6):
+            moved = h.copy()
+            moved[index] += step
+            ends.append(reference.similarity_loss(moved, labels, 3).mean())
+        assert_allclose((ends[0] - ends[1]) / 2e-6, found[index], rtol=1e-5, atol=1e-8)

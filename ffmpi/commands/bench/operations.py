@@ -183,7 +183,7 @@ def of_units(units: int, rows: int) -> dict[str, Operation]:
         ),
         "batch_norm": Operation(
             partial(
-                kernels.batch_norm, px, rows, pmean, pvariance, EPSILON, pgain, pshift, True,
+                kernels.batch_norm, px, rows, pmean, pvariance, EPSILON, pgain, pshift, F(0),
                 normalised.h, normalised.total, normalised.squares,
             ),
             norm,
