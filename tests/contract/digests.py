@@ -73,6 +73,7 @@ RUNS: dict[str, list[str]] = {
     ],
     "pipeline-constant": ["learning_rate.name=constant", "train.epochs=2", "learning_rate.warmup=1"],
     "pipeline-dropout": ["network.transforms=dropout", "data.standardise=set"],
+    "pipeline-local-error": ["rule.name=local-error", "rule.similarity=0.3", *_ADAM, "head.normalise=false"],
     # Chapter by chapter.
     "sequential": ["schedule.name=sequential"],
     "sequential-long-chapters": ["schedule.name=sequential", "train.epochs=4", "train.chapters=2"],
@@ -96,6 +97,7 @@ RUNS: dict[str, list[str]] = {
         "schedule.name=all-layers", *_LOCAL, "augment=['flip',{name='shift',pixels=1}]", "train.epochs=4",
         "train.chapters=2",
     ],
+    "all-layers-local-error": ["schedule.name=all-layers", "rule.name=local-error", "network.transforms=dropout"],
     "federated": ["schedule.name=federated", "shards.count=2", "shards.by=class"],
     "federated-local-sizes": ["schedule.name=federated", *_LOCAL, "shards.count=3", "shards.sizes=[2,1,1]"],
 }  # fmt: skip

@@ -158,7 +158,7 @@ CASES = [(name, settings) for name, rule in RULES_IN_NUMPY.items() for settings 
 
 #: Rules of which the loss of a row is not all that they go by, or whose activations are no ReLU's: they have tests of
 #: their own, with derivatives, in the files test_*.py named so.
-ELSEWHERE = {"peer-normalisation"}
+ELSEWHERE = {"peer-normalisation", "local-error"}
 
 
 def test_every_rule_is_here() -> None:

@@ -1,0 +1,159 @@
+"""The local-error rule: batch normalisation, a leaky ReLU, and two losses on each layer's own activations.
+
+Nokland and Eidnes, "Training Neural Networks with Local Error Signals", arXiv 1901.06656.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from msgspec import Meta
+
+from .. import kernels
+from ..config.fields import Fraction, Positive
+from ..network.activations import Activations
+from ..network.parameters import Array, Block
+from ..schedule.cost import Cost, RuleCost, copied
+from . import Loss, Rates, Shares, Targets
+from .local_softmax import LocalSoftmax, Workspace
+
+if TYPE_CHECKING:
+    from ..config.schema import Config
+    from ..network.layer import Layer
+
+
+class _Workspace(Workspace):
+    """Beside the classifier a batch's values before batch normalisation, their statistics, and room for the way back.
+
+    Attributes
+    ----------
+    z : the values; mean, variance : of each unit over the batch's rows
+    by_gain, by_shift : derivatives
+    sums : inner products and sums of the rows, as they are added up over the units
+    """
+
+    def __init__(self, config: Config, layer: Layer, rows: int, classes: int, similarity: bool) -> None:
+        super().__init__(config, layer, rows, classes)
+        self.z = Activations(layer.units, rows, {})
+        panels = len(self.z.h)
+        self.squares = kernels.zeros(panels, len(self.z.total))
+        self.mean, self.variance, self.by_gain, self.by_shift = (kernels.zeros(panels, kernels.LANES) for _ in range(4))
+        self.sums = kernels.zeros(rows * (rows + 1) if similarity else 0)
+
+
+class LocalError(LocalSoftmax, frozen=True, kw_only=True, tag="local-error"):
+    """Cross-entropy of a linear classifier and similarity of rows of one class, after batch normalisation in the layer.
+
+    h = leaky ReLU(batch normalisation(z)); loss = (1 - similarity) x cross-entropy + similarity x similarity loss
+    (docs/design.md, section 3.5). The similarity loss reads h as it is, without the paper's matrix of its own.
+    """
+
+    similarity: Annotated[
+        Fraction, Meta(description="Share of the similarity loss; 0: the classifier's cross-entropy alone.")
+    ] = 0.0  # fmt: skip
+    negative_slope: Annotated[Fraction, Meta(description="Slope of the leaky ReLU below zero.")] = 0.01
+    momentum: Annotated[
+        float, Meta(gt=0, le=1, description="How much of a batch's mean and variance comes into the running ones.")
+    ] = 0.1  # fmt: skip
+    epsilon: Annotated[Positive, Meta(description="What is added to a variance before its root divides.")] = 1e-5
+
+    def conflict(self, config: Any) -> str:
+        """Refuse batches that have no variance."""
+        if config.train.batch_size == 1:
+            return (
+                f"train.batch_size = 1: rule.name = {self.name!r} normalises each unit over a batch's samples; "
+                "expected at least 2"
+            )
+        return super().conflict(config)
+
+    def blocks(self, config: Config, units: int, classes: int) -> dict[str, Block]:
+        """Return the classifier, and each unit's gain and shift with its running mean and variance."""
+        learnt = Array("gain", (units,), start=1.0), Array("shift", (units,))
+        kept = (
+            Array("mean", (units,), learnt=False),
+            Array("variance", (units,), learnt=False, start=1.0, nonnegative=True),
+        )
+        return super().blocks(config, units, classes) | {"norm": Block((*learnt, *kept), config.optimizer)}
+
+    def workspace(self, config: Config, layer: Layer, rows: int, classes: int) -> _Workspace:
+        """Return the classifier with its scratch memory, and that of the normalisation."""
+        return _Workspace(config, layer, rows, classes, self.similarity > 0)
+
+    def initialise(self, config: Config, layer: Layer) -> None:
+        """Draw the classifier's weights, unless they begin with zeros; a layer has no bias beside its shifts."""
+        super().initialise(config, layer)
+        layer.parameters.bias[:] = 0
+
+    def cost(self, config: Config, index: int, classes: int) -> RuleCost:
+        """Return what the classifier, the normalisation and, of rows with rows, the similarity take."""
+        found, similar = LocalSoftmax.cost(self, config, index, classes), 3.0 * (self.similarity > 0)
+
+        def update(rows: float, units: int) -> Cost:
+            passes = copied(5 * rows * units)  # over the activations
+            flop = similar * rows * rows * units
+            return found.update(rows, units).plus(passes, Cost(flop, 0.0, flop / _SIMILAR))
+
+        return RuleCost(1.0, 1.0, found.scores, update)
+
+    def forward(self, layer: Layer, a: Activations, out: Activations, rows: int, training: bool) -> float:
+        """Normalise by the batch to learn from it, otherwise by the running statistics."""
+        room, norm = layer.workspace, layer.blocks["norm"].panels
+        flop = layer.forward(a, room.z, rows, rectify=False)
+        mean, variance = norm["mean"], norm["variance"]
+        if training:
+            momentum = np.float32(self.momentum)
+            kernels.batch_statistics(room.z.h, rows, momentum, room.mean, room.variance, mean, variance)
+            mean, variance = room.mean, room.variance
+        kernels.batch_norm(
+            room.z.h, rows, mean, variance, np.float32(self.epsilon), norm["gain"], norm["shift"],
+            np.float32(self.negative_slope), out.h, out.total, room.squares,
+        )  # fmt: skip
+        return flop
+
+    def learning_partial(self, layer: Layer, out: Activations, targets: Targets, rows: int) -> Shares:
+        """Return the logits and, with the similarity loss, the inner products and sums of the rows."""
+        sums = layer.workspace.sums
+        if self.similarity:
+            sums = sums[: rows * (rows + 1)]
+            kernels.gram(out.h, rows, sums[: rows * rows].reshape(rows, rows), sums[rows * rows :])
+        return Shares(self.partial(layer, out, rows).rows, sums)
+
+    def learn(
+        self, layer: Layer, a: Activations, out: Activations, sums: Shares, targets: Targets, rates: Rates
+    ) -> Loss:  # fmt: skip
+        """Let the layer, its normalisation and its classifier take a step together."""
+        workspace, rows = layer.workspace, targets.count
+        dz, slope, classifier = workspace.dz, self.negative_slope, workspace.classifier
+        loss, correct = classifier.loss(targets.classes)
+        products, means = sums.layer[: rows * rows].reshape(-1, rows), sums.layer[rows * rows :]
+        if self.similarity:
+            arguments = (layer.units, targets.classes, classifier.classes, self.similarity)
+            alike = kernels.similarity_loss(products, means, *arguments, products, means)
+            classifier.weigh(1 - self.similarity)
+            loss = (1 - self.similarity) * loss + self.similarity * alike
+        flop = 0.0
+        if np.isfinite(loss):
+            classifier.backward(layer.index, out.h, rows, dz, slope)
+            if self.similarity:
+                kernels.similarity_backward(products, out.h, means, layer.units, np.float32(slope), dz)
+                flop += 3.0 * rows * rows * layer.units
+            classifier.step({layer.index: out}, rows, rates.head)
+            self._normalise_backward(layer, rows, dz, rates.layer)
+            flop += layer.update(a, dz, workspace.ones[:rows], rates.layer)
+            layer.parameters.bias[:] = 0  # normalising takes it away again
+        squares = float(out.total[:rows].sum(dtype=np.float64))
+        return Loss(loss, (squares, correct), rows, rows, flop)
+
+    def _normalise_backward(self, layer: Layer, rows: int, dz: np.ndarray, rate: float) -> None:
+        """Make the derivative by what was normalised out of that by what came of it, and let gains and shifts learn."""
+        room, norm = layer.workspace, layer.blocks["norm"]
+        kernels.batch_norm_backward(
+            dz, room.z.h, rows, room.mean, room.variance, np.float32(self.epsilon), norm.panels["gain"], False,
+            dz, room.by_gain, room.by_shift,
+        )  # fmt: skip
+        norm.step_vectors(rate, {"gain": room.by_gain, "shift": room.by_shift})
+
+
+#: FLOP a second of products of rows with rows, which are small: measured 15 to 37 GFLOP/s.
+_SIMILAR = 25e9
