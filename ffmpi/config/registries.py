@@ -18,7 +18,16 @@ AUGMENTATIONS = Registry("augmentation", "ffmpi.data.augmentations", ["shift", "
 RULES = Registry(
     "learning rule",
     "ffmpi.rules",
-    ["goodness", "peer-normalisation", "symba", "swish", "local-softmax", "local-error", "class-groups"],
+    [
+        "goodness",
+        "peer-normalisation",
+        "collaboration",
+        "symba",
+        "swish",
+        "local-softmax",
+        "local-error",
+        "class-groups",
+    ],
 )
 
 SCHEDULES = Registry(

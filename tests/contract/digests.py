@@ -62,6 +62,10 @@ RUNS: dict[str, list[str]] = {
     "single-layer-class-groups": [
         "rule.name=class-groups", "schedule.name=single-layer", "network.normalise=none", *_ADAM,
     ],
+    "pipeline-collaboration": ["rule.name=collaboration", "rule.threshold=0.5"],
+    "single-layer-collaboration": [
+        "rule.name=collaboration", "schedule.name=single-layer", *_PAPER, *_BY_GOODNESS, "network.transforms=dropout",
+    ],
     "pipeline-moved": ["augment=['shift',{name='crop',padding=1},'flip']", _ADAPTIVE],
     "pipeline-nesterov-cosine": [
         "optimizer.name=nesterov", "learning_rate.name=cosine", "learning_rate.minimum=0.1", "data.validation=0.1",

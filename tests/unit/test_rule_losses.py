@@ -74,6 +74,12 @@ def goodness_losses(h: np.ndarray, seen: Seen) -> np.ndarray:
     return softplus(np.concatenate([-above[:SAMPLES], above[SAMPLES:]]))
 
 
+def joint_losses(h: np.ndarray, seen: Seen) -> np.ndarray:
+    """Return the losses by layer collaboration."""
+    above = (goodness(h, seen) + seen.below)[:, 0] - seen.rule.threshold * sum(UNITS)
+    return softplus(np.concatenate([-above[:SAMPLES], above[SAMPLES:]]))
+
+
 # -- SymBa ------------------------------------------------------------------------------------------------------------
 def mean_squares(h: np.ndarray, seen: Seen) -> np.ndarray:
     squares: np.ndarray = (h**2).mean(axis=1, keepdims=True)
@@ -112,6 +118,9 @@ def groups(h: np.ndarray, seen: Seen) -> np.ndarray:
 
 RULES_IN_NUMPY = {
     "goodness": Formulas(goodness_losses, goodness, ([], ["rule.goodness=mean", "rule.threshold=0.03"])),
+    "collaboration": Formulas(
+        joint_losses, goodness, (["rule.threshold=0.3"], ["rule.goodness=mean", "rule.threshold=0.01"])
+    ),
     "symba": Formulas(symba_losses, mean_squares, ([], ["rule.alpha=0.5"])),
     "swish": Formulas(swish_losses, mean_squares, ([], ["rule.alpha=20"])),
     "local-softmax": Formulas(lambda h, seen: cross_entropy(logits(h, seen), seen), logits, (["head.init=uniform"],)),

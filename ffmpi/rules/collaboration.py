@@ -1,0 +1,51 @@
+"""Goodness with layer collaboration: a layer learns what the layers below it have not decided yet.
+
+Lorberbom, Gat, Adi, Schwing and Hazan, "Layer Collaboration in the Forward-Forward Algorithm", arXiv 2305.12393, with
+their gamma of the earlier layers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from .. import kernels
+from . import Loss, Rates, Rule, Shares, Targets
+from .goodness import SMALLEST, Goodness, ranked
+
+if TYPE_CHECKING:
+    from ..config.schema import Config
+    from ..network.activations import Activations
+    from ..network.layer import Layer
+
+
+class Collaboration(Goodness, frozen=True, kw_only=True, tag="collaboration"):
+    """Goodness, to which that of all layers below is added before it is compared with the sum of their thresholds.
+
+    Loss of a row: softplus(-s (g + gamma - theta)), gamma the goodness of the layers below, which is a constant to the
+    gradient, and theta = threshold x units of all layers up to this one (docs/design.md, section 3.1). Layers
+    report their own goodness, but rank pairs by the sum. Samples are classified by the goodness of all layers.
+    """
+
+    scores_training: ClassVar[bool] = True
+    unread: ClassVar[tuple[str, ...]] = ("classify.goodness_layers",)
+
+    def score_layers(self, config: Config) -> tuple[int, ...]:
+        """Return all layers."""
+        return Rule.score_layers(self, config)
+
+    def learn(
+        self, layer: Layer, a: Activations, out: Activations, sums: Shares, targets: Targets, rates: Rates
+    ) -> Loss:  # fmt: skip
+        """Take a step on all rows that the layers up to this one have not decided yet."""
+        count, total, per = targets.count, sums.rows, self.per(layer.units)
+        rows = len(total)
+        goodness = total / per
+        joint = goodness + a.score[:rows, 0] if layer.index else goodness
+        theta = self.threshold * sum(layer.config.network.layers[: layer.index + 1])
+        c = np.empty(rows, np.float32)
+        loss, *_, active = kernels.goodness_loss(joint, np.float32(1), count, theta, 2 / float(per), SMALLEST, c)
+        positive, negative = (float(part.sum(dtype=np.float64)) for part in (goodness[:count], goodness[count:]))
+        flop = layer.update(a, out.h, c, rates.layer) if np.isfinite(loss + positive + negative) else 0.0
+        return Loss(loss, (positive, negative, ranked(joint, count)), rows, active, flop)
