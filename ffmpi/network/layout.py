@@ -85,6 +85,10 @@ class BatchLayout:
             return 0, samples
         return (samples * self.layout.rows, neutral) if self.labelled else (0, samples)
 
+    def shape(self, stream: str, samples: int, neutral: int) -> tuple[int, int, int]:
+        """Return the rows of a batch, the first that the head reads, and how many it reads."""
+        return self.rows(stream, samples, neutral), *self.head_rows(stream, samples, neutral)
+
     def inputs(self, config: Config, pixels: int) -> int:
         """Return the number of inputs of the first layer: a label stands in the image or beside it."""
         return pixels + self.classes if self.labelled and config.data.label == "append" else pixels

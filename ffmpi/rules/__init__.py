@@ -92,7 +92,7 @@ class Rule(Member, frozen=True, kw_only=True):
     ----------
     layout : the rows of a training batch, pairs of positives and negatives or plain images: see `network.layout`
     needs_labels : `learn` reads the samples' indices or classes
-    measures : at most three, by which the metrics tell how well a layer learns
+    measures : by which the metrics tell how well a layer learns
     methods : the ways to classify there are, see `network.methods`
     reads : tables of the configuration that it reads beside its own, each ending in a full stop
     scores_training : scores are handed on with training batches, too, not only where samples are scored

@@ -13,11 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..network.methods import METHOD_NAMES
-from ..rules import Loss, Measure
+from ..rules import Measure
 
-_MEASURES = 3  # at most, of a learning rule
-#: Of a layer: the loss, the rule's own measures, and rows.
-LAYER = ("loss", *(f"measure {number}" for number in range(_MEASURES)), "rows", "active")
 HEAD = ("loss", "correct", "rows")
 SCORES = ("correct", "rows")
 SPLITS = ("validation", "test")  # that are only scored
@@ -33,7 +30,8 @@ class Measurements:
 
     Attributes
     ----------
-    layers : (layers, 6), columns LAYER, sums over rows
+    layers : (layers, 3 + the rule's measures), sums over rows: loss, the measures, how many rows there were, how many
+        took part
     head : (3,), columns HEAD
     scored : (2, 4, 2), of SPLITS by METHOD_NAMES, columns SCORES
     ranks : (ranks, 11), columns RANK
@@ -46,26 +44,19 @@ class Measurements:
     ranks: np.ndarray
 
     @classmethod
-    def zeros(cls, layers: int, ranks: int) -> Measurements:
-        """Return empty measurements of a network of `layers` on `ranks`."""
-        shapes = [(layers, len(LAYER)), (len(HEAD),), (len(SPLITS), len(METHOD_NAMES), len(SCORES)), (ranks, len(RANK))]
+    def zeros(cls, layers: int, ranks: int, measures: int) -> Measurements:
+        """Return empty measurements of a network of `layers` on `ranks` whose rule has so many `measures`."""
+        scored = (len(SPLITS), len(METHOD_NAMES), len(SCORES))
+        shapes = [(layers, 3 + measures), (len(HEAD),), scored, (ranks, len(RANK))]
         sizes = [int(np.prod(shape)) for shape in shapes]
         flat = np.zeros(sum(sizes))
         parts = np.split(flat, np.cumsum(sizes)[:-1])
         views = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
         return cls(flat, *views)
 
-    def add_layer(self, layer: int, loss: Loss) -> None:
-        """Add what the learning rule says of a batch."""
-        row, last = self.layers[layer], 1 + len(loss.measures)
-        row[0] += loss.loss
-        row[1:last] += loss.measures
-        row[-2:] += loss.rows, loss.active
-
-    def add_head(self, *sums: float) -> None:
-        """Add a batch's sums, in the order of HEAD."""
-        for column, value in enumerate(sums):
-            self.head[column] += value
+    def empty(self) -> Measurements:
+        """Return empty measurements of the same shape."""
+        return self.zeros(len(self.layers), len(self.ranks), self.layers.shape[1] - 3)
 
     def add_scores(self, split: str, method: str, correct: int, rows: int) -> None:
         """Add a batch of one of SPLITS that was classified by `method`."""

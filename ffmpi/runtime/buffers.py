@@ -20,25 +20,26 @@ class Buffers:
 
     Attributes
     ----------
+    own : each layer's own memory, for its next output unless a buffer is `reserved` for that, for once
     held : each layer's (-1: the input's) last output, or what was received in its place
-    collected : the same of the neutral rows that the head reads
+    collected : the same of the neutral rows that the head reads, which this rank's layers put into `own_neutral`
     """
 
     def __init__(self, comm: Any, model: RankModel, schedule: Schedule, batches: Batches) -> None:
         """Make the memory, and connect the links that begin or end on this rank of `comm`."""
         self.comm, self.model, self.schedule, self.batches = comm, model, schedule, batches
         self.config = model.config
-        self._own = {layer: model.activations(layer) for layer in model.layers}
-        self.held: dict[int, Activations] = dict(self._own)
+        self.own = {layer: model.activations(layer) for layer in model.layers}
+        self.held: dict[int, Activations] = dict(self.own)
         if model.inputs:
             self.held[-1] = model.inputs
-        self._own_neutral: dict[int, Activations] = {}
+        self.own_neutral: dict[int, Activations] = {}
         if model.head:
             batch = self.config.train.batch_size
             here = [layer for layer in self.config.head_layers if layer in model.layers]
-            self._own_neutral = {layer: model.activations(layer, batch) for layer in here}
-        self.collected = dict(self._own_neutral)
-        self._reserved: dict[int, Activations] = {}
+            self.own_neutral = {layer: model.activations(layer, batch) for layer in here}
+        self.collected = dict(self.own_neutral)
+        self.reserved: dict[int, Activations] = {}
         self._stashed: dict[tuple[int, s.Batch], Activations] = {}
         self._spare: dict[int, list[Activations]] = defaultdict(list)
         self._contents: dict[tuple[s.LinkId, int], Any] = {}
@@ -111,7 +112,7 @@ class Buffers:
         if link.payload == "neutral":
             self.collected[link.stage] = content
         elif link.payload in ("activations", "chapter"):
-            self._reserved[link.stage] = content
+            self.reserved[link.stage] = content
 
     def send(self, step: s.Send) -> None:
         """See `steps.Send`."""
@@ -122,22 +123,11 @@ class Buffers:
         self.links[step.link].send(step.buffer)
 
     # -- On this rank -------------------------------------------------------------------------------------------------
-    def output(self, layer: int) -> Activations:
-        """Return where the next output of `layer` goes: what was reserved, for once, or its own memory."""
-        self.held[layer] = self._reserved.pop(layer) if layer in self._reserved else self._own[layer]
-        return self.held[layer]
-
-    def neutral_output(self, layer: int) -> Activations:
-        """Return where the neutral rows of `layer` go: to the head's own memory, or to what was reserved."""
-        if layer in self._own_neutral:
-            self.collected[layer] = self._own_neutral[layer]
-        return self.collected[layer]
-
     def stash(self, step: s.StashActivations) -> None:
         """See `steps.StashActivations`."""
         stashed = self._stashed[step.layer, step.batch] = self.held[step.layer]
         spare = self._spare[stashed.units]
-        self._own[step.layer] = spare.pop() if spare else self.model.activations(step.layer)
+        self.own[step.layer] = spare.pop() if spare else self.model.activations(step.layer)
 
     def load(self, step: s.LoadActivations) -> None:
         """See `steps.LoadActivations`."""

@@ -41,7 +41,7 @@ class Collector:
 
     def record(self, ranks: tuple[int, ...]) -> Measurements:
         """Return the sum of the next reports of `ranks`."""
-        total = Measurements.zeros(len(self.measurements.layers), self.comm.size)
+        total = self.measurements.empty()
         for rank in ranks:
             if rank == 0:
                 total.flat += self._own.pop(0)

@@ -39,7 +39,8 @@ class Stopped(BaseException):
         self.receives: list[Any] = []
 
 
-_noted: list[int] = []
+#: The signals noted, since a call of `check` after every step would take time.
+signals: list[int] = []
 _installed: list[bool] = []
 _started: list[bool] = []
 _deferred = True  # until `raising`
@@ -95,24 +96,24 @@ def started() -> None:
 
 def _handle(number: int, frame: Any) -> None:
     note(number)
-    if not _deferred and len(_noted) == 1:
+    if not _deferred and len(signals) == 1:
         raise Stopped(number)
 
 
 def note(number: int) -> None:
     """Remember that this process is to end because of signal `number`."""
-    _noted.append(number)
+    signals.append(number)
 
 
 def noted() -> int:
     """Return the signal because of which this process is to end, or 0."""
-    return _noted[0] if _noted else 0
+    return signals[0] if signals else 0
 
 
 def check() -> None:
     """Raise Stopped if there was a signal."""
-    if _noted:
-        raise Stopped(_noted[0])
+    if signals:
+        raise Stopped(signals[0])
 
 
 def defer() -> None:

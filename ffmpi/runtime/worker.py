@@ -31,6 +31,9 @@ from .mpi import make_progress
 if TYPE_CHECKING:
     from .memory import Price
 
+#: Seconds between two updates that somebody is told of.
+_EVERY = 0.2
+
 
 class Worker:
     """A method for each kind of step, and what lies between two steps on one rank."""
@@ -46,7 +49,9 @@ class Worker:
         self._score_layers = set(self.rule.score_layers(self.config))
         self._scored = {*s.LAYERS_SCORED, *(s.LEARNT if self.rule.scores_training else ())}
         self._own_scores = np.empty((0, 0), np.float32)  # what the layer says that was scored last
-        self._rates: tuple[int, Rates] = -1, Rates(0, 0)  # of an epoch
+        # Where a rule says nothing of its own its layers do it.
+        self._own_forward, self._own_sums = self.rule.overrides("forward"), self.rule.overrides("learning_partial")
+        self._rated, self._rates = -1, Rates(0, 0)  # an epoch, and its learning rates
         self.batches = Batches(model, schedule.spec)
         self.buffers = Buffers(comm, model, schedule, self.batches)
         rows, transforms = model.layout.most_rows, self.config.network.transforms
@@ -57,17 +62,17 @@ class Worker:
         counts: dict[s.Split, int] = {"validation": self.dataset.validation, "test": self.dataset.test}
         self.scores = {split: np.zeros((count, self.dataset.classes), np.float32) for split, count in counts.items()}
         self.predicted = {split: np.zeros((len(METHOD_NAMES), count), np.uint8) for split, count in counts.items()}
-        self.measurements = Measurements.zeros(len(self.config.network.layers), comm.size)
+        self.measurements = Measurements.zeros(len(self.config.network.layers), comm.size, len(self.rule.measures))
         self.collector = Collector(comm, model, self.measurements, len(schedule.links))
         self.wanted: str | None = None  # the method whose scores are kept; otherwise the last one's are
         self.spent: dict[type, float] = defaultdict(float)
         self.flop = 0.0
-        self.on_update: Callable[[s.Update], None] = lambda step: None
+        self.on_update: Callable[[s.Update], None] | None = None  # told of one now and then
         self.on_report: Callable[[int, Measurements], None] = lambda chapter, measurements: None
         self.on_save: Callable[[int], Writer | None] = lambda chapter: None
         self._do: dict[type, Callable[[Any], None]] = {
             s.SetEpoch: lambda step: self.batches.set_epoch(step.epoch, step.chapter, step.shard),
-            s.BuildInput: lambda step: self.batches.build_input(step.batch),
+            s.BuildInput: self.batches.build_input,
             s.Post: self.buffers.post,
             s.Receive: self.buffers.receive,
             s.Reuse: self.buffers.use,
@@ -94,17 +99,22 @@ class Worker:
         """Carry out `steps` to the end; messages travel between them."""
         advance = make_progress(self.comm) if self.comm.size > 1 else None
         stop.defer()  # what a signal would tear apart here, other ranks would wait for
-        before = self._began = self._start = time.perf_counter()
+        do, spent, signals, clock = self._do, self.spent, stop.signals, time.perf_counter
+        before = told = self._began = self._start = clock()
         try:
             for step in steps:
                 kind = type(step)
-                self._do[kind](step)
+                do[kind](step)
                 if advance:
                     advance()
-                stop.check()
-                now = time.perf_counter()
-                self.spent[kind] += now - before
+                if signals:
+                    stop.check()
+                now = clock()
+                spent[kind] += now - before
                 before = now
+                if now - told > _EVERY and self.on_update and isinstance(step, s.Update):
+                    told = now
+                    self.on_update(step)
         except stop.Stopped as stopped:
             ends: list[Collector | Link] = [self.collector, *self.buffers.links.values()]
             for end in ends:
@@ -116,57 +126,58 @@ class Worker:
 
     # -- Layers -------------------------------------------------------------------------------------------------------
     def _forward(self, step: s.Forward) -> None:
-        if step.chapter is None:
-            self._compute(step)
-            return
-        layer = self.model.layers[step.layer]
+        """Compute a layer's output for a batch, and what it says of the rows."""
+        index, batch, batches, buffers = step.layer, step.batch, self.batches, self.buffers
+        rows = (batches.content if batch is batches.batch else batches.take(batch)).rows
+        layer, a, training = self.model.layers[index], buffers.held[index - 1], step.epoch is not None
+        out = buffers.held[index] = buffers.reserved.pop(index, buffers.own[index])
         now = layer.blocks
-        self.model.use(step.layer, self.snapshots[step.layer, step.chapter])
-        self._compute(step)
-        layer.use(now)
-
-    def _compute(self, step: s.Forward) -> None:
-        """Compute a layer's output for a batch, with its weights as they are now, and what it says of the rows."""
-        index, rows, stream = step.layer, self.batches.counts(step.batch).rows, step.batch.stream
-        layer, a, out = self.model.layers[index], self.buffers.held[index - 1], self.buffers.output(index)
+        if step.chapter is not None:  # its weights as they were then
+            self.model.use(index, self.snapshots[index, step.chapter])
         if step.epoch is not None and index in self._transformed:
-            a = self._transformed[index].of(a, rows, *self.batches.keys(step.batch), step.epoch)
-        self.flop += self.rule.forward(layer, a, out, rows, step.epoch is not None)
-        if stream in self._scored:
+            a = self._transformed[index].of(a, rows, *batches.keys(batch), step.epoch)
+        if self._own_forward:
+            self.flop += self.rule.forward(layer, a, out, rows, training)
+        else:
+            self.flop += layer.forward(a, out, rows)
+        if batch.stream in self._scored:
             out.score[:rows] = a.score[:rows] if index > 0 else 0
             if index in self._score_layers:
                 self._own_scores = self.rule.scores(layer, out, self.rule.partial(layer, out, rows), rows)
                 out.score[:rows] += self._own_scores
+        if step.chapter is not None:
+            layer.use(now)
 
     def _update(self, step: s.Update) -> None:
-        self.on_update(step)
-        index = step.layer
-        layer, a, out = self.model.layers[index], self.buffers.held[index - 1], self.buffers.held[index]
+        index, epoch, rule, batches, held = step.layer, step.epoch, self.rule, self.batches, self.buffers.held
+        layer, a, out = self.model.layers[index], held[index - 1], held[index]
         if index in self._transformed:
             a = self._transformed[index].made
-        targets = self.batches.targets(step.batch, step.epoch)
-        rows = targets.count * self.batches.layout.layout.rows
-        sums = self.rule.learning_partial(layer, out, targets, rows)
-        loss = self.rule.learn(layer, a, out, sums, targets, self._rates_of(step.epoch))
+        targets = batches.targets
+        if step.batch is not batches.targeted or epoch != targets.epoch:
+            targets = batches.target(step.batch, epoch)
+        rows = targets.count * batches.layout.layout.rows
+        if self._own_sums:
+            sums = rule.learning_partial(layer, out, targets, rows)
+        else:
+            sums = rule.partial(layer, out, rows)
+        loss = rule.learn(layer, a, out, sums, targets, self._rates if epoch == self._rated else self._rate(epoch))
         if not math.isfinite(loss.loss + sum(loss.measures)):
             came = a.total[:rows] if index > 0 else None
             raise self._diverged(f"layer {index + 1}", step, loss.loss, "optimizer", came)
         self.flop += loss.flop
-        self.measurements.add_layer(index, loss)
+        self.measurements.layers[index] += (loss.loss, *loss.measures, loss.rows, loss.active)
 
     def _finish_epoch(self, step: s.FinishEpoch) -> None:
         layer = self.model.layers[step.layer]
         self.rule.finish(layer, self.rule.epoch_partial(layer), step.epoch)
 
-    def _rates_of(self, epoch: int) -> Rates:
+    def _rate(self, epoch: int) -> Rates:
         """Return the learning rates of `epoch`."""
-        if self._rates[0] != epoch:
-            factor = self.config.learning_rate.factor(epoch, self.config.train.epochs)
-            each = (
-                optimizer.learning_rate * factor for optimizer in (self.config.optimizer, self.config.head.optimizer)
-            )
-            self._rates = epoch, Rates(*each)
-        return self._rates[1]
+        factor = self.config.learning_rate.factor(epoch, self.config.train.epochs)
+        each = (optimizer.learning_rate * factor for optimizer in (self.config.optimizer, self.config.head.optimizer))
+        self._rated, self._rates = epoch, Rates(*each)
+        return self._rates
 
     def _diverged(
         self, who: str, step: s.Update | s.UpdateHead, loss: float, optimizer: str, came: np.ndarray | None
@@ -189,27 +200,32 @@ class Worker:
 
     # -- Classifiers --------------------------------------------------------------------------------------------------
     def _gather_head_input(self, step: s.GatherHeadInput) -> None:
-        first, count = self.batches.head_rows(step.batch)
-        source, target = self.buffers.held[step.layer], self.buffers.neutral_output(step.layer)
-        kernels.copy_rows(source.h, source.total, first, count, target.h, target.total)
+        layer, batches, buffers = step.layer, self.batches, self.buffers
+        content = batches.content if step.batch is batches.batch else batches.take(step.batch)
+        if layer in buffers.own_neutral:
+            buffers.collected[layer] = buffers.own_neutral[layer]
+        source, target = buffers.held[layer], buffers.collected[layer]
+        kernels.copy_rows(source.h, source.total, content.head_row, content.head_rows, target.h, target.total)
 
     def _update_head(self, step: s.UpdateHead) -> None:
-        head = self.model.head
-        assert head is not None
-        classes = self.batches.labels.classes[self.batches.neutral_of(step.batch)]
-        head.forward(self.buffers.collected, len(classes))
+        head, batches, samples, epoch = self.model.head, self.batches, self.batches.samples, step.epoch
+        assert head is not None and samples is not None
+        content = batches.content if step.batch is batches.batch else batches.take(step.batch)
+        labels, collected, count = samples.labels, self.buffers.collected, content.read
+        classes = labels.classes[labels.order[content.read_first : content.read_first + count]]
+        head.forward(collected, count)
         loss, correct = head.loss(classes)
         if not math.isfinite(loss):
-            came = np.concatenate([a.total[: len(classes)] for a in self.buffers.collected.values()])
+            came = np.concatenate([a.total[:count] for a in collected.values()])
             raise self._diverged("softmax head", step, loss, "head.optimizer", came)
-        rate = self._rates_of(step.epoch).head
+        rate = (self._rates if epoch == self._rated else self._rate(epoch)).head
         if not head.once_an_epoch:
-            head.step(self.buffers.collected, len(classes), rate)
+            head.step(collected, count, rate)
         else:
-            head.accumulate(self.buffers.collected, len(classes), len(self.batches.labels.order))
+            head.accumulate(collected, count, len(labels.order))
             if step.last:
                 head.step_on_epoch(rate)
-        self.measurements.add_head(loss, correct, len(classes))
+        self.measurements.head += (loss, correct, count)
 
     def _select_negatives(self, step: s.SelectNegatives) -> None:
         samples = self.batches.of(step.batch) if step.index is None else self.batches.labels.batch(step.index)

@@ -21,10 +21,10 @@ from ffmpi.network.labels import Labels
 from ffmpi.network.methods import METHOD_NAMES
 from ffmpi.network.optimisers import Optimiser
 from ffmpi.network.parameters import Parameters
-from ffmpi.rules import Loss, Shares
+from ffmpi.rules import Shares
 from ffmpi.rules.goodness import SMALLEST, Goodness, ranked
 from ffmpi.rules.local_softmax import LocalSoftmax
-from ffmpi.run.metrics import HEAD, LAYER, RANK, Clock, Measurements
+from ffmpi.run.metrics import HEAD, RANK, Clock, Measurements
 
 POSITIVES, NEGATIVES, INPUTS, UNITS = 3, 4, 5, 6
 ROWS = POSITIVES + NEGATIVES
@@ -152,9 +152,9 @@ def test_rate() -> None:
 
 
 def test_measurements_are_views_of_one_array() -> None:
-    m = Measurements.zeros(3, 2)
+    m = Measurements.zeros(3, 2, 3)
     assert (m.layers.shape, m.head.shape, m.scored.shape, m.ranks.shape) == (
-        (3, len(LAYER)), (len(HEAD),), (2, len(METHOD_NAMES), 2), (2, len(RANK)),
+        (3, 6), (len(HEAD),), (2, len(METHOD_NAMES), 2), (2, len(RANK)),
     )  # fmt: skip
     views = (m.layers, m.head, m.scored, m.ranks)
     for number, view in enumerate(views, 1):
@@ -169,9 +169,9 @@ def test_pairs_are_ranked_by_goodness() -> None:
 
 
 def test_record() -> None:
-    m = Measurements.zeros(2, 2)
-    m.add_layer(0, Loss(8, (20, 4, 6), 16, 4, 0.0))  # sums over 16 rows: 8 positive, 8 negative
-    m.add_layer(1, Loss(16, (0, 0, 4), 16, 16, 0.0))  # a layer that has died
+    m = Measurements.zeros(2, 2, 3)
+    m.layers[0] = 8, 20, 4, 6, 16, 4  # sums over 16 rows: 8 positive, 8 negative
+    m.layers[1] = 16, 0, 0, 4, 16, 16  # a layer that has died
     m.head[:] = 6, 9, 12
     m.add_scores("test", "softmax", 3, 4)
     m.ranks[0] = 5.0, 2.0, 1.0, 0.5, 3e9, 100, 120, 90, 50, 30, 10

@@ -16,7 +16,7 @@ from ffmpi.runtime.control import Waiting
 
 @pytest.fixture(autouse=True)
 def nothing_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stop, "_noted", [])
+    monkeypatch.setattr(stop, "signals", [])
     monkeypatch.setattr(stop, "_deferred", True)
 
 
