@@ -6,11 +6,13 @@ their gamma of the earlier layers.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from .. import kernels
+from ..schedule.cost import RuleCost
 from . import Loss, Rates, Rule, Shares, Targets
 from .goodness import SMALLEST, Goodness, ranked
 
@@ -34,6 +36,12 @@ class Collaboration(Goodness, frozen=True, kw_only=True, tag="collaboration"):
     def score_layers(self, config: Config) -> tuple[int, ...]:
         """Return all layers."""
         return Rule.score_layers(self, config)
+
+    def cost(self, config: Config, index: int, classes: int) -> RuleCost:
+        """Return that of goodness, but that fewer rows are undecided the more layers there are below."""
+        share = config.network.layers[index] / sum(config.network.layers[: index + 1])
+        found = super().cost(config, index, classes)
+        return replace(found, active=share * found.active)
 
     def learn(
         self, layer: Layer, a: Activations, out: Activations, sums: Shares, targets: Targets, rates: Rates
