@@ -25,6 +25,8 @@ _LARGE = 1 / 3
 _ZERO = 1e-5
 #: Share of the way from chance to 100 % that a classifier is to have gone, or, if that is less, chance once more.
 _SKILL = 0.1
+#: Share of a loss that its rule calls large above which a layer has learnt nothing, where that is a guess's.
+_GUESS = 0.9
 #: How much less a loss is to be than in the first chapter; else the layer has hardly moved.
 _MOVED = 0.2
 
@@ -160,7 +162,11 @@ def _cure(
         return f"lower {rate}"
     if config.network.normalise.name == "l2" and labelled:
         return "train longer, or set network.normalise = 'rms'"
-    if now is not began and loss > 2 * math.log(2) and abs(loss - began["loss"]) < _MOVED * began["loss"]:
+    if (
+        now is not began
+        and loss > min(2 * math.log(2), _GUESS * scale)
+        and abs(loss - began["loss"]) < _MOVED * began["loss"]
+    ):
         return f"raise {rate}, or train longer: the loss has hardly changed since the first chapter"
     if index == 0 and loss < _LARGE * scale and labelled:
         return f"raise data.label_value = {config.data.label_value}, or lower {rate}"

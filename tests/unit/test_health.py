@@ -64,6 +64,12 @@ def test_a_layer_that_hardly_moves_needs_a_higher_rate() -> None:
     assert told[0].kind == "undecided" and told[0].cure.startswith("raise optimizer.learning_rate = 1e-06")
 
 
+def test_pairs_that_are_hardly_told_apart_need_a_higher_rate() -> None:
+    began = record(1, [(0.693, 0.5, 0.5, 51)] * 3)
+    told = found(record(10, [(0.686, 0.51, 0.5, 57)] * 3), "rule=symba", began=began)
+    assert told[0].kind == "undecided" and told[0].cure.startswith("raise optimizer.learning_rate = 0.01")
+
+
 def test_dead_layers_and_losses_of_the_order_of_the_threshold() -> None:
     dead, far = (128.0, 0.0, 0.0, 0), (170.0, 144.6, 144.2, 52)
     assert [finding.kind for finding in found(record(1, [dead, far, far]))] == ["dead"]  # the others only begin
