@@ -1,4 +1,4 @@
-"""Every learning rule learns, gives the same bits on three ranks, and goes on after a stop as if there had been none.
+"""Every learning rule learns, gives the same bits on three ranks, and resumes after a stop as if there had been none.
 
 The rules come from the registry: who adds one is tested here.
 """

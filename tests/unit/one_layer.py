@@ -45,7 +45,7 @@ class OneLayer:
 
     @property
     def output(self) -> np.ndarray:
-        """What it has put out last, (rows, units) float64."""
+        """Its last output, (rows, units) float64."""
         return kernels.from_panels(self.out.h, self.rows, self.layer.units).astype(np.float64)
 
     def arrays(self) -> dict[str, np.ndarray]:
