@@ -14,7 +14,7 @@ import numpy as np
 from .. import kernels
 from ..schedule.cost import RuleCost
 from . import Loss, Rates, Rule, Shares, Targets
-from .goodness import SMALLEST, Goodness, ranked
+from .goodness import SMALLEST, Goodness
 
 if TYPE_CHECKING:
     from ..config.schema import Config
@@ -56,4 +56,4 @@ class Collaboration(Goodness, frozen=True, kw_only=True, tag="collaboration"):
         loss, *_, active = kernels.goodness_loss(joint, np.float32(1), count, theta, 2 / float(per), SMALLEST, c)
         positive, negative = (float(part.sum(dtype=np.float64)) for part in (goodness[:count], goodness[count:]))
         flop = layer.update(a, out.h, c, rates.layer) if np.isfinite(loss + positive + negative) else 0.0
-        return Loss(loss, (positive, negative, ranked(joint, count)), rows, active, flop)
+        return Loss(loss, (positive, negative, kernels.ranked(joint, count)), rows, active, flop)

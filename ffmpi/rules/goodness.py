@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from .. import kernels
 from ..config.fields import Positive
@@ -27,7 +27,7 @@ SMALLEST = 2.0**-64
 LEARNING = 220.0
 
 
-class Coefficients(NamedTuple):
+class Coefficients(Struct, frozen=True, gc=False):
     """What the goodness of a batch's rows says; sums are over the rows, float64."""
 
     coefficients: np.ndarray  # (positives + negatives,) float32
@@ -92,21 +92,15 @@ class Goodness(Rule, frozen=True, kw_only=True, tag="goodness"):
     ) -> Loss:  # fmt: skip
         """Take a step on all rows that are not decided yet."""
         count, total = targets.count, sums.rows
-        c, loss, positive, negative, active = self.coefficients(total, layer.units, count)
+        found = self.coefficients(total, layer.units, count)
+        positive, negative, flop = found.positive_goodness, found.negative_goodness, 0.0
         # A loss of zero may come from a goodness that has overflowed; the sum is not finite then.
-        flop = layer.update(a, out.h, c, rates.layer) if np.isfinite(loss + positive + negative) else 0.0
-        return Loss(loss, (positive, negative, ranked(total, count)), 2 * count, active, flop)
+        if np.isfinite(found.loss + positive + negative):
+            flop = layer.update(a, out.h, found.coefficients, rates.layer)
+        measures = positive, negative, kernels.ranked(total, count)
+        return Loss(found.loss, measures, 2 * count, found.active, flop)
 
     def scores(self, layer: Layer, out: Activations, sums: Shares, rows: int) -> np.ndarray:
         """Return the goodness, (rows, 1) float32."""
         g: np.ndarray = sums.rows / self.per(layer.units)
         return g[:, None]
-
-
-def ranked(total: np.ndarray, pairs: int) -> int:
-    """Return in how many of `pairs` the positive has more goodness than the negative of the same sample.
-
-    total : (2 x pairs,) float32, the positives' sums of squared activations, then the negatives'.
-    """
-    count: int = kernels.ranked(total, pairs)
-    return count

@@ -13,7 +13,7 @@ from ..config.fields import Fraction, Positive
 from ..network.parameters import Array, Block
 from ..schedule.cost import RuleCost
 from . import Loss, Rates, Shares, Targets
-from .goodness import Goodness, ranked
+from .goodness import Goodness
 
 if TYPE_CHECKING:
     from ..config.schema import Config
@@ -66,12 +66,13 @@ class PeerNormalisation(Goodness, frozen=True, kw_only=True, tag="peer-normalisa
     ) -> Loss:  # fmt: skip
         """Take a step on all positives, and on the negatives that are not decided yet."""
         count, total = targets.count, sums.rows
-        c, loss, positive, negative, active = self.coefficients(total, layer.units, count)
-        flop = 0.0
-        if np.isfinite(loss + positive + negative):
+        found = self.coefficients(total, layer.units, count)
+        c, active, flop = found.coefficients, found.active, 0.0
+        positive, negative = found.positive_goodness, found.negative_goodness
+        if np.isfinite(found.loss + positive + negative):
             work: _Workspace = layer.workspace
             taking_part, means = work.taking_part[: len(c)], layer.blocks["peers"].panels["means"]
             mean, strength = sums.layer[0] / np.float32(layer.units), np.float32(self.strength)
             kernels.peer_gradient(out.h, c, count, layer.units, means, mean, strength, work.dz, taking_part)
             flop, active = layer.update(a, work.dz, taking_part, rates.layer), int(taking_part.sum())
-        return Loss(loss, (positive, negative, ranked(total, count)), 2 * count, active, flop)
+        return Loss(found.loss, (positive, negative, kernels.ranked(total, count)), 2 * count, active, flop)

@@ -14,7 +14,7 @@ from msgspec import Meta
 from .. import kernels
 from ..config.fields import Positive
 from . import Loss, Measure, Rates, Rule, Shares, Targets
-from .goodness import SMALLEST, Goodness, ranked
+from .goodness import SMALLEST, Goodness
 
 if TYPE_CHECKING:
     from ..config.schema import Config
@@ -73,7 +73,7 @@ class Symba(Rule, frozen=True, kw_only=True, tag="symba"):
         c, loss = self.coefficients(total, layer.units, pairs)
         flop = layer.update(a, out.h, c, rates.layer) if np.isfinite(loss) else 0.0
         positive, negative = (float(part.sum(dtype=np.float64)) / layer.units for part in np.split(total, [pairs]))
-        measured = positive, negative, ranked(total, pairs)
+        measured = positive, negative, kernels.ranked(total, pairs)
         return Loss(2 * loss, measured, 2 * pairs, int(np.count_nonzero(c)), flop)
 
     def scores(self, layer: Layer, out: Activations, sums: Shares, rows: int) -> np.ndarray:
