@@ -32,13 +32,13 @@ CLOSED = {
     "kernels": {*FLOOR},
 }
 
-#: Imports that still go where they should not, (importer, imported), each with what is tied up there.
-KNOTS: dict[tuple[str, str], str] = {}
-
 #: Families found by name, and where alone it may matter which member one is; beside that only in `NAMED`.
-FAMILIES = {"rule": "rules", "schedule": "schedule", "optimizer": "network", "negatives": "network"}
+FAMILIES = {
+    "rule": "rules", "schedule": "schedule", "optimizer": "network", "negatives": "network", "normalise": "network",
+    "learning_rate": "network",
+}  # fmt: skip
 
-#: Files that still ask which member of a family they have, each with what is tied up there.
+#: Files that may ask which member of a family they have, each with the reason.
 NAMED: dict[tuple[str, str], str] = {
     ("ffmpi.commands.paper", "rule"): "rows of the paper's tables are told by the names of what they compare",
     ("ffmpi.commands.paper", "schedule"): "the same",
@@ -120,8 +120,7 @@ def names_of(module: str, family: str) -> Iterator[int]:
 
 def test_imports_go_down_only() -> None:
     found = {(module, name) for module in _modules() for name in imports_of(module) if _is_wrong(module, name)}
-    assert sorted(found - KNOTS.keys()) == [], "imports that go up, or where they should not"
-    assert sorted(KNOTS.keys() - found) == [], "untied: take them out of KNOTS"
+    assert sorted(found) == [], "imports that go up, or where they should not"
 
 
 def test_every_room_has_its_floor_and_is_installed() -> None:
@@ -139,7 +138,7 @@ def test_only_a_family_asks_which_member_it_is(family: str) -> None:
     found = {(module, family): where for module, where in lines.items() if where}
     known = {key for key in NAMED if key[1] == family}
     assert {key: where for key, where in found.items() if key not in NAMED} == {}, "these lines ask which it is"
-    assert sorted(known - found.keys()) == [], "untied: take them out of NAMED"
+    assert sorted(known - found.keys()) == [], "they no longer do: take them out of NAMED"
 
 
 def test_nobody_but_its_registry_imports_a_rule() -> None:
@@ -150,9 +149,4 @@ def test_nobody_but_its_registry_imports_a_rule() -> None:
         for name in imports_of(module)
         if name.startswith("ffmpi.rules.") and _room(module) != "rules"
     }
-    assert sorted(found - RULES_IMPORTED.keys()) == []
-    assert sorted(RULES_IMPORTED.keys() - found) == [], "untied: take them out of RULES_IMPORTED"
-
-
-#: Modules that still import a rule itself, each with what is tied up there.
-RULES_IMPORTED: dict[tuple[str, str], str] = {}
+    assert sorted(found) == []
