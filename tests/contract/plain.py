@@ -15,6 +15,7 @@ from ffmpi.config.schema import Config
 from ffmpi.data import DataSet
 from ffmpi.kernels import reference
 from ffmpi.network import random
+from tests.contract import plain_rules
 
 
 class Matrix:
@@ -57,8 +58,8 @@ class Plain:
             mean, std = pixels.mean(axis=0), np.maximum(pixels.std(axis=0), 0.1 * pixels.std())
         self.inputs = lambda pixels: (pixels - mean) / std
         self.images, self.test_images = self.inputs(pixels), self.inputs(test.images / 255.0)
-        units = config.network.layers
-        self.count, self.append = len(units), config.data.label == "append" and config.rule.name == "goodness"
+        units, self.labelled = config.network.layers, config.rule.layout == "pairs"
+        self.count, self.append = len(units), config.data.label == "append" and self.labelled
         sizes = [train.images.shape[1] + self.append * self.classes, *units]
         self.layers = []
         for k, (inputs, outputs) in enumerate(pairwise(sizes)):
@@ -116,11 +117,6 @@ class Plain:
         """Return the learning rate of `optimizer` in `epoch`."""
         return float(optimizer.learning_rate * self.config.learning_rate.factor(epoch, self.config.train.epochs))
 
-    def goodness(self, h: np.ndarray) -> np.ndarray:
-        """Return each row's goodness."""
-        total: np.ndarray = (h * h).sum(axis=1)
-        return total if self.config.rule.goodness == "sum" else total / h.shape[1]
-
     def head_scale(self, h: np.ndarray) -> np.ndarray:
         """Return the factors with which a classifier reads `h`."""
         return self.scale(h) if self.config.head.normalise else np.ones(len(h))
@@ -131,30 +127,39 @@ class Plain:
 
     def every_class(self, images: np.ndarray) -> np.ndarray:
         """Return the goodness of images with every class, (images, classes): chosen layers', or all but the first's."""
-        chosen, columns = self.config.classify.goodness_layers or range(min(2, self.count), self.count + 1), []
+        first = 1 if self.config.rule.name == "collaboration" else min(2, self.count)
+        chosen, columns = self.config.classify.goodness_layers or range(first, self.count + 1), []
         for label in range(self.classes):
             outs = self.through(self.show(images, np.full(len(images), label)))
-            columns.append(sum(self.goodness(outs[k - 1]) for k in chosen))
+            columns.append(sum(plain_rules.goodness(self.config.rule, outs[k - 1]) for k in chosen))
         return np.stack(columns, axis=1)
 
     def accuracy(self) -> dict[str, float]:
         """Return the percentage of test images that each method classifies rightly."""
         scores: dict[str, np.ndarray] = {}
         for method in self.config.methods:
-            neutral = None if self.config.rule.name == "local-softmax" else np.full(len(self.test), -1)
+            neutral = np.full(len(self.test), -1) if self.labelled else None
             if method == "goodness":
                 scores[method] = self.every_class(self.test_images)
                 continue
             outs = self.through(self.show(self.test_images, neutral))
-            each = [self.logits(blocks, outs) for blocks in self.classifiers or [self.head]]
+            if self.config.rule.name == "class-groups":
+                each = [plain_rules.group_goodness(h, self.classes) for h in outs]
+            else:
+                each = [self.logits(blocks, outs) for blocks in self.classifiers or [self.head]]
             scores[method] = sum(each) if method == "all-layers" else each[-1]
         return {method: 100 * float(np.mean(score.argmax(axis=1) == self.test)) for method, score in scores.items()}
 
     # -- Learning -----------------------------------------------------------------------------------------------------
-    def learn(self, k: int, a: np.ndarray, h: np.ndarray, classes: np.ndarray, epoch: int) -> None:
-        """Let layer `k` learn from what it made of `a`: positives, then negatives, or images of `classes`."""
+    def learn(
+        self, k: int, a: np.ndarray, h: np.ndarray, classes: np.ndarray, epoch: int, outs: list[np.ndarray]
+    ) -> None:  # fmt: skip
+        """Let layer `k` learn from what it made of `a`: positives, then negatives, or images of `classes`.
+
+        `outs` is what the layers below have made of the batch.
+        """
         rate, rule, rows = self.rate(self.config.optimizer, epoch), self.config.rule, len(a)
-        if self.config.rule.name == "local-softmax":
+        if rule.name == "local-softmax":
             block, outs = self.classifiers[k][k], [h] * self.count
             error, loss = reference.softmax(self.logits({k: block}, outs), classes)
             divisor = self.config.head.normalise * (h.shape[1] if self.config.network.normalise.name == "rms" else 1)
@@ -162,12 +167,15 @@ class Plain:
                 error, block.weights, h, self.head_scale(h), divisor, self.config.network.normalise.epsilon
             )
             self.learn_classes({k: block}, outs, error, epoch)
+        elif rule.name in ("symba", "swish"):
+            slope, loss = plain_rules.by_pairs(rule, h)
+        elif rule.name == "class-groups":
+            slope, loss = plain_rules.by_groups(h, classes, self.classes)
         else:
-            coefficients, loss = reference.goodness_loss(
-                self.goodness(h), rows // 2, rule.threshold * h.shape[1],
-                2 / (1 if rule.goodness == "sum" else h.shape[1]),
-            )  # fmt: skip
-            slope = coefficients[:, None] * h
+            together = outs if rule.name == "collaboration" else []
+            below = sum(plain_rules.goodness(rule, one) for one in together)
+            theta = rule.threshold * (h.shape[1] + sum(one.shape[1] for one in together))
+            slope, loss = plain_rules.by_goodness(rule, h, below, theta)
         self.losses[k] += loss.sum()
         weights, bias = reference.gradients(a, self.scale(a), np.ones(rows), slope)
         self.layers[k].step(rate, weights=weights, bias=bias)
@@ -218,7 +226,7 @@ class Plain:
 
     def layer_input(self, samples: np.ndarray, negatives: np.ndarray) -> np.ndarray:
         """Return positives, then negatives; or plain images."""
-        if self.config.rule.name == "local-softmax":
+        if not self.labelled:
             return self.images[samples]
         return np.vstack([self.show(self.images[samples], labels) for labels in (self.train[samples], negatives)])
 
@@ -252,7 +260,7 @@ class Plain:
                     scores = self.every_class(self.images)
                 key = chapter + c.negatives.lag
                 self.choices[key] = self.chosen(key, np.arange(len(scores)), scores)
-            self.losses /= len(epochs) * len(self.train) * (1 if c.rule.name == "local-softmax" else 2)
+            self.losses /= len(epochs) * len(self.train) * (2 if self.labelled else 1)
 
     def _pipeline(self, chapter: int, epochs: range, scores: np.ndarray) -> None:
         """Let every layer learn from each batch; the next one gets its output from before.
@@ -274,10 +282,12 @@ class Plain:
                     continue
                 samples, negatives = batches[now]
                 a = self.layer_input(samples, negatives)
+                outs: list[np.ndarray] = []
                 for k in range(self.count):
                     a = self.transformed(k, a, samples, epoch)
                     h = self.forward(k, a)
-                    self.learn(k, a, h, self.train[samples], epoch)
+                    self.learn(k, a, h, self.train[samples], epoch, outs)
+                    outs.append(h)
                     a = h
 
     def _chapter(self, chapter: int, epochs: range, scores: np.ndarray) -> None:
@@ -287,10 +297,12 @@ class Plain:
             for epoch in epochs:
                 for samples, negatives in self.draw(chapter, epoch if each else epochs[0]):
                     a = self.layer_input(samples, negatives)
+                    outs: list[np.ndarray] = []
                     for before in range(k):
                         a = self.forward(before, a)
+                        outs.append(a)
                     a = self.transformed(k, a, samples, epoch)
-                    self.learn(k, a, self.forward(k, a), self.train[samples], epoch)
+                    self.learn(k, a, self.forward(k, a), self.train[samples], epoch, outs)
         for epoch in epochs if self.head else ():
             for samples, _ in self.draw(chapter, epochs[0]):
                 neutral = self.through(self.show(self.images[samples], np.full(len(samples), -1)))

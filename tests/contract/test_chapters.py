@@ -29,6 +29,11 @@ CASES = {
     "local softmax": ["train.epochs=6", "train.chapters=3", "rule.name=local-softmax", "optimizer.name=adam"],
     "dropout": ["train.epochs=6", "train.chapters=3", "network.transforms=[{name='dropout', probability=0.2}]",
         "optimizer.learning_rate=0.003"],
+    "collaboration": [
+        "train.epochs=6", "train.chapters=3", "rule.name=collaboration", "optimizer.learning_rate=0.001",
+        "network.transforms=[{name='dropout', probability=0.2}]",
+    ],
+    "symba": ["train.epochs=4", "train.chapters=2", "rule.name=symba", "optimizer.name=adam"],
     "dff": [
         "train.epochs=6", "train.chapters=1", "train.batch_size=2000", "train.shuffle=false",
         "learning_rate.constant=1.0",
@@ -43,7 +48,13 @@ CASES = {
 FIXED = "data.standardise=fixed"
 PLACES = [(2, "all-layers", ""), (3, "single-layer", "activations"), (2, "single-layer", "weights")]
 #: Cases that add little elsewhere, or cannot be there.
-ONLY = {"fixed": "all-layers", "headless": "single-layer", "dff": "single-layer"}
+ONLY = {
+    "fixed": "all-layers",
+    "headless": "single-layer",
+    "dff": "single-layer",
+    "collaboration": "single-layer",
+    "symba": "all-layers",
+}
 #: On as many ranks as there are, with one buffer a link.
 MOST = [(4, "all-layers", ""), (4, "single-layer", "activations"), (4, "single-layer", "weights")]
 

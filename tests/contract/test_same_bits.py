@@ -49,6 +49,12 @@ CONFIGURATIONS = {
         "train.epochs=4", "optimizer.learning_rate=0.001", "network.transforms=[{name='dropout', probability=0.3}]",
         "negatives.name=adaptive", "negatives.resample=batch", "negatives.lag=2", "data.standardise=pixel",
     ],
+    "collaboration": [
+        "train.epochs=3", "optimizer.learning_rate=0.001", "rule.name=collaboration", "network.layers=[50,33,40]",
+        "negatives.name=adaptive", "negatives.scores=goodness", "classify.goodness_every=1",
+    ],
+    "swish": ["train.epochs=2", "rule.name=swish", "network.layers=[50,33]", "optimizer.name=adam"],
+    "groups": ["train.epochs=2", "rule.name=class-groups", "network.layers=[50,33]", "optimizer.name=adam"],
     "headless": ["train.epochs=4", "train.chapters=2", 'classify.methods=["goodness"]', "train.batch_size=200"],
 }  # fmt: skip
 
@@ -112,7 +118,9 @@ def test_same_bits_with_narrower_vectors(
 
 
 # In the others losses are so great that what a rounding changes grows a hundred times with each layer.
-@pytest.mark.parametrize("name", ["uneven", "local", "gentle", "hard", "batchwise", "moved", "dropout"])
+@pytest.mark.parametrize(
+    "name", ["uneven", "local", "gentle", "hard", "batchwise", "moved", "dropout", "collaboration", "swish", "groups"]
+)
 def test_plain_numpy_agrees(name: str, reference) -> None:
     assert_agrees_with_plain_numpy(reference(name))
 
