@@ -160,7 +160,7 @@ def _cure(
         return "set data.standardise = 'set', which brings the pixels to a common scale"
     if goodness <= _ZERO * scale:
         return f"lower {rate}"
-    if config.network.normalise.name == "l2" and labelled:
+    if config.network.normalise.unit_length and labelled:
         return "train longer, or set network.normalise = 'rms'"
     if (
         now is not began

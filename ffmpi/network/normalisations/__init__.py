@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 from msgspec import Meta
 
@@ -20,6 +20,9 @@ class Norm(NamedTuple):
 
 class RowNorm(Member, frozen=True, kw_only=True):
     """Each row v of a layer's input, the image's, too, becomes f v, with a factor f of its own."""
+
+    #: Whether rows have length 1 however many inputs there are, so that layers begin with small activations.
+    unit_length: ClassVar[bool] = False
 
     def norm(self, units: int) -> Norm | None:
         """Return the norm that rows of `units` activations are divided by, f = 1 / norm; None if f is 1."""
