@@ -149,7 +149,7 @@ def readout_worker(
 def readout_steps(pipeline: Pipeline, rank: int, batches: Sequence[Batch]) -> Steps:
     """Yield what `rank` does to pass `batches` through the network once, and to report on rank 0 what was measured."""
     yield from chain.from_iterable(
-        sweep(pipeline, rank, batches, conclusion(pipeline.spec, pipeline.spec.chapters - 1, None))
+        sweep(pipeline, rank, batches, conclusion(pipeline.spec, pipeline.spec.chapters - 1, batches, None))
     )
     yield Report(0)
     if rank == 0:

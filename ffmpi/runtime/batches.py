@@ -86,7 +86,7 @@ class Batches:
         first = read_first = batch.index % batches * size
         count = read = min(size, total - first)
         neutral = 0  # samples whose neutral rows come along, in the pipeline
-        if batch.stream == "joint" and self.spec.for_head(batch):
+        if batch.stream == "joint" and batch.index < self.spec.joint_for_head:
             if ahead:
                 read_first = (batch.index + ahead) % batches * size
                 read = min(size, total - read_first)

@@ -6,7 +6,7 @@ chapter's batches on. After the last layer come the head, the scores for later n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .spec import ScheduleSpec
 from .steps import (
@@ -92,22 +92,27 @@ def after(spec: ScheduleSpec, chapter: int) -> list[tuple[int | None, list[Batch
     return [*sweeps, (None, spec.scored_after(chapter))]
 
 
-def concluding(spec: ScheduleSpec, chapter: int, batch: Batch, epoch: int | None) -> list[Step]:
-    """Return what follows when a batch of a sweep has passed the network: at the head, or at the last layer."""
-    steps: list[Step] = []
-    learnt = batch.stream in ("neutral", "joint")
-    if learnt:
-        assert epoch is not None
-        steps.append(UpdateHead(batch, epoch, spec.ends_epoch(chapter, batch)))
-    elif batch.stream != "candidates":
-        steps.append(Evaluate(batch))
-    if spec.adaptive is None or (chosen := spec.chosen_after(chapter)) is None:
-        return steps
+def conclusions(
+    spec: ScheduleSpec, chapter: int, batches: Sequence[Batch], epoch: int | None
+) -> dict[Batch, list[Step]]:  # fmt: skip
+    """Return what follows when each batch of a sweep has passed the network: at the head, or at the last layer."""
+    chosen, count = spec.chosen_after(chapter), spec.batches[spec.shard_of(chapter)]
     # The head scores a sample when it last learns from it in the chapter.
-    last = learnt and spec.adaptive.scores == "softmax" and epoch == spec.epochs_of(chapter)[-1]
-    if batch.stream == "candidates" or last:
-        steps.append(SelectNegatives(batch, chosen))
-    return steps
+    by_head = spec.adaptive is not None and spec.adaptive.scores == "softmax" and epoch == spec.epochs_of(chapter)[-1]
+    found: dict[Batch, list[Step]] = {}
+    for batch in batches:
+        steps = found[batch] = []
+        learnt = batch.stream in ("neutral", "joint")
+        if learnt:
+            assert epoch is not None
+            # Neutral rows may pass ahead of the others.
+            last = batch.index + (spec.ahead if batch.stream == "joint" else 0) + 1 == count
+            steps.append(UpdateHead(batch, epoch, last))
+        elif batch.stream != "candidates":
+            steps.append(Evaluate(batch))
+        if chosen is not None and (batch.stream == "candidates" or (learnt and by_head)):
+            steps.append(SelectNegatives(batch, chosen))
+    return found
 
 
 def set_epoch(spec: ScheduleSpec, chapter: int, batches: list[Batch]) -> list[Step]:
@@ -120,10 +125,10 @@ def set_epoch(spec: ScheduleSpec, chapter: int, batches: list[Batch]) -> list[St
 def sweep_alone(spec: ScheduleSpec, chapter: int, epoch: int | None, batches: list[Batch]) -> Portions:
     """Yield a sweep after `chapter` on a rank that has the whole network."""
     yield set_epoch(spec, chapter, batches)
-    for batch in batches:
+    for batch, conclusion in conclusions(spec, chapter, batches, epoch).items():
         steps: list[Step] = [BuildInput(batch)]
         for layer in range(spec.layers):
             steps.append(Forward(layer, batch))
             if layer in spec.head_layers and batch.stream in FOR_HEAD:
                 steps.append(GatherHeadInput(layer, batch))
-        yield [*steps, *concluding(spec, chapter, batch, epoch)]
+        yield [*steps, *conclusion]

@@ -7,7 +7,6 @@ and nothing flows back. While a rank computes one batch, the next is arriving an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import chain
 from typing import ClassVar
 
@@ -78,7 +77,7 @@ class Pipeline(Placement):
             for learnt, batches in c.after(spec, chapter):
                 if learnt is None:  # the head has learnt already
                     yield c.set_epoch(spec, chapter, batches)
-                    yield from sweep(self, rank, batches, conclusion(spec, chapter, None))
+                    yield from sweep(self, rank, batches, conclusion(spec, chapter, batches, None))
             if spec.chosen_after(chapter) is not None:
                 for link in told:
                     yield streams.carry(link)
@@ -104,7 +103,7 @@ class Pipeline(Placement):
         count = spec.batches[0]
         batches = [Batch("neutral", index) for index in range(min(ahead, count))]
         batches += [Batch("joint", index) for index in range(count)]
-        conclude = conclusion(spec, chapter, epoch)
+        conclude = conclusion(spec, chapter, batches, epoch)
         if not ahead:
             return sweep(self, rank, batches, conclude, epoch)
 
@@ -123,9 +122,9 @@ class Pipeline(Placement):
 _Of = Callable[[Batch], list[Step]]
 
 
-def conclusion(spec: ScheduleSpec, chapter: int, epoch: int | None) -> _Of:
-    """Return what follows when a batch of a sweep after `chapter` has passed the network."""
-    return partial(c.concluding, spec, chapter, epoch=epoch)
+def conclusion(spec: ScheduleSpec, chapter: int, batches: Sequence[Batch], epoch: int | None) -> _Of:
+    """Return what follows when one of the `batches` of a sweep after `chapter` has passed the network."""
+    return c.conclusions(spec, chapter, batches, epoch).__getitem__
 
 
 def sweep(
@@ -140,7 +139,7 @@ def sweep(
     """
     spec = placement.spec
     links = [link for link in placement.flow if rank in (link.source, link.target)]
-    for_head = [spec.for_head(batch) for batch in batches]
+    for_head = spec.for_head(batches)
     read = [batch for batch, reads in zip(batches, for_head, strict=True) if reads]
     streams = Streams(rank, {link: batches if link.payload == "activations" else read for link in links})
     layers, last, has_head = placement.layers(rank), spec.layers - 1, rank == placement.head

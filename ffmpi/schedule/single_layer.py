@@ -157,7 +157,7 @@ class SingleLayer(Placement):
         for epoch, batches in c.after(spec, chapter):
             if not self.by_weights:
                 yield c.set_epoch(spec, chapter, batches)
-                conclude = conclusion(spec, chapter, epoch)
+                conclude = conclusion(spec, chapter, batches, epoch)
                 yield from sweep(self, rank, batches, conclude, chapter=chapter if ahead else None)
             elif rank == self.reader:
                 yield from c.sweep_alone(spec, chapter, epoch, batches)

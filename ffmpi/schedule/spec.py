@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -118,12 +119,15 @@ class ScheduleSpec:
         """Whether a training batch of `chapter` is the last of an epoch for the layer that learns from it."""
         return (batch.index + 1) % self.batches[self.shard_of(chapter)] == 0
 
-    def ends_epoch(self, chapter: int, batch: Batch) -> bool:
-        """Whether a batch of `chapter` has the epoch's last neutral rows; they may pass ahead of the others."""
-        ahead = self.ahead if batch.stream == "joint" else 0
-        return batch.index + ahead + 1 == self.batches[self.shard_of(chapter)]
+    @cached_property
+    def joint_for_head(self) -> int:
+        """How many batches of an epoch, the first ones, bring the head neutral rows with what layers learn from."""
+        return self.batches[0] - self.ahead if self.head_layers else 0
 
-    def for_head(self, batch: Batch) -> bool:
-        """Whether a batch has rows that the head reads."""
-        late = batch.stream == "joint" and batch.index + self.ahead >= self.batches[0]
-        return bool(self.head_layers) and batch.stream in FOR_HEAD and not late
+    def for_head(self, batches: Sequence[Batch]) -> list[bool]:
+        """Return of each batch whether it has rows that the head reads."""
+        streams = FOR_HEAD if self.head_layers else ()
+        return [
+            batch.stream in streams and (batch.stream != "joint" or batch.index < self.joint_for_head)
+            for batch in batches
+        ]
