@@ -49,8 +49,8 @@ def watched(worker, steps):
     counts.append([[*name, count] for name, count in found.items()])
 
 def main(comm):
-    for path, run in runs:
-        train.train(comm, toml, run, [*settings, f"data.path={path}"], True)
+    for path, run, optimiser in runs:
+        train.train(comm, toml, run, [*settings, f"data.path={path}", f"optimizer.name={optimiser}"], True)
 
 Worker.execute, counts = watched, []
 mpi.run(main)
@@ -71,14 +71,20 @@ def _data(path: Path, batches: int) -> Path:
 def test_one_more_batch_takes_few_calls(run: Run, tmp_path: Path) -> None:
     settings = ["data.name=hdf5", "train.epochs=1", "train.shuffle=false", "network.layers=[24,24,24]"]
     settings.append(f"train.batch_size={BATCH}")
-    sets = {batches: _data(tmp_path / f"{batches}.h5", batches) for batches in (6, 7)}
-    runs = [(str(sets[batches]), f"{number}") for number, batches in enumerate((6, 6, 7))]  # the first warms up
+    sets = {batches: str(_data(tmp_path / f"{batches}.h5", batches)) for batches in (6, 7)}
+    optimisers = ["sgd", "adam"]  # one whose steps are alike, and one whose steps are not
+    # The first of three runs warms up.
+    runs = [
+        (sets[batches], f"{name}-{number}", name) for name in optimisers for number, batches in enumerate((6, 6, 7))
+    ]
     done = run(0, "-c", COUNT, json.dumps([str(DIGITS), settings, *runs]))
     assert done.returncode == 0, done.stderr
-    _, fewer, longer = (Counter({(file, name): n for file, name, n in each}) for each in json.loads(done.stdout))
-    assert not fewer - longer
-    calls = longer - fewer
-    files = {file for file, _ in calls} - {"compiled"}
-    told = "\n".join(f"{count:6}  {file}: {name}" for (file, name), count in calls.most_common())
-    assert calls["compiled", "forward"] and calls["compiled", "update"]  # so kernels were told from other calls
-    assert calls.total() <= CALLS and len(files) <= FILES, f"{calls.total()} calls in {len(files)} files:\n{told}"
+    found = [Counter({(file, name): n for file, name, n in each}) for each in json.loads(done.stdout)]
+    for optimiser, fewer, longer in zip(optimisers, found[1::3], found[2::3], strict=True):
+        assert not fewer - longer
+        calls = longer - fewer
+        files = {file for file, _ in calls} - {"compiled"}
+        each = "\n".join(f"{count:6}  {file}: {name}" for (file, name), count in calls.most_common())
+        told = f"{optimiser}: {calls.total()} calls in {len(files)} files:\n{each}"
+        assert calls["compiled", "forward"] and calls["compiled", "update"], told  # so they were told from other calls
+        assert calls.total() <= CALLS and len(files) <= FILES, told
