@@ -91,17 +91,18 @@ def model_of(config: Config, method: str) -> str | None:
     if (preset == "hinton") != config.schedule.by_batch or config.shards.count > 1:
         return None
     if preset == "hinton":
-        his = config.rule.name == "goodness" and negatives.adaptive and negatives.scores == "softmax"
+        by_goodness = config.rule.name in ("goodness", "peer-normalisation")
+        his = by_goodness and negatives.adaptive and negatives.scores == "softmax"
         return f"Hinton's MATLAB, {method}" if his and negatives.resample == "batch" else None
     if preset == "dff":
         return "DFF" if _is_dff(config) else None
-    if preset != "paper":
+    if preset != "paper" or config.rule.name not in ("goodness", "local-softmax"):
         return None
     # In the paper every epoch is a chapter, with negatives of its own.
     adaptive = negatives.adaptive
     if config.chapters < config.train.epochs or negatives.resample == "batch":
         return None
-    if config.rule.layout == "plain":
+    if config.rule.name == "local-softmax":
         return f"Performance-Optimized, {_LOCAL[method]}"
     if adaptive and negatives.lag >= config.chapters:
         return None

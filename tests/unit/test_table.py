@@ -11,6 +11,7 @@ import pytest
 from ffmpi import config
 from ffmpi.commands import paper
 from ffmpi.commands.table import rows_of, table
+from ffmpi.config.registries import RULES
 from ffmpi.errors import UserError
 
 RECIPES = sorted((Path(__file__).parents[2] / "runs" / "paper").glob("*.toml"))
@@ -71,6 +72,18 @@ def test_models_by_method() -> None:
     assert paper.model_of(settled, "last-layer") == "Performance-Optimized, last layer"
     assert paper.model_of(settled, "all-layers") == "Performance-Optimized, all layers"
     assert paper.model_of(config.parse("", "test", PAPER), "softmax") == "RandomNEG-Softmax"
+
+
+@pytest.mark.parametrize("rule", RULES.names)
+def test_rules_that_the_paper_has_not_are_not_compared_with_it(rule: str) -> None:
+    settled = config.parse("", "test", [*PAPER, f"rule.name={rule}"])
+    models = {paper.model_of(settled, method) for method in settled.methods}
+    assert (models == {None}) == (rule not in ("goodness", "local-softmax"))
+
+
+def test_presets_that_are_not_the_paper_s_are_not_compared_with_it() -> None:
+    mono = config.parse("", "test", ["preset=mono-forward", "data.name=mnist", "train.chapters=0"])
+    assert paper.model_of(mono, "last-layer") is None
 
 
 def make(directory: Path, epochs: int, *settings: str) -> Path:
