@@ -28,17 +28,32 @@ def gram(h, rows, products, sums):  # type: ignore[no-untyped-def]
     products : (rows or more, rows or more) float32, written
     sums : (rows or more,) float32, written
     """
-    pitch, one = h.shape[1], splat(np.float32(1.0))
+    width = len(h) * LANES
+    flat = np.empty((rows, width), np.float32)  # row by row: in panels the vectors of a row may share a place in cache
+    for panel in range(len(h)):
+        for row in range(rows):
+            store(flat, row * width + panel * LANES, load(h, (panel * h.shape[1] + row) * LANES))
     for i in range(rows):
-        for j in range(i + 1):
-            along = splat(np.float32(0.0))
-            for panel in range(len(h)):
-                along = fma(load(h, (panel * pitch + i) * LANES), load(h, (panel * pitch + j) * LANES), along)
-            products[i, j] = products[j, i] = horizontal_sum(along)
         total = splat(np.float32(0.0))
-        for panel in range(len(h)):
-            total = fma(load(h, (panel * pitch + i) * LANES), one, total)
+        for k in range(i * width, (i + 1) * width, LANES):
+            total = add(total, load(flat, k))
         sums[i] = horizontal_sum(total)
+        for j in range(0, i + 1, 4):
+            along = _along(flat, i, j, min(j + 1, i), min(j + 2, i), min(j + 3, i))
+            for k in range(min(4, i + 1 - j)):
+                products[i, j + k] = products[j + k, i] = along[k]
+
+
+@compiled
+def _along(flat, i, j0, j1, j2, j3):  # type: ignore[no-untyped-def]
+    """Return the inner products of row i of flat (rows, whole vectors) with four rows."""
+    width = flat.shape[1]
+    s0 = s1 = s2 = s3 = splat(np.float32(0.0))
+    for k in range(0, width, LANES):
+        x = load(flat, i * width + k)
+        s0, s1 = fma(x, load(flat, j0 * width + k), s0), fma(x, load(flat, j1 * width + k), s1)
+        s2, s3 = fma(x, load(flat, j2 * width + k), s2), fma(x, load(flat, j3 * width + k), s3)
+    return horizontal_sum(s0), horizontal_sum(s1), horizontal_sum(s2), horizontal_sum(s3)
 
 
 @compiled
