@@ -146,7 +146,7 @@ class LocalError(LocalSoftmax, frozen=True, kw_only=True, tag="local-error"):
         return Loss(loss, (squares, correct), rows, rows, flop)
 
     def _normalise_backward(self, layer: Layer, rows: int, dz: np.ndarray, rate: float) -> None:
-        """Make the derivative by what was normalised out of that by what came of it, and let gains and shifts learn."""
+        """Turn the derivative by normalised values into that by the values before, and let gains and shifts learn."""
         room, norm = layer.workspace, layer.blocks["norm"]
         kernels.batch_norm_backward(
             dz, room.z.h, rows, room.mean, room.variance, np.float32(self.epsilon), norm.panels["gain"], False,

@@ -163,8 +163,8 @@ class Worker:
             sums = rule.partial(layer, out, rows)
         loss = rule.learn(layer, a, out, sums, targets, self._rates if epoch == self._rated else self._rate(epoch))
         if not math.isfinite(loss.loss + sum(loss.measures)):
-            came = a.total[:rows] if index > 0 else None
-            raise self._diverged(f"layer {index + 1}", step, loss.loss, "optimizer", came)
+            squares = a.total[:rows] if index > 0 else None
+            raise self._diverged(f"layer {index + 1}", step, loss.loss, "optimizer", squares)
         self.flop += loss.flop
         self.measurements.layers[index] += (loss.loss, *loss.measures, loss.rows, loss.active)
 
@@ -180,12 +180,12 @@ class Worker:
         return self._rates
 
     def _diverged(
-        self, who: str, step: s.Update | s.UpdateHead, loss: float, optimizer: str, came: np.ndarray | None
+        self, who: str, step: s.Update | s.UpdateHead, loss: float, optimizer: str, squares: np.ndarray | None
     ) -> UserError:
-        """Return the error of a loss that is not finite; `came` are the sums of squares of what was learnt from."""
+        """Return the error of a loss that is not finite; `squares` (rows,) are those of what was learnt from."""
         index = step.batch.index % self.schedule.spec.batches[self.batches.shard]
         rate = (self.config.optimizer if optimizer == "optimizer" else self.config.head.optimizer).learning_rate
-        kind = UserError if came is None or np.isfinite(came).all() else Consequence
+        kind = UserError if squares is None or np.isfinite(squares).all() else Consequence
         return kind(
             f"{who}, epoch {step.epoch + 1}, batch {index + 1}: loss {loss}; expected a finite one: "
             f"lower {optimizer}.learning_rate = {rate:g}"
@@ -216,8 +216,8 @@ class Worker:
         head.forward(collected, count)
         loss, correct = head.loss(classes)
         if not math.isfinite(loss):
-            came = np.concatenate([a.total[:count] for a in collected.values()])
-            raise self._diverged("softmax head", step, loss, "head.optimizer", came)
+            squares = np.concatenate([a.total[:count] for a in collected.values()])
+            raise self._diverged("softmax head", step, loss, "head.optimizer", squares)
         rate = (self._rates if epoch == self._rated else self._rate(epoch)).head
         if not head.once_an_epoch:
             head.step(collected, count, rate)
