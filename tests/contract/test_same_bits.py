@@ -103,14 +103,14 @@ def test_same_bits_with_another_mpi(reference, ffmpi: Run, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("processor", "features", "names"),
     [
-        ("haswell", "+avx,+avx2,+fma", ["hinton", "uneven", "local"]),
+        pytest.param("haswell", "+avx,+avx2,+fma", ["hinton", "uneven", "local"], marks=pytest.mark.perf),
         pytest.param("x86-64", "+sse2", ["uneven"], marks=pytest.mark.slow),
     ],
 )
 def test_same_bits_with_narrower_vectors(
     processor: str, features: str, names: list[str], reference, train_all, tmp_path: Path
 ) -> None:
-    """A cluster of unlike machines: the other run uses whatever vectors this one has."""
+    """A cluster of unlike machines: the other run uses whatever vectors this one has. It compiles every kernel anew."""
     target = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
     other = train_all(2, {name: CONFIGURATIONS[name] for name in names}, **target)
     for name in names:
