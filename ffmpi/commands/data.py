@@ -7,7 +7,6 @@ import json
 import msgspec
 
 from .. import data as data_sets_module
-from ..data.download import download as fetch
 from ..data.remarks import check, describe
 from ..errors import UserError, warn
 
@@ -23,6 +22,8 @@ def data_sets(
     if download:
         if path is None:
             raise UserError("--download: expected a directory after the name, as in 'ffmpi data mnist data/mnist'")
+        from ..data.download import download as fetch  # not by every command: a library for the net takes time to load
+
         for file in fetch(name, path, url):
             if not as_json:
                 print(f"{file}: there, checksum good")

@@ -1,4 +1,4 @@
-"""Fetch the files of a public data set and verify them.
+"""Fetch the files of a public data set and verify them, by pooch.
 
 A file appears under its name only when all of it has arrived and its checksum is the published one: until then it has
 another name in the same directory. Nothing is ever unpacked to disk.
@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
-import urllib.request
 import zlib
-from contextlib import suppress
-from http.client import HTTPException
 from pathlib import Path
-from typing import IO
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
+
+import pooch
+import pooch.hashes
+import requests
 
 from ..errors import UserError, nearest
 from . import FORMATS
@@ -49,116 +47,101 @@ def download(name: str, directory: str | Path, base_url: str | None = None) -> l
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{place}: cannot be made ({error.strerror}), expected a directory to write into") from error
-    return [_fetch(base + remote.name, remote, place / remote.name) for remote in source.files]
+    store = pooch.create(place, base, registry={remote.name: _known_hash(remote) for remote in source.files})
+    return [_fetch(store, remote, place / remote.name) for remote in source.files]
 
 
-class _Digest:
-    """MD5 of a stream, or of what a gzip stream unpacks to. MD5 is what the authors published; it guards against
-    accidents and against another file passed off as theirs, which needs a second preimage.
+class _UnpackedMD5:
+    """MD5 of what a gzip stream unpacks to. MD5 is what the authors published; it guards against accidents and against
+    another file passed off as theirs, which needs a second preimage.
     """
 
-    def __init__(self, unpacked: bool) -> None:
+    def __init__(self) -> None:
         self._md5 = hashlib.md5(usedforsecurity=False)
-        self._unpacked = unpacked
         self._gzip = zlib.decompressobj(wbits=31)
+        self._broken = False
 
     def update(self, data: bytes) -> None:
-        while self._unpacked and data:
-            if self._gzip.eof:  # another gzip member follows
-                self._gzip = zlib.decompressobj(wbits=31)
-            self._md5.update(self._gzip.decompress(data))
-            data = self._gzip.unused_data
-        self._md5.update(data)
-
-    def matches(self, md5: str) -> bool:
-        return self._md5.hexdigest() == md5 and (self._gzip.eof or not self._unpacked)
-
-
-def _is_good(file: Path, md5: str, unpacked: bool) -> bool:
-    digest = _Digest(unpacked)
-    with suppress(OSError, zlib.error), file.open("rb") as stream:
-        while data := stream.read(CHUNK):
-            digest.update(data)
-        return digest.matches(md5)
-    return False
-
-
-def _fetch(url: str, remote: Remote, target: Path) -> Path:
-    plain = target.with_suffix("")
-    if remote.unpacked and _is_good(plain, remote.md5, unpacked=False):
-        return plain
-    if _is_good(target, remote.md5, remote.unpacked):
-        return target
-    # Opened by hand and not by tempfile, whose files only their owner may read: data sets are shared.
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
         try:
-            output = part.open("xb")
-        except OSError as error:
-            raise UserError(f"{target}: cannot be written ({error.strerror}), expected a writable directory") from error
-        with output:
-            _transfer(url, remote, output, target)
-        part.replace(target)
+            while data and not self._broken:
+                if self._gzip.eof:  # another gzip member follows
+                    self._gzip = zlib.decompressobj(wbits=31)
+                self._md5.update(self._gzip.decompress(data))
+                data = self._gzip.unused_data
+        except zlib.error:
+            self._broken = True
+
+    def hexdigest(self) -> str:
+        return self._md5.hexdigest() if self._gzip.eof and not self._broken else "no gzip file"
+
+
+#: To pooch one more algorithm, so that any recompression of the published content passes.
+pooch.hashes.ALGORITHMS_AVAILABLE["unpacked-md5"] = _UnpackedMD5
+
+pooch.get_logger().setLevel("WARNING")  # what is told is told by the command
+
+
+def _known_hash(remote: Remote) -> str:
+    return f"{'unpacked-md5' if remote.unpacked else 'md5'}:{remote.md5}"
+
+
+def _fetch(store: pooch.Pooch, remote: Remote, target: Path) -> Path:
+    plain = target.with_suffix("")
+    if remote.unpacked and plain.is_file() and pooch.file_hash(plain, alg="md5") == remote.md5:
+        return plain
+    try:
+        store.fetch(remote.name, downloader=_transfer)
+    except ValueError as error:
+        kind = "content" if remote.unpacked else "file"
+        raise _failure(store, target, f"the {kind} does not have the published MD5 {remote.md5}") from error
+    except _TransferError as error:
+        raise _failure(store, target, str(error)) from error
     except OSError as error:
-        raise UserError(f"{target}: cannot be written ({error.strerror}), expected free space for {url}") from error
-    finally:
-        part.unlink(missing_ok=True)
+        reason = error.strerror or error
+        raise UserError(f"{target}: cannot be written ({reason}), expected a writable directory with space") from error
     return target
 
 
-def _transfer(url: str, remote: Remote, output: IO[bytes], target: Path) -> None:
-    """Copy `url` to `output`, verifying on the way. Errors of `output` are raised as the OSError they are."""
+def _failure(store: pooch.Pooch, target: Path, what: str) -> UserError:
     advice = f"try again, give another address, or put the file into {target.parent} yourself"
-    digest, done = _Digest(remote.unpacked), 0
-    request = urllib.request.Request(url, headers={"User-Agent": "ffmpi"})
-    try:
-        response = _opener().open(request, timeout=TIMEOUT)
-    except HTTPError as error:
-        error.close()
-        raise UserError(f"{url}: the server answered {error.code} {error.reason}; {advice}") from error
-    except (OSError, HTTPException, ValueError) as error:
-        raise UserError(f"{url}: no connection ({_reason(error)}); {advice}") from error
-    with response:
-        length = response.headers.get("Content-Length", "")
-        total = int(length) if length.isdecimal() else None
-        while True:
-            try:
-                data = response.read(CHUNK)
-            except (OSError, HTTPException) as error:
-                raise UserError(f"{url}: broke off after {done} bytes ({_reason(error)}); {advice}") from error
-            if not data:
-                break
-            done += len(data)
-            with suppress(zlib.error):  # not gzip: the digest then stays wrong
-                digest.update(data)
-            output.write(data)
-    if total is not None and done < total:
-        raise UserError(f"{url}: broke off after {done} of {total} bytes; {advice}")
-    if not digest.matches(remote.md5):
-        kind = "content" if remote.unpacked else "file"
-        raise UserError(f"{url}: the {kind} does not have the published MD5 {remote.md5}; {advice}")
-    output.flush()
-    os.fsync(output.fileno())
+    return UserError(f"{store.get_url(target.name)}: {what}; {advice}")
 
 
-def _opener() -> urllib.request.OpenerDirector:
-    """An opener for http and https only, so that no redirection leads to ftp: or file:."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPRedirectHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPErrorProcessor,
-        urllib.request.UnknownHandler,
-    ):
-        opener.add_handler(handler())
-    return opener
+class _TransferError(Exception):
+    """What went wrong between here and the server, in words that follow the file's address."""
 
 
-def _reason(error: Exception) -> str:
-    """One line on what went wrong: URLError hides the cause in its reason."""
-    cause = error.reason if isinstance(error, URLError) else error
-    text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-    return " ".join(text.split())
+def _transfer(url: str, part: str, store: pooch.Pooch) -> None:
+    """Copy `url` to the temporary file `part` of pooch. Errors of the disk are raised as the OSError they are."""
+    answer: requests.Response | None = None
+
+    def begin(response: requests.Response, **_: object) -> None:
+        nonlocal answer
+        # Servers that tell of a .gz by this header mean the file itself, which requests would unpack.
+        response.raw.headers.pop("Content-Encoding", None)
+        answer = response if response.ok and not response.is_redirect else None
+
+    headers = {"User-Agent": "ffmpi", "Accept-Encoding": "identity"}
+    get = pooch.HTTPDownloader(chunk_size=CHUNK, timeout=TIMEOUT, headers=headers, hooks={"response": begin})
+    os.unlink(part)  # which only its owner may read, but data sets are shared
+    with open(part, "xb") as output:
+        try:
+            get(url, output, store)
+        except requests.HTTPError as error:
+            raise _TransferError(f"the server answered {error.response.status_code} {error.response.reason}") from error
+        except (OSError, ValueError) as error:
+            if answer is None:
+                raise _TransferError(f"no connection ({_reason(error)})") from error
+            if not isinstance(error, requests.RequestException):
+                raise
+            total = answer.headers.get("Content-Length")
+            done = f"{answer.raw.tell()} of {total}" if total else answer.raw.tell()
+            raise _TransferError(f"broke off after {done} bytes ({_reason(error)})") from error
+        os.fsync(output.fileno())
+
+
+def _reason(error: BaseException) -> str:
+    """One line on what went wrong: requests and urllib3 hide the cause in the causes of their errors."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())

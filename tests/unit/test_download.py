@@ -35,6 +35,7 @@ class Server:
     url: str
     answers: dict[str, bytes | int | str] = field(default_factory=dict)
     promised: int | None = None  # the Content-Length to send instead of the true one, 0 for none at all
+    encoding: str = ""  # the Content-Encoding to send
     stall: float = 0.0  # seconds to wait after the header
     asked: list[tuple[str, str]] = field(default_factory=list)
 
@@ -56,6 +57,8 @@ def server() -> Iterator[Server]:
             self.send_response(200)
             if state.promised != 0:
                 self.send_header("Content-Length", str(state.promised or len(answer)))
+            if state.encoding:
+                self.send_header("Content-Encoding", state.encoding)
             self.end_headers()
             time.sleep(state.stall)
             self.wfile.write(answer)
@@ -152,6 +155,13 @@ def test_any_recompression_of_the_content_will_do(tmp_path: Path, server: Server
     refused("whole", tmp_path, server.url + "whole.gz", "does not have the published MD5")
 
 
+def test_packed_file_stays_packed_whatever_the_server_calls_it(tmp_path: Path, server: Server) -> None:
+    server.encoding = "gzip"
+    for name in ("tiny", "whole"):
+        download(name, tmp_path)
+        assert (tmp_path / f"{name}.gz").read_bytes() == PACKED
+
+
 @pytest.mark.parametrize("answer", [b"", b"<html>", PACKED[:-10], PACKED + b"x", gzip.compress(CONTENT[1:])])
 def test_corrupted_file(tmp_path: Path, server: Server, answer: bytes) -> None:
     server.answers["tiny.gz"] = answer
@@ -181,7 +191,7 @@ def test_truncated_transfer(tmp_path: Path, server: Server) -> None:
 def test_stalled_transfer(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download_module, "TIMEOUT", 0.1)
     server.stall = 0.5
-    refused("tiny", tmp_path, "broke off after 0 bytes (timed out)")
+    refused("tiny", tmp_path, f"broke off after 0 of {len(PACKED)} bytes (timed out)")
 
 
 def test_no_server(tmp_path: Path) -> None:
