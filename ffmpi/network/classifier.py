@@ -40,7 +40,8 @@ class Classifier:
         self._squares = kernels.zeros(kernels.panels_of(classes), len(self._logits.total))
         self._ones = np.ones(self._logits.h.shape[1], np.float32)
         self._without_bias = {layer for layer in blocks if layer != self._first or not config.head.bias}  # kept zero
-        self._gradients = {layer: block.zero_gradient() for layer, block in blocks.items() if self.once_an_epoch}
+        gathered = [layer for layer, block in blocks.items() if self.once_an_epoch and block.learns]
+        self._gradients = {layer: blocks[layer].zero_gradient() for layer in gathered}
 
     def initialise(self) -> None:
         """Draw the weights to begin with, and the bias as one more row, unless they are zeros."""

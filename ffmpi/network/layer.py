@@ -28,19 +28,26 @@ class Layer:
     ----------
     index : from 0
     inputs, units, classes : sizes
+    learns : whether its parameters change here
     blocks : the parameters it computes with, by name; ``parameters`` are its weights and bias, ``blocks[""]``
     workspace : what the learning rule has asked for, where the layer learns or is scored
+    scored : whether what it says counts for classification
     """
 
     workspace: Any = None
 
-    def __init__(self, config: Config, index: int, inputs: int, classes: int, rows: int, *, learns: bool) -> None:
-        """Make parameters, zero or as declared, and room for batches of at most `rows` rows."""
+    def __init__(
+        self, config: Config, index: int, inputs: int, classes: int, rows: int, *, learns: bool,
+        blocks: dict[str, Parameters] | None = None,
+    ) -> None:  # fmt: skip
+        """Take `blocks` or make parameters, zero or as declared, and make room for batches of at most `rows` rows."""
         self.config, self.index, self.inputs, self.classes = config, index, inputs, classes
-        self.units = config.network.layers[index]
-        every = blocks_of(config, inputs, self.units, classes)
-        self.blocks = {name: Parameters(block, learns=learns) for name, block in every.items()}
-        self.parameters = self.blocks[""]
+        self.units, self.learns = config.network.layers[index], learns
+        self.scored = index in config.rule.score_layers(config)
+        if blocks is None:
+            every = blocks_of(config, inputs, self.units, classes)
+            blocks = {name: Parameters(block, learns=learns) for name, block in every.items()}
+        self.use(blocks)
         self.threads = kernels.available_threads(config.schedule.threads)
         margin = -(-rows // kernels.LANES) * kernels.LANES
         self._squares = kernels.zeros(kernels.panels_of(self.units), margin)
@@ -77,6 +84,19 @@ class Layer:
             kernels.forward_parallel(self.threads, *arguments)
         return 2.0 * rows * self.inputs * self.units
 
+    def score(self, a: Activations, out: Activations, rows: int) -> np.ndarray | None:
+        """Let `out`, just computed from `a`, have the scores of all layers up to this one.
+
+        Returns what this one says, (rows, width of a score) float32, if it counts.
+        """
+        out.score[:rows] = a.score[:rows] if self.index > 0 else 0
+        if not self.scored:
+            return None
+        rule = self.config.rule
+        own: np.ndarray = rule.scores(self, out, rule.partial(self, out, rows), rows)
+        out.score[:rows] += own
+        return own
+
     def update(self, a: Activations, z: np.ndarray, c: np.ndarray, rate: float) -> float:
         """Learn from the rows whose coefficient is not zero, dW = (c a)^T z; return the FLOP.
 
@@ -93,10 +113,11 @@ class LabelledLayer(Layer):
     """The layer of images with labels: its products with an image serve all rows that show it with some label."""
 
     def __init__(
-        self, config: Config, index: int, inputs: int, classes: int, rows: int, images: int, *, learns: bool
-    ) -> None:
-        """Make room for batches of at most `images` images in `rows` rows."""
-        super().__init__(config, index, inputs, classes, rows, learns=learns)
+        self, config: Config, index: int, inputs: int, classes: int, rows: int, images: int, *, learns: bool,
+        blocks: dict[str, Parameters] | None = None,
+    ) -> None:  # fmt: skip
+        """Make room for batches of at most `images` images in `rows` rows; see `Layer`."""
+        super().__init__(config, index, inputs, classes, rows, learns=learns, blocks=blocks)
         self._product = Activations(self.units, images, {})
 
     def forward(self, a: Activations, out: Activations, rows: int, *, rectify: bool = True) -> float:

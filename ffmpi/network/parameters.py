@@ -101,6 +101,8 @@ class Parameters:
         self.block, self.learns = block, learns
         every = list(block.stored()) if learns else [array for array in block.arrays if array.inference]
         every.sort(key=lambda array: not array.inference)
+        #: What it has, which is all that a checkpoint holds but for the steps, or what a forward needs.
+        self.held = tuple(every)
         sizes = [math.prod(_panel_shape(array.shape)) for array in every]
         self.flat = kernels.zeros(sum(sizes) + kernels.LANES)
         self.plain = self.flat[: sum(size for size, array in zip(sizes, every, strict=True) if array.inference)]

@@ -140,7 +140,7 @@ class Rule(Member, frozen=True, kw_only=True):
         """Give the rule's parameters the values they begin with, where they are not those declared."""
 
     def workspace(self, config: Config, layer: Layer, rows: int, classes: int) -> Any:
-        """Return memory that the rule needs to learn with `layer` from batches of at most `rows` rows."""
+        """Return memory that the rule needs for at most `rows` rows, to score and, if `layer` learns, to learn."""
         return None
 
     def outputs(self, classes: int) -> dict[str, int]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Workspace:
-    """Memory for the groups' goodness, for the derivative by it, and for that by the values before the ReLU."""
+    """Memory for the groups' goodness and, to learn, for the derivatives by it and by the values before the ReLU."""
 
     def __init__(self, units: int, rows: int, classes: int) -> None:
         pitch, panels = kernels.padded_rows(rows), kernels.panels_of(classes)
@@ -56,7 +56,7 @@ class ClassGroups(Rule, frozen=True, kw_only=True, tag="class-groups"):
 
     def workspace(self, config: Config, layer: Layer, rows: int, classes: int) -> _Workspace:
         """Return memory for what the groups say."""
-        return _Workspace(layer.units, rows, classes)
+        return _Workspace(layer.units if layer.learns else 0, rows, classes)
 
     def outputs(self, classes: int) -> dict[str, int]:
         """Return a running sum of the groups' goodness."""

@@ -39,7 +39,7 @@ class _Workspace(Workspace):
         panels = len(self.z.h)
         self.squares = kernels.zeros(panels, len(self.z.total))
         self.mean, self.variance, self.by_gain, self.by_shift = (kernels.zeros(panels, kernels.LANES) for _ in range(4))
-        self.sums = kernels.zeros(rows * (rows + 1) if similarity else 0)
+        self.sums = kernels.zeros(rows * (rows + 1) if similarity and layer.learns else 0)
 
 
 class LocalError(LocalSoftmax, frozen=True, kw_only=True, tag="local-error"):

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class Workspace:
-    """A layer's classifier, and memory for the derivative by its values before the ReLU."""
+    """A layer's classifier and, where it learns, memory for the derivative by its values before the ReLU."""
 
     def __init__(self, config: Config, layer: Layer, rows: int, classes: int) -> None:
         self.classifier = Classifier(config, {layer.index: layer.blocks["classifier"]}, classes, rows)
         panels, pitch = kernels.panels_of(layer.units), kernels.padded_rows(rows)
-        self.dz = kernels.zeros(panels, pitch, kernels.LANES)
+        self.dz = kernels.zeros(panels if layer.learns else 0, pitch, kernels.LANES)
         self.ones = np.ones(rows, np.float32)
 
 

@@ -52,7 +52,8 @@ class PeerNormalisation(Goodness, frozen=True, kw_only=True, tag="peer-normalisa
 
     def workspace(self, config: Config, layer: Layer, rows: int, classes: int) -> Any:
         """Return room for a batch's derivatives."""
-        dz = kernels.zeros(kernels.panels_of(layer.units), kernels.padded_rows(rows), kernels.LANES)
+        units = layer.units if layer.learns else 0
+        dz = kernels.zeros(kernels.panels_of(units), kernels.padded_rows(rows), kernels.LANES)
         return _Workspace(dz, np.empty(rows, np.float32))
 
     def learning_partial(self, layer: Layer, out: Activations, targets: Targets, rows: int) -> Shares:

@@ -265,13 +265,13 @@ class Reader:
         return self._read(name, shape)
 
     def load(self, name: str, parameters: Parameters) -> None:
-        """Fill `parameters`, which are called `name`."""
-        for array in parameters.block.stored():
+        """Fill `parameters`, which are called `name`: where they do not learn nothing else is read of their block."""
+        for array in parameters.held:
             value = self._array_of(name, array.name, array.shape)
             if array.nonnegative and (value < 0).any():
                 raise self._fail(f"'{name}/{array.name}' holds a negative number", "none below 0")
             parameters.set_array(array.name, value)
-        if parameters.block.optimizer is not None:
+        if parameters.learns and parameters.block.optimizer is not None:
             steps = int(self._array_of(name, "steps", ()))
             if not 0 <= steps <= MOST:
                 raise self._fail(f"'{name}/steps' is {steps}", f"a count, at most {MOST}")

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..network.parameters import Parameters
+from ..network.stages import declared
 from ..run.checkpoint import Writer, dtype_of
 from ..run.metrics import RANK, Measurements
 from ..schedule.steps import Save
-from .model import RankModel, declared
+from .model import RankModel
 from .mpi import wait
 
 _SAVED_AT_ONCE = 1 << 16  # numbers

@@ -18,10 +18,11 @@ from ..config.schema import Config
 from ..data.info import DatasetInfo
 from ..errors import UserError, ranges, warn
 from ..network.activations import Activations
+from ..network.stages import sizes_of
 from ..schedule import Schedule
 from ..schedule.totals import most_stashed
 from .limits import Limit
-from .model import RankModel, sizes_of
+from .model import RankModel
 from .worker import Worker
 
 MB = 2.0**20

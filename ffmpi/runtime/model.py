@@ -13,9 +13,10 @@ from ..network.augmented import AugmentedInputBuilder
 from ..network.classifier import Classifier, classifier_block
 from ..network.inputs import InputBuilder
 from ..network.labels import Labels
-from ..network.layer import LabelledLayer, Layer, blocks_of
+from ..network.layer import LabelledLayer, Layer
 from ..network.layout import BatchLayout
-from ..network.parameters import Block, Parameters
+from ..network.parameters import Parameters
+from ..network.stages import declared, name_of, sizes_of
 from ..schedule import Schedule
 from ..schedule.steps import Split
 
@@ -97,7 +98,7 @@ class RankModel:
     def states(self, stage: int) -> dict[str, Parameters]:
         """Return all parameters of a stage that this rank trains, by their name in a checkpoint."""
         if stage < len(self.config.network.layers):
-            return {_layer_name(stage, name): parameters for name, parameters in self.trained[stage].items()}
+            return {name_of(stage, name): parameters for name, parameters in self.trained[stage].items()}
         assert self.head is not None
         return {f"head/{layer}": block for layer, block in self.head.blocks.items()}
 
@@ -109,7 +110,7 @@ class RankModel:
     def use(self, stage: int, states: Mapping[str, Parameters]) -> None:
         """Compute a layer's output with these parameters, named as its states."""
         layer = self.layers[stage]
-        layer.use({name: states[_layer_name(stage, name)] for name in layer.blocks})
+        layer.use({name: states[name_of(stage, name)] for name in layer.blocks})
 
     @property
     def all_states(self) -> dict[str, Parameters]:
@@ -128,21 +129,3 @@ class RankModel:
             "link_bytes": float(buffers),
             "data_bytes": float(data),
         }
-
-
-def _layer_name(stage: int, block: str) -> str:
-    return f"layers/{stage}/{block}" if block else f"layers/{stage}"
-
-
-def sizes_of(config: Config, dataset: DatasetInfo) -> list[int]:
-    """Return the inputs of the first layer and then each layer's units."""
-    return [BatchLayout(config, dataset.classes).inputs(config, dataset.pixels), *config.network.layers]
-
-
-def declared(config: Config, dataset: DatasetInfo, stage: int) -> dict[str, Block]:
-    """Return the declarations of a stage's parameters, by their name in a checkpoint."""
-    layers, classes = config.network.layers, dataset.classes
-    if stage == len(layers):
-        return {f"head/{layer}": classifier_block(config, layers[layer], classes) for layer in config.head_layers}
-    blocks = blocks_of(config, sizes_of(config, dataset)[stage], layers[stage], classes)
-    return {_layer_name(stage, name): block for name, block in blocks.items()}

@@ -9,12 +9,12 @@ from ..config.schema import Config
 from ..data.info import DatasetInfo
 from ..network.layout import BatchLayout
 from ..network.methods import METHODS
+from ..network.stages import sizes_of
 from ..schedule import Schedule, ScheduleSpec
 from ..schedule.cost import Rows, StepCosts
 from ..schedule.spec import Adaptive
 from ..schedule.steps import LEARNT, Split, Stream
 from ..schedule.totals import Balance, balance_of, stage_loads
-from .model import sizes_of
 
 
 def spec_of(config: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:

@@ -46,9 +46,8 @@ class Worker:
         self.comm, self.model, self.schedule, self.prices = comm, model, schedule, prices
         self.config, self.dataset, self.rule = model.config, model.dataset, model.config.rule
         self._last = len(self.config.network.layers) - 1
-        self._score_layers = set(self.rule.score_layers(self.config))
         self._scored = {*s.LAYERS_SCORED, *(s.LEARNT if self.rule.scores_training else ())}
-        self._own_scores = np.empty((0, 0), np.float32)  # what the layer says that was scored last
+        self._own_scores: np.ndarray | None = None  # what the layer says that was scored last
         # Where a rule says nothing of its own its layers do it.
         self._own_forward, self._own_sums = self.rule.overrides("forward"), self.rule.overrides("learning_partial")
         self._rated, self._rates = -1, Rates(0, 0)  # an epoch, and its learning rates
@@ -141,10 +140,7 @@ class Worker:
         else:
             self.flop += layer.forward(a, out, rows)
         if batch.stream in self._scored:
-            out.score[:rows] = a.score[:rows] if index > 0 else 0
-            if index in self._score_layers:
-                self._own_scores = self.rule.scores(layer, out, self.rule.partial(layer, out, rows), rows)
-                out.score[:rows] += self._own_scores
+            self._own_scores = layer.score(a, out, rows)
         if step.chapter is not None:
             layer.use(now)
 
@@ -254,6 +250,7 @@ class Worker:
         elif step.batch.stream == "goodness":
             found["goodness"] = self._last_scores(count * self.dataset.classes).reshape(count, -1)
         else:
+            assert self._own_scores is not None
             both = {"last-layer": self._own_scores, "all-layers": self._last_scores(count)}
             found = {method: both[method] for method in self.config.methods}
         for method, scores in found.items():

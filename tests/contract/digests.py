@@ -1,7 +1,8 @@
 """Recorded digests: what small runs ended with, bit for bit, so that no change of the code changes them unseen.
 
-``python -m tests.contract.digests --record`` trains all the runs and writes ``digests.json``. Do so only where weights
-are meant to change, and say why in the commit. ``--freeze NAME`` writes a new one of `CHECKPOINTS`, once and for all.
+``python -m tests.contract.digests --record`` trains all the runs and writes ``digests.json`` and ``scores.json``. Do so
+only where weights are meant to change, and say why in the commit. ``--freeze NAME`` writes a new one of `CHECKPOINTS`,
+once and for all.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ from typing import Any
 
 import numpy as np
 
+from ffmpi import data
 from ffmpi.config.aliases import array_name
+from ffmpi.run import trained
 from tests.conftest import SEVERAL
 from tests.helpers import DIGITS, ROOT, arrays, records
 
 RECORD = Path(__file__).with_name("digests.json")
+#: Of what the networks of `RUNS` say of the test samples.
+SCORES = Path(__file__).with_name("scores.json")
 
 #: What all runs have in common: the digits, sizes that fill neither a vector nor a batch, a rate that teaches gently,
 #: so that no loss is decided by a rounding.
@@ -156,6 +161,13 @@ def digests(run: Path) -> dict[str, str]:
     return found
 
 
+def scores(run: Path) -> dict[str, str]:
+    """Return by method the digest of what a run's network says of the test digits."""
+    images, network = data.load("digits", None, "test").images, trained.load(str(run))[1]
+    assert images is not None
+    return {method: _digest(network.scores(images, method)) for method in network.methods}
+
+
 def _digest(value: np.ndarray) -> str:
     assert value.dtype.byteorder in "=|<"
     sha256 = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
@@ -183,7 +195,9 @@ def record() -> None:
         runs = {str(Path(place, name)): settings_of(name) for name in [*RUNS, *CHECKPOINTS]}
         subprocess.run([sys.executable, "-c", SEVERAL, DIGITS, json.dumps(runs)], check=True, cwd=ROOT)
         found = {Path(run).name: digests(Path(run)) for run in runs}
+        said = {name: scores(Path(place, name)) for name in RUNS}
     RECORD.write_text(json.dumps({"recorded": _circumstances(), "runs": found}, indent=1) + "\n")
+    SCORES.write_text(json.dumps(said, indent=1) + "\n")
 
 
 #: Keeps a copy of the checkpoint that is written when half of a run is done.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run
-from tests.contract.digests import CHECKPOINTS, COMMON, RUNS, digests, recorded, settings_of, unpack
+from tests.contract.digests import CHECKPOINTS, COMMON, RUNS, SCORES, digests, recorded, scores, settings_of, unpack
 from tests.helpers import ROOT
 
 pytestmark = pytest.mark.mpi
@@ -44,7 +44,9 @@ def test_every_run_and_checkpoint_is_recorded() -> None:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_has_the_recorded_bits(name: str, train_all) -> None:
-    _assert_recorded(name, train_all(1, {run: settings_of(run) for run in RUNS})(name))
+    trained = train_all(1, {run: settings_of(run) for run in RUNS})(name)
+    _assert_recorded(name, trained)
+    assert scores(trained) == json.loads(SCORES.read_text())[name]
 
 
 def test_checkpoints_of_earlier_code_are_resumed_to_the_recorded_bits(run: Run, tmp_path: Path) -> None:

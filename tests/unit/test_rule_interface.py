@@ -16,9 +16,10 @@ from ffmpi.data.info import DatasetInfo, resolved
 from ffmpi.data.split import load
 from ffmpi.errors import UserError
 from ffmpi.network.parameters import Array, Block, Parameters
+from ffmpi.network.stages import declared
 from ffmpi.rules import Shares
 from ffmpi.rules.goodness import Goodness
-from ffmpi.runtime.model import RankModel, declared
+from ffmpi.runtime.model import RankModel
 from ffmpi.runtime.sizes import spec_of
 from ffmpi.runtime.worker import Worker
 from ffmpi.schedule import schedule_of
