@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 from .launcher import launched_rank
 
@@ -47,7 +47,16 @@ def why_missing(path: str | os.PathLike[str]) -> str:
     return ""
 
 
+class Agreed(UserError):
+    """An error that all ranks know of and raise; `speaks` says whether this rank is the one to tell the user."""
+
+    def __init__(self, text: str, speaks: bool) -> None:
+        super().__init__(text)
+        self.speaks = speaks
+
+
 _warned: set[str] = set()
+_listener: list[Callable[[str], None]] = []
 
 
 def warn(text: str) -> None:
@@ -63,8 +72,20 @@ def note(text: str) -> None:
     _say_once(f"note: {text}")
 
 
-def _say_once(text: str) -> None:
+@contextmanager
+def telling(listener: Callable[[str], None]) -> Iterator[None]:
+    """Hand what `warn` and `note` say within the block to `listener` instead of printing it."""
+    _listener.append(listener)
+    try:
+        yield
+    finally:
+        _listener.pop()
 
+
+def _say_once(text: str) -> None:
+    if _listener:
+        _listener[-1](text)
+        return
     if launched_rank() > 0 or text in _warned:
         return
     _warned.add(text)

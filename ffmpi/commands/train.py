@@ -8,27 +8,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import numpy as np
-
 from .. import config
 from ..config.changes import with_configuration, with_settings
 from ..config.schema import Config
-from ..data.remarks import check, outline
-from ..data.statistics import Statistics
-from ..errors import UserError, warn
+from ..errors import UserError
 from ..run import checkpoint
-from ..run.best import Best
 from ..run.directory import RunDirectory, reserve
-from ..run.health import findings
-from ..run.metrics import Clock, Measurements
-from ..run.progress import Progress
 from ..runtime import stop
 from ..runtime.agreement import agree, checksum_of_file
-from ..runtime.launch import library_name
-from ..runtime.mpi import all_ranks_or_exit, host, on_rank_0
+from ..runtime.mpi import all_ranks_or_exit, on_rank_0
 from ..runtime.setup import restore, training_worker
-from ..runtime.sizes import expected_balance
+from ..runtime.training import Listeners, Observed, execute, facts, progress_of
 from ..runtime.worker import Worker
 
 
@@ -66,25 +56,16 @@ def _has_checkpoint(comm: Any, directory: RunDirectory) -> bool:
 
 def _start(comm: Any, directory: RunDirectory, settled: Config, as_json: bool, made: bool) -> None:
     """Train a new network into `directory`, which was `made` for it or is to be made."""
-    about: dict[str, Any] = {}
-    lines: list[str] = []
-
-    def look(found: Statistics) -> None:
-        told = check(found, settled.data.path or settled.data.name)
-        for text in told:
-            warn(text)
-        about.update(msgspec.to_builtins(found) | {"warnings": told})
-        lines.extend(outline(found))
-
+    observed = Observed(settled.data.path or settled.data.name)
     try:
-        worker = training_worker(comm, settled, look=look)
+        worker = training_worker(comm, settled, look=observed)
     except BaseException:
         if made and comm.rank == 0:
             with suppress(OSError):
                 directory.path.rmdir()
         raise
-    on_rank_0(comm, lambda: directory.create(worker.config, facts(comm, worker) | {"data": about}))
-    _run(comm, worker.config, worker, directory, 0, as_json, lines)
+    on_rank_0(comm, lambda: directory.create(worker.config, facts(comm, worker) | {"data": observed.about}))
+    _run(comm, worker.config, worker, directory, 0, as_json, observed.lines)
 
 
 def _advice(comm: Any, directory: RunDirectory) -> str:
@@ -143,64 +124,14 @@ def _continue(comm: Any, directory: RunDirectory, changed: Callable[[Config], Co
     _run(comm, settled, worker, directory, first, as_json, saved=header.id)
 
 
-def facts(comm: Any, worker: Worker) -> dict[str, Any]:
-    """Return what only a running job knows, for environment.json."""
-    ideal = expected_balance(worker.config, worker.dataset, worker.schedule).ideal
-    return {"ranks": comm.size, "mpi": library_name(), "ideal_speedup": ideal}
-
-
 def _run(
     comm: Any, settled: Config, worker: Worker, directory: RunDirectory, first_chapter: int, as_json: bool,
     about: Sequence[str] = (), saved: str = "",
 ) -> None:  # fmt: skip
     """Train from `first_chapter` on; `saved` is the id of the checkpoint that there is."""
-    spec = worker.schedule.spec
-    hosts = comm.gather(host())
-    if comm.rank == 0:
-        balance = expected_balance(settled, worker.dataset, worker.schedule)
-        most = [price.total for price in worker.prices]
-        progress = Progress(settled, worker.dataset, worker.schedule, hosts, as_json, most, balance)
+    progress = progress_of(comm, worker, as_json)
+    if progress:
         progress.start(directory.path, first_chapter, about)
-
-        clock = Clock(comm.size)
-        first = directory.records()[:1]  # the run's first chapter
-        best = Best(directory, settled) if settled.checkpoint.best else None
-
-        def report(chapter: int, measurements: Measurements) -> None:
-            epoch = (chapter + 1) * spec.epochs_per_chapter
-            samples = worker.dataset.shards[spec.shard_of(chapter)] * spec.epochs_per_chapter
-            # A chapter that one rank has trained alone is one of as many that are under way.
-            together = comm.size if np.count_nonzero(measurements.ranks[:, 0]) == 1 else 1
-            seconds, rate = clock.chapter(samples, measurements.elapsed, together)
-            record = measurements.record(epoch, samples, seconds, rate, settled.rule.measures)
-            computing = [rank["computing"] for rank in record["ranks"]]
-            if len(computing) > 1 and all(computing):
-                record["ideal_speedup"] = balance.measured(computing)
-            if not first:
-                first.append(record)
-            found = findings(record, first[0], settled, worker.dataset, last=epoch == settled.train.epochs)
-            record["warnings"] = [str(finding) for finding in found]
-            directory.append(record)
-            if best:
-                best.note(record)
-            progress.chapter(record, found)
-
-        def save(chapter: int) -> checkpoint.Writer:
-            nonlocal saved
-            copy = best.takes((chapter + 1) * spec.epochs_per_chapter) if best else None
-            writer = checkpoint.Writer(
-                directory.checkpoint, config.located(settled), worker.dataset, chapter + 1, saved, copy
-            )
-            saved = writer.id
-            return writer
-
-        worker.on_update = progress.update
-        worker.on_report = report
-        worker.on_save = save
-    try:
-        worker.execute(worker.schedule.steps(comm.rank))
-    finally:
-        if comm.rank == 0:
-            progress.stop()
-    if comm.rank == 0:
+    best = execute(comm, worker, Listeners(directory, progress), saved)
+    if progress:
         progress.finish(directory, str(best) if best else "")

@@ -69,7 +69,21 @@ def _read(text: str, source: str, settings: list[str]) -> tuple[Config, dict[str
         raise UserError(f"{source}: not valid TOML: {error}") from None
     except RecursionError:
         raise UserError(f"{source}: not valid TOML: nested too deeply") from None
-    given = _current(given, source)
+    return _settle(given, source, settings)
+
+
+def from_values(values: dict[str, Any], source: str) -> Config:
+    """Return the configuration of nested tables as TOML has them, which came from `source`; see `read`.
+
+    Settings without effect are named in a warning.
+    """
+    config, given = _settle(values, source, [])
+    _tell(config, flat(given))
+    return config
+
+
+def _settle(given: dict[str, Any], source: str, settings: list[str]) -> tuple[Config, dict[str, Any]]:
+    base = given = _current(given, source)
     for setting in settings:
         given = _merge(given, _parse_setting(setting))
     try:
@@ -83,7 +97,7 @@ def _read(text: str, source: str, settings: list[str]) -> tuple[Config, dict[str
     except UserError as error:
         reason = str(error).removeprefix(f"{source}: ")
         keys = _KEY.findall(reason)
-        raise UserError(f"{_origin(source, settings, keys, _guilty(text, source, settings))}: {reason}") from None
+        raise UserError(f"{_origin(source, settings, keys, _guilty(base, source, settings))}: {reason}") from None
     return _standardised(_expanded(config), given), given
 
 
@@ -110,11 +124,11 @@ def _origin(source: str, settings: list[str], keys: list[str], others: Sequence[
     return ", ".join(named if keys and keys[0] in last else [source, *named])
 
 
-def _guilty(text: str, source: str, settings: list[str]) -> list[str]:
+def _guilty(given: dict[str, Any], source: str, settings: list[str]) -> list[str]:
     """Return the settings if what is wrong is not wrong without them."""
     try:
         if settings:
-            _read(text, source, [])
+            _settle(given, source, [])
     except UserError:
         return []
     return settings

@@ -9,7 +9,7 @@ from .registry import Registry
 FORMATS = Registry(
     "data set",
     "ffmpi.data",
-    ["digits", "mnist", "fashion-mnist", "cifar10", "hdf5", "numpy", "csv", "folder"],
+    ["digits", "mnist", "fashion-mnist", "cifar10", "hdf5", "numpy", "csv", "folder", "memory"],
     "FORMAT",
 )
 

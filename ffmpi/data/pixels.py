@@ -181,6 +181,6 @@ def fitted(
     Raises UserError, which names `where` they are from, if they cannot be.
     """
     images = test.images
-    if images is not None:
+    if images is not None and len(images):
         images = converted(arranged(images, test.shape, shape, where), trained, where)
     return replace(test, images=images, shape=shape)

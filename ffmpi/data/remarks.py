@@ -17,10 +17,10 @@ _MOST_APART = 1.0
 _MOST_SCALED = 3.0
 
 
-def check(found: Statistics, where: str) -> list[str]:
+def check(found: Statistics, where: str, tested: bool = True) -> list[str]:
     """Return a sentence about each thing that may be wrong with the samples, from `where`.
 
-    Raises UserError if there is nothing to learn, since they all are of one class.
+    Unless they are to be `tested` it does not matter if there are no test samples. Raises UserError if there is nothing to learn, since they all are of one class.
     """
     told = []
     train, test = found.splits["train"], found.splits.get("test")
@@ -49,9 +49,9 @@ def check(found: Statistics, where: str) -> list[str]:
         elif part.contradicting:
             one = "1 image is" if part.contradicting == 1 else f"{part.contradicting} different images are"
             told.append(f"in {split} {one} there more than once with different classes")
-    if test is None:
+    if test is None and tested:
         told.append("no test samples: 'ffmpi train' needs some, unless this is a shard (shards.by = 'file')")
-    else:
+    if test is not None:
         told += _untested(found.names, train, test) + _between(train, test, found.shared)
     return [f"{where}: {text}" for text in told]
 
@@ -106,9 +106,10 @@ def describe(found: Statistics) -> list[str]:
 
 def outline(found: Statistics) -> list[str]:
     """Return two lines on both splits: their pixels, and the samples of each class."""
-    train, test = found.splits["train"], found.splits["test"]
-    ranges = [(part.dtype, f"{part.least:g} to {part.greatest:g}") for part in (train, test)]
-    other = "" if ranges[0] == ranges[1] else f"; in test {test.dtype}, {_pixels(test)}"
+    train, other = found.splits["train"], ""
+    if test := found.splits.get("test"):
+        ranges = [(part.dtype, f"{part.least:g} to {part.greatest:g}") for part in (train, test)]
+        other = "" if ranges[0] == ranges[1] else f"; in test {test.dtype}, {_pixels(test)}"
     again = f"; {train.repeated} images are the same as an earlier one" if train.repeated else ""
     return [
         f"pixels {train.dtype}, {_pixels(train)}{other}{again}",

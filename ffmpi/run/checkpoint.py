@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import h5py
 import msgspec
@@ -69,6 +69,34 @@ def _keep(file: Path, name: Path) -> None:
     except OSError:
         shutil.copyfile(file, partial)
     os.replace(partial, name)
+
+
+def copy(source: Path, place: Path) -> None:
+    """Copy a checkpoint in one step. Raises UserError if it is none, or where the copy cannot be written."""
+    with reading(source) as reader:
+        reader.check()
+    partial = place.with_name(place.name + ".partial")
+    try:
+        shutil.copyfile(source, partial)
+        os.replace(partial, place)
+    except OSError as error:
+        raise UserError(f"{place}: cannot be written ({error.strerror or error})") from None
+
+
+class Target(Protocol):
+    """What the arrays of a run's state are handed to: room for all is made first, then come their parts in order."""
+
+    def create(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        """Make room for arrays of these names and shapes."""
+        ...
+
+    def write(self, name: str, array: np.ndarray, part: slice | tuple[()] = ()) -> None:
+        """Take an array, or the rows of it in `part`."""
+        ...
+
+    def commit(self) -> None:
+        """Take note that all is there."""
+        ...
 
 
 class Writer:

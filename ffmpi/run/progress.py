@@ -53,7 +53,7 @@ class Progress:
         self._seconds = 0.0
         self._warned: set[tuple[str, str]] = set()
 
-    def start(self, directory: Path, first_chapter: int, about: Sequence[str] = ()) -> None:
+    def start(self, directory: Path | None, first_chapter: int, about: Sequence[str] = ()) -> None:
         """Say what is about to happen, the lines `about` the samples, and which rank does what."""
         self._began = time.monotonic()
         self._first = first_chapter * self.schedule.spec.epochs_per_chapter
@@ -82,7 +82,8 @@ class Progress:
             where = f"continuing after epoch {self._first}: epochs {self._first + 1} to {spec.epochs}"
         if self._first == spec.epochs:
             return
-        self._say(f"{where}, schedule {self.config.schedule.name}, into {directory}")
+        into = f", into {directory}" if directory else ""
+        self._say(f"{where}, schedule {self.config.schedule.name}{into}")
         if self.console.is_terminal:
             self.status = self.console.status("starting")
             self.status.start()
@@ -187,7 +188,7 @@ class Progress:
         if self.status is not None:
             self.status.stop()
 
-    def finish(self, directory: RunDirectory, best: str = "") -> None:
+    def finish(self, directory: RunDirectory | None, best: str = "") -> None:
         """Print the result, what each rank did and needed, and which checkpoint is `best`."""
         if self.as_json:
             return
@@ -216,7 +217,8 @@ class Progress:
             f"{split} accuracy " + ", ".join(f"{value:.2f} % by {method}" for method, value in accuracies.items())
             for split, accuracies in accuracies_of(self._last).items()
         ]
-        self._say("; ".join([*found, f"{self._seconds:.1f} s of training", str(directory.checkpoint)]))
+        places = [str(directory.checkpoint)] if directory else []
+        self._say("; ".join([*found, f"{self._seconds:.1f} s of training", *places]))
         if best:
             self._say(best)
         for text in _few(self._last.get("warnings", [])):

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..network.parameters import Parameters
 from ..network.stages import declared
-from ..run.checkpoint import Writer, dtype_of
+from ..run.checkpoint import Target, dtype_of
 from ..run.metrics import RANK, Measurements
 from ..schedule.steps import Save
 from .model import RankModel
@@ -64,7 +64,7 @@ class Collector:
         return [request for request, _ in self._sent], [self._awaited] if self._awaited else []
 
     def save(
-        self, step: Save, writer: Writer | None, snapshots: dict[tuple[int, int], dict[str, Parameters]],
+        self, step: Save, writer: Target | None, snapshots: dict[tuple[int, int], dict[str, Parameters]],
         choices: dict[int, np.ndarray],
     ) -> None:  # fmt: skip
         """Bring every array to rank 0, a few rows at a time, in the order of the stages: rank 0 never holds a layer."""

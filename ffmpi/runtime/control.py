@@ -141,8 +141,13 @@ class Control:
                 return None
         return int(greatest[0])
 
+    def close(self) -> None:
+        """Take back the receive that stands, of which MPI's end might complain, and free the communicator."""
+        self._close()
+        atexit.unregister(self._close)
+        self.comm.Free()
+
     def _close(self) -> None:
-        """Take back the receive that stands: MPI's end, which follows, may complain of it."""
         self._request.Cancel()
         self._request.Wait()
 

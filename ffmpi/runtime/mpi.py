@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import Consequence, UserError
+from ..errors import Agreed, Consequence, UserError
 from ..output import complaint, is_about_output, silence
 from . import stop
 from .control import Control, Waiting, drain
@@ -46,6 +46,12 @@ def run(main: Callable[[Any], None]) -> None:
     try:
         with stop.raising():
             main(comm)
+    except Agreed as agreed:
+        stop.ignore()
+        if agreed.speaks:
+            _say(f"ffmpi: {agreed}\n")
+        wait(comm.Ibarrier())
+        sys.exit(2)
     except SystemExit:
         stop.ignore()
         raise
@@ -74,6 +80,13 @@ def _leave(comm: Any, control: Control, stopped: Stopped | None) -> None:
         _say(message)
     drain(comm, stopped.sends if stopped else [], stopped.receives if stopped else [])
     stop.leave(stop.STATUS[number])
+
+
+def use(control: Control | None) -> Control | None:
+    """Let the ranks of `control` answer one another while they wait, instead of those whose control is returned."""
+    global _control
+    before, _control = _control, control
+    return before
 
 
 def host() -> str:
@@ -159,15 +172,22 @@ def _abort(comm: Any, status: int) -> None:
 def all_ranks_or_exit(comm: Any) -> Iterator[None]:
     """Run a block that may fail on some ranks, by UserError or for want of memory.
 
-    Then the lowest such rank says so, with its host if it is not rank 0, and all exit with 2.
+    Then all raise Agreed with the error of the lowest such rank, and its host if it is not rank 0; `run` lets that rank
+    say so, and all exit with 2.
     """
     error: UserError | None = None
     try:
         yield
+    except Agreed:
+        raise
     except UserError as caught:
         error = caught
     except MemoryError as caught:
         error = no_memory(caught)
+    if comm.size == 1:
+        if error is not None:
+            raise Agreed(str(error), speaks=True) from error
+        return
     failed = np.array([comm.size if error is None else comm.rank], np.int64)
     lowest = np.empty(1, np.int64)
     from mpi4py import MPI
@@ -175,12 +195,11 @@ def all_ranks_or_exit(comm: Any) -> Iterator[None]:
     wait(comm.Iallreduce(failed, lowest, MPI.MIN))
     if lowest[0] == comm.size:
         return
-    there = comm.bcast(folder())
+    there, text = comm.bcast(folder()), ""
     if error is not None and comm.rank == lowest[0]:
         elsewhere = f" (working directory {folder()}; that of rank 0: {there})" if folder() != there else ""
-        print(f"ffmpi: {_whose(comm)}{error}{elsewhere}", file=sys.stderr, flush=True)
-    wait(comm.Ibarrier())
-    sys.exit(2)
+        text = f"{_whose(comm)}{error}{elsewhere}"
+    raise Agreed(comm.bcast(text, int(lowest[0])), speaks=comm.rank == lowest[0]) from error
 
 
 def on_rank_0(comm: Any, make: Callable[[], Any]) -> Any:
@@ -225,6 +244,8 @@ def wait(
 
 def allgather(comm: Any, value: Any) -> list[Any]:
     """Return what each rank calls this with, by rank."""
+    if comm.size == 1:
+        return [value]
     own = np.frombuffer(pickle.dumps(value), np.uint8)
     sizes = np.empty(comm.size, np.int64)
     wait(comm.Iallgather(np.array([len(own)], np.int64), sizes))
@@ -236,6 +257,9 @@ def allgather(comm: Any, value: Any) -> list[Any]:
 @contextmanager
 def one_per_host_first(comm: Any) -> Iterator[None]:
     """Run a block on one rank of each host, then on the others, which find on disk what the first has left there."""
+    if comm.size == 1:
+        yield
+        return
     from mpi4py import MPI
 
     host = comm.Split_type(MPI.COMM_TYPE_SHARED)

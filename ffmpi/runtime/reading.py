@@ -88,7 +88,8 @@ class Whole:
         self._sets = whole, test = self._load(images=True)
         parts, validation = self._parts(whole)
         if look:
-            look(statistics_of(whole.shape, whole.names, {"train": tally(*parts), "test": tally(test)}))
+            tallies = {"train": tally(*parts)} | ({"test": tally(test)} if len(test.classes) else {})
+            look(statistics_of(whole.shape, whole.names, tallies))
         assert whole.images is not None
         counts = tuple(len(part.classes) for part in parts)
         return DatasetInfo(

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ..errors import Agreed
+
 #: The exit statuses after a signal: EX_TEMPFAIL, "start me again and I continue", and a shell's for Ctrl-C.
 CONTINUE, INTERRUPTED = 75, 130
 STATUS: dict[int, int] = {signal.SIGUSR1: CONTINUE, signal.SIGTERM: CONTINUE, signal.SIGINT: INTERRUPTED}
@@ -147,7 +149,7 @@ def advising(advice: Callable[[], str]) -> Iterator[None]:
     """
     try:
         yield
-    except SystemExit:  # all ranks end with an error that they know of
+    except (SystemExit, Agreed):  # all ranks end with an error that they know of
         raise
     except BaseException as error:
         if not noted():
@@ -155,6 +157,32 @@ def advising(advice: Callable[[], str]) -> Iterator[None]:
         stopped = error if isinstance(error, Stopped) else Stopped(noted())
         stopped.advice = advice()
         raise stopped from None
+
+
+#: What is no signal: the program has had enough; or, with a rank's number added, an error has come up there.
+ENOUGH, FAILED = 999, 1000
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Note Ctrl-C within the block, in a program of the user's, whose own handlers are back after it.
+
+    In the main thread, as Python's handlers are; elsewhere signals stay whoever's they are.
+    """
+    global _deferred
+    handler: Any = None
+    if threading.current_thread() is threading.main_thread():
+        handler = signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGINT, _handle)
+    before, _deferred = _deferred, True
+    signals.clear()
+    try:
+        yield
+    finally:
+        signals.clear()
+        _deferred = before
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
 
 
 def describe(number: int) -> str:

@@ -16,7 +16,7 @@ from ..network.methods import METHOD_NAMES
 from ..network.parameters import Parameters
 from ..network.transformed import TransformedInput
 from ..rules import Rates
-from ..run.checkpoint import Writer
+from ..run.checkpoint import Target
 from ..run.metrics import Measurements
 from ..schedule import Schedule, Steps
 from ..schedule import steps as s
@@ -68,7 +68,7 @@ class Worker:
         self.flop = 0.0
         self.on_update: Callable[[s.Update], None] | None = None  # told of one now and then
         self.on_report: Callable[[int, Measurements], None] = lambda chapter, measurements: None
-        self.on_save: Callable[[int], Writer | None] = lambda chapter: None
+        self.on_save: Callable[[int], Target | None] = lambda chapter: None
         self._do: dict[type, Callable[[Any], None]] = {
             s.SetEpoch: lambda step: self.batches.set_epoch(step.epoch, step.chapter, step.shard),
             s.BuildInput: self.batches.build_input,

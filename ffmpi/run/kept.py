@@ -1,0 +1,48 @@
+"""A run's state in memory: what a checkpoint would hold, for a program that goes on with the network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .checkpoint import Target
+from .header import dtype_of
+
+
+class Kept:
+    """Takes arrays as `checkpoint.Writer` does, and hands them on to one if there is one.
+
+    Attributes
+    ----------
+    arrays : by their names in a checkpoint, complete once `chapter` is not 0
+    chapter : chapters done
+    """
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, np.ndarray] = {}
+        self.chapter = 0
+        self._coming = 0
+        self._writer: Target | None = None
+
+    def begin(self, chapter: int, writer: Target | None) -> None:
+        """Expect the state in which `chapter` chapters are done, which `writer` is to have, too."""
+        self._coming, self._writer = chapter, writer
+
+    def create(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        """Make room for arrays of these names and shapes."""
+        if self._writer:
+            self._writer.create(shapes)
+        self.arrays = {name: np.empty(shape, dtype_of(name)) for name, shape in shapes.items()}
+
+    def write(self, name: str, array: np.ndarray, part: Any = ()) -> None:
+        """Take an array, or the rows of it in `part`."""
+        if self._writer:
+            self._writer.write(name, array, part)
+        self.arrays[name][part] = array
+
+    def commit(self) -> None:
+        """Take note that all arrays are there."""
+        if self._writer:
+            self._writer.commit()
+        self.chapter = self._coming

@@ -1,0 +1,171 @@
+"""A run from its first step to its last: what is told of each chapter on rank 0, what is kept, and where it is written.
+
+All of it may be missing: a program that trains in memory has no run directory, and need not want to be told anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from .. import config
+from ..data.remarks import check, outline
+from ..data.statistics import Statistics
+from ..errors import warn
+from ..run import checkpoint
+from ..run.best import Best
+from ..run.directory import RunDirectory
+from ..run.health import findings
+from ..run.kept import Kept
+from ..run.metrics import Clock, Measurements
+from ..run.progress import Progress
+from ..schedule.totals import Balance
+from . import stop
+from .joined import Alone
+from .launch import library_name
+from .mpi import host
+from .sizes import expected_balance
+from .worker import Worker
+
+
+@dataclass
+class Listeners:
+    """Who is told of a run, on rank 0.
+
+    directory, progress : where it is written, and printed
+    chapter : called with each chapter's record; if it returns true the run ends when the chapter has been saved
+    kept : what takes the arrays of the last state that is saved, in memory
+    """
+
+    directory: RunDirectory | None = None
+    progress: Progress | None = None
+    chapter: Callable[[dict[str, Any]], object] | None = None
+    kept: Kept | None = None
+
+
+class Observed:
+    """What rank 0 has seen of the samples: what may be wrong with them is told at once, as warnings.
+
+    Attributes
+    ----------
+    about : plain values for environment.json; lines : for the output
+    """
+
+    def __init__(self, where: str) -> None:
+        """Say that the samples are from `where`."""
+        self.where = where
+        self.about: dict[str, Any] = {}
+        self.lines: list[str] = []
+
+    def __call__(self, found: Statistics) -> None:
+        """Look at them. Raises UserError if there is nothing to learn."""
+        told = check(found, self.where, tested="test" in found.splits)
+        for text in told:
+            warn(text)
+        self.about = msgspec.to_builtins(found) | {"warnings": told}
+        self.lines = outline(found)
+
+
+def facts(comm: Any, worker: Worker) -> dict[str, Any]:
+    """Return what only a running job knows, for environment.json."""
+    mpi = "none" if isinstance(comm, Alone) else library_name()
+    return {"ranks": comm.size, "mpi": mpi, "ideal_speedup": balance_of(worker).ideal}
+
+
+def progress_of(comm: Any, worker: Worker, as_json: bool = False) -> Progress | None:
+    """Return what prints the run's progress, on rank 0; for all ranks."""
+    hosts = comm.gather(host())
+    if comm.rank > 0:
+        return None
+    most = [price.total for price in worker.prices]
+    return Progress(worker.config, worker.dataset, worker.schedule, hosts, as_json, most, balance_of(worker))
+
+
+def balance_of(worker: Worker) -> Balance:
+    """Return how the run's work is expected to be shared out between the ranks."""
+    return expected_balance(worker.config, worker.dataset, worker.schedule)
+
+
+def execute(comm: Any, worker: Worker, listeners: Listeners, saved: str = "") -> Best | None:
+    """Carry out this rank's steps, and return which checkpoint is the best, on rank 0 if it is kept.
+
+    On rank 0 `listeners` are told, and `saved` is the id of the checkpoint that there is.
+    """
+    teller = _Teller(comm.size, worker, listeners, saved) if comm.rank == 0 else None
+    if teller:
+        worker.on_report, worker.on_save = teller.report, teller.save
+        worker.on_update = listeners.progress.update if listeners.progress else None
+    try:
+        worker.execute(worker.schedule.steps(comm.rank))
+    finally:
+        if listeners.progress:
+            listeners.progress.stop()
+    return teller.best if teller else None
+
+
+class _Teller:
+    """What rank 0 does when a chapter's measurements, or its state, have come together."""
+
+    def __init__(self, ranks: int, worker: Worker, listeners: Listeners, saved: str) -> None:
+        self.ranks, self.worker, self.listeners, self.saved = ranks, worker, listeners, saved
+        self.config, self.dataset, self.spec = worker.config, worker.dataset, worker.schedule.spec
+        self.balance, self.clock = balance_of(worker), Clock(ranks)
+        directory = listeners.directory
+        self.first = directory.records()[:1] if directory else []  # the run's first chapter
+        self.best = Best(directory, self.config) if directory and self.config.checkpoint.best else None
+        self.enough = False
+
+    def report(self, chapter: int, measurements: Measurements) -> None:
+        """Make the chapter's record, and tell of it."""
+        spec, config, listeners = self.spec, self.config, self.listeners
+        epoch = (chapter + 1) * spec.epochs_per_chapter
+        samples = self.dataset.shards[spec.shard_of(chapter)] * spec.epochs_per_chapter
+        # A chapter that one rank has trained alone is one of as many that are under way.
+        together = self.ranks if np.count_nonzero(measurements.ranks[:, 0]) == 1 else 1
+        seconds, rate = self.clock.chapter(samples, measurements.elapsed, together)
+        record = measurements.record(epoch, samples, seconds, rate, config.rule.measures)
+        computing = [rank["computing"] for rank in record["ranks"]]
+        if len(computing) > 1 and all(computing):
+            record["ideal_speedup"] = self.balance.measured(computing)
+        if not self.first:
+            self.first.append(record)
+        found = findings(record, self.first[0], config, self.dataset, last=epoch == config.train.epochs)
+        record["warnings"] = [str(finding) for finding in found]
+        if listeners.directory:
+            listeners.directory.append(record)
+        if self.best:
+            self.best.note(record)
+        if listeners.progress:
+            listeners.progress.chapter(record, found)
+        if listeners.chapter and listeners.chapter(record):
+            self.enough = True
+
+    def save(self, chapter: int) -> checkpoint.Target | None:
+        """Return where the state after the chapter is to go; once a listener has had enough the run ends with that."""
+        writer: checkpoint.Target | None = None
+        if directory := self.listeners.directory:
+            copy = self.best.takes((chapter + 1) * self.spec.epochs_per_chapter) if self.best else None
+            located = config.located(self.config)
+            made = checkpoint.Writer(directory.checkpoint, located, self.dataset, chapter + 1, self.saved, copy)
+            self.saved, writer = made.id, made
+        last = self.enough or chapter + 1 == self.spec.chapters
+        if not last or not self.listeners.kept:
+            return writer
+        kept = self.listeners.kept
+        kept.begin(chapter + 1, writer)
+        return _Final(kept) if self.enough else kept
+
+
+class _Final:
+    """The last state that is wanted: when it is there, all ranks stop."""
+
+    def __init__(self, kept: Kept) -> None:
+        self.create, self.write, self._commit = kept.create, kept.write, kept.commit
+
+    def commit(self) -> None:
+        self._commit()
+        raise stop.Stopped(stop.ENOUGH)
