@@ -182,6 +182,30 @@ def predict(checkpoint: str, images: str, method: str | None, name: str | None, 
 
 
 @app.command()
+@checkpoint
+@click.argument("out", type=PLACE)
+@click.option(
+    "--method",
+    type=click.Choice(METHOD_NAMES),
+    help="How what is written classifies; default: the first method of the run.",
+)
+@click.option("--force", is_flag=True, help="Replace OUT where there is one.")
+@as_json
+@once
+def export(checkpoint: str, out: str, method: str | None, force: bool, as_json: bool) -> None:
+    """Write the network of CHECKPOINT, a file or a run directory, to OUT, which other programs read without ffmpi.
+
+    The suffix of OUT says as what: .pt, a module of PyTorch; .onnx, a graph; .npz or .h5, arrays and what to do with
+    them. All take images with the pixels that the network was trained on, and give the scores that 'ffmpi predict'
+    prints. The first two need pip install 'ffmpi[export]'.
+    """
+    check_numba()
+    from .commands import export as command
+
+    command.export(checkpoint, out, method, force, as_json)
+
+
+@app.command()
 @click.argument("path", required=False, type=PLACE)
 @click.option("--settings", "all_settings", is_flag=True, help="Print what can be set; with PATH only that table.")
 @as_json

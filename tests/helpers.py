@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import zlib
 from collections.abc import Callable
@@ -107,3 +108,14 @@ def assert_same_bits(one: Path, other: Path) -> None:
     assert len(expected) > 4
     for name, value in expected.items():
         np.testing.assert_array_equal(actual[name], value, err_msg=name, strict=True)
+
+
+def scores_by_numpy(path: Path, images: np.ndarray) -> np.ndarray:
+    """Return the scores of `images` by a network that was exported to `path`, as the design page computes them."""
+    section = (ROOT / "docs" / "design.md").read_text().split("**Exported networks**")[1]
+    code = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
+    assert code.count("out.npz") == 1
+    names: dict[str, Any] = {}
+    exec(code.replace("out.npz", str(path)), names)
+    scores: np.ndarray = names["scores"](images)
+    return scores

@@ -36,6 +36,7 @@ class Inference:
     Attributes
     ----------
     config, dataset : the configuration, resolved, and the sizes of the data
+    blocks : all parameters, by their names in a checkpoint
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Inference:
 
         rows : of a batch, at most; one image with every class fits in, whatever this is
         """
-        self.config, self.dataset = config, dataset
+        self.config, self.dataset, self.blocks = config, dataset, blocks
         classes, sizes = dataset.classes, sizes_of(config, dataset)
         rows = max(rows, classes)
         self._rows, self._rule = rows, config.rule

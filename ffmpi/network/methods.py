@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -11,21 +12,24 @@ class Method:
 
     stream : of the test samples: neutral rows for the head (``softmax``), rows with every class (``goodness``), or
         images without labels (``plain``)
+    adds : whose scores are added up: those of the head's blocks, those of the layers that the rule names in
+        `score_layers`, or the last layer's alone
     every : the field of the table `classify` that says after how many chapters it is measured
     """
 
     name: str
     stream: str
+    adds: Literal["head", "layers", "last"]
     every: str = "softmax_every"
 
 
 METHODS = {
     method.name: method
     for method in (
-        Method("softmax", "softmax"),
-        Method("goodness", "goodness", "goodness_every"),
-        Method("last-layer", "plain"),
-        Method("all-layers", "plain"),
+        Method("softmax", "softmax", "head"),
+        Method("goodness", "goodness", "layers", "goodness_every"),
+        Method("last-layer", "plain", "last"),
+        Method("all-layers", "plain", "layers"),
     )
 }
 

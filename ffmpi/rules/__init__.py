@@ -85,6 +85,41 @@ class Loss(Struct, frozen=True, gc=False):
     flop: float
 
 
+class Linear(NamedTuple):
+    """Scores f h weights + bias, of activations h as a classifier reads them: `block` has the weights and the bias."""
+
+    block: str
+
+
+class Squares(NamedTuple):
+    """Scores that are sums of h^2, or means, over each of so many groups of units: u of d is in floor(u groups / d)."""
+
+    groups: int
+    mean: bool
+
+
+class BatchNorm(NamedTuple):
+    """Normalisation of each unit by what `block` has: gain (z - mean) / sqrt(variance + epsilon) + shift."""
+
+    block: str
+    epsilon: float
+
+
+class Formula(NamedTuple):
+    """What a layer that has learnt computes of a row, in words that other programs have, too; see `Rule.formula`.
+
+    Attributes
+    ----------
+    scores : what it says for classification
+    batch_norm : what its products with weights, and bias, go through, if anything
+    negative_slope : of its activation function below zero, 0 for a ReLU
+    """
+
+    scores: Linear | Squares
+    batch_norm: BatchNorm | None = None
+    negative_slope: float = 0.0
+
+
 class Rule(Member, frozen=True, kw_only=True):
     """The interface; what is not overridden needs nothing.
 
@@ -185,6 +220,10 @@ class Rule(Member, frozen=True, kw_only=True):
 
     def scores(self, layer: Layer, out: Activations, sums: Shares, rows: int) -> np.ndarray:
         """Return what a layer says of `rows` rows for classification, (rows, width of ``score``) float32."""
+        raise NotImplementedError
+
+    def formula(self, classes: int) -> Formula:
+        """Return what `forward`, of rows that are not learnt from, and `scores` compute, for others to compute it."""
         raise NotImplementedError
 
     def cost(self, config: Config, index: int, classes: int) -> RuleCost:

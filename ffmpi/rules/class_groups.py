@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from .. import kernels
-from . import Loss, Measure, Rates, Rule, Shares, Targets
+from . import Formula, Loss, Measure, Rates, Rule, Shares, Squares, Targets
 
 if TYPE_CHECKING:
     from ..config.schema import Config
@@ -89,3 +89,7 @@ class ClassGroups(Rule, frozen=True, kw_only=True, tag="class-groups"):
     def scores(self, layer: Layer, out: Activations, sums: Shares, rows: int) -> np.ndarray:
         """Return the groups' goodness, (rows, classes) float32."""
         return kernels.from_panels(sums.rows, rows, layer.classes)
+
+    def formula(self, classes: int) -> Formula:
+        """Return that of the groups' goodness."""
+        return Formula(Squares(classes, mean=True))

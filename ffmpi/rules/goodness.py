@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from .. import kernels
 from ..config.fields import Positive
 from ..schedule.cost import RuleCost
-from . import Loss, Measure, Rates, Rule, Shares, Targets
+from . import Formula, Loss, Measure, Rates, Rule, Shares, Squares, Targets
 
 if TYPE_CHECKING:
     from ..config.schema import Config
@@ -104,3 +104,7 @@ class Goodness(Rule, frozen=True, kw_only=True, tag="goodness"):
         """Return the goodness, (rows, 1) float32."""
         g: np.ndarray = sums.rows / self.per(layer.units)
         return g[:, None]
+
+    def formula(self, classes: int) -> Formula:
+        """Return that of goodness."""
+        return Formula(Squares(1, mean=self.goodness == "mean"))

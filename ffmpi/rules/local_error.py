@@ -15,7 +15,7 @@ from ..config.fields import Fraction, Positive
 from ..network.activations import Activations
 from ..network.parameters import Array, Block
 from ..schedule.cost import Cost, RuleCost, copied
-from . import Loss, Rates, Shares, Targets
+from . import BatchNorm, Formula, Loss, Rates, Shares, Targets
 from .local_softmax import LocalSoftmax, Workspace
 
 if TYPE_CHECKING:
@@ -110,6 +110,11 @@ class LocalError(LocalSoftmax, frozen=True, kw_only=True, tag="local-error"):
             np.float32(self.negative_slope), out.h, out.total, room.squares,
         )  # fmt: skip
         return flop
+
+    def formula(self, classes: int) -> Formula:
+        """Return that of the classifier, with the running statistics and the leaky ReLU."""
+        scores = super().formula(classes).scores
+        return Formula(scores, BatchNorm("norm", self.epsilon), self.negative_slope)
 
     def learning_partial(self, layer: Layer, out: Activations, targets: Targets, rows: int) -> Shares:
         """Return the logits and, with the similarity loss, the inner products and sums of the rows."""

@@ -13,7 +13,7 @@ import numpy as np
 from .. import kernels
 from ..network.classifier import Classifier, classifier_block
 from ..schedule.cost import RuleCost
-from . import Loss, Measure, Rates, Rule, Shares, Targets
+from . import Formula, Linear, Loss, Measure, Rates, Rule, Shares, Targets
 
 if TYPE_CHECKING:
     from ..config.schema import Config
@@ -106,3 +106,7 @@ class LocalSoftmax(Rule, frozen=True, kw_only=True, tag="local-softmax"):
         """Return the logits, (rows, classes) float32."""
         logits: np.ndarray = layer.workspace.classifier.logits(rows)
         return logits
+
+    def formula(self, classes: int) -> Formula:
+        """Return that of the classifier."""
+        return Formula(Linear("classifier"))

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from .. import kernels
 from ..config.fields import Positive
-from . import Loss, Measure, Rates, Rule, Shares, Targets
+from . import Formula, Loss, Measure, Rates, Rule, Shares, Squares, Targets
 from .goodness import SMALLEST, Goodness
 
 if TYPE_CHECKING:
@@ -80,3 +80,7 @@ class Symba(Rule, frozen=True, kw_only=True, tag="symba"):
         """Return the goodness, (rows, 1) float32."""
         g: np.ndarray = sums.rows / np.float32(layer.units)
         return g[:, None]
+
+    def formula(self, classes: int) -> Formula:
+        """Return that of the goodness."""
+        return Formula(Squares(1, mean=True))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ffmpi import data
 from tests.conftest import Run
-from tests.helpers import DIGITS, records, sets
+from tests.helpers import DIGITS, records, scores_by_numpy, sets
 
 pytestmark = pytest.mark.mpi
 
@@ -131,6 +131,29 @@ def predicted(ffmpi: Run, ranks: int, run: Path, method: str) -> float:
 @pytest.mark.parametrize(("method", "ranks"), [("softmax", 3), ("goodness", 2), ("goodness", 0)])
 def test_predict_agrees_with_evaluate(method: str, ranks: int, finished: Path, ffmpi: Run) -> None:
     assert predicted(ffmpi, ranks, finished, method) == pytest.approx(records(finished)[-1]["accuracy"][method])
+
+
+def test_an_exported_network_scores_as_predict_does(finished: Path, ffmpi: Run, run: Run, tmp_path: Path) -> None:
+    told = json.loads(ffmpi(0, "export", finished, "out.npz", "--method", "goodness", "--json").stdout)
+    assert told == {
+        "file": "out.npz", "method": "goodness", "classes": list("0123456789"), "shape": [8, 8],
+        "pixels": {"dtype": "uint8", "least": 0, "greatest": 255},
+    }  # fmt: skip
+    shown = data.load("digits", None, "test").images
+    assert shown is not None
+    np.save(tmp_path / "images.npy", shown.reshape(-1, 8, 8))
+    done = ffmpi(0, "predict", finished, "images.npy", "--method", "goodness", "--json")
+    expected = np.array([json.loads(line)["scores"] for line in done.stdout.splitlines()])
+    scores = scores_by_numpy(tmp_path / "out.npz", shown)
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=2e-6 * expected.max())
+    np.testing.assert_array_equal(scores.argmax(axis=1), expected.argmax(axis=1))
+    done = run(0, "-m", "ffmpi", "export", finished, "out.npz")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "ffmpi: out.npz: is there already; expected another name, or --force to replace it\n"
+    done = ffmpi(0, "export", finished, "out.npz", "--force")
+    assert done.stdout == (
+        "out.npz: 3 layers, which classify by softmax in 10 classes; images (n, 8, 8), uint8 from 0 to 255\n"
+    )
 
 
 def test_a_reader_that_has_enough_costs_no_traceback(finished: Path, run: Run, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ FLOORS = [
     {"errors", "output", "launcher"},
     {"config"},
     {"schedule", "rules", "network", "data"},
-    {"run", "runtime"},
+    {"run", "runtime", "export"},
     {"cli", "__main__", "commands"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -29,6 +29,7 @@ CLOSED = {
     "schedule": {"data", "network", "rules", "kernels", "numpy"},  # who does what when, of nothing but numbers
     "config": {"kernels"},
     "run": {"runtime", "kernels"},  # facts are handed in
+    "export": {"run", "runtime", "schedule", "kernels"},  # networks, wherever they are from
     "kernels": {*FLOOR},
 }
 
