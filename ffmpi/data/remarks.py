@@ -20,7 +20,8 @@ _MOST_SCALED = 3.0
 def check(found: Statistics, where: str, tested: bool = True) -> list[str]:
     """Return a sentence about each thing that may be wrong with the samples, from `where`.
 
-    Unless they are to be `tested` it does not matter if there are no test samples. Raises UserError if there is nothing to learn, since they all are of one class.
+    Unless they are to be `tested` it does not matter if there are no test samples. Raises UserError if
+    there is nothing to learn, since they all are of one class.
     """
     told = []
     train, test = found.splits["train"], found.splits.get("test")
