@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+import ffmpi
 from ffmpi.run.checkpoint import header_checksum
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS = ROOT / "runs" / "digits.toml"
+#: What is tested: the package beside the tests, or one that is installed elsewhere.
+PACKAGE = Path(ffmpi.__file__).resolve().parent
 
 #: The command line, but a rank kills itself when it next learns after a checkpoint has been written.
 KILLED = """
