@@ -25,12 +25,15 @@ def expect_place(path: Path, force: bool) -> None:
         raise UserError(f"{path}: is there already; expected another name, or --force to replace it")
 
 
-def write(trained: Inference, path: Path, method: str | None = None, force: bool = False) -> Network:
+def write(
+    trained: Inference, path: str | os.PathLike[str], method: str | None = None, force: bool = False
+) -> Network:  # fmt: skip
     """Write a network that classifies by `method`, by default its first one, to `path`; return what was written.
 
     The file is written beside `path` and renamed. Raises UserError if there is one already and `force` does not replace
     it, if it cannot be written, if a library that the format needs is missing, or if the network has no such method.
     """
+    path = Path(path)
     expect_place(path, force)
     if trained.dataset.pixel_format is None:
         raise UserError(
