@@ -38,7 +38,7 @@ def predict(
     def read() -> DatasetInfo:
         nonlocal images, names
         images, names = data.read_images(images_path, header.shape, sources)
-        images = converted(images, header.pixel_format, images_path)
+        images = np.asarray(converted(images, header.pixel_format, images_path))
         return DatasetInfo(header.shape, header.names, header.train, len(images), scaling=header.scaling)
 
     dataset: DatasetInfo = on_rank_0(comm, read)

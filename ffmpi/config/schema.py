@@ -95,6 +95,14 @@ class Data(Table, frozen=True):
             extra={"unit": "samples"},
         ),
     ] = 0
+    window: Annotated[
+        CountOrNone,
+        Meta(
+            description="Training samples that are shuffled together; an HDF5 file's images are then read window by "
+            "window as they are needed, and need not fit into memory; 0: all samples, in memory.",
+            extra={"unit": "samples"},
+        ),
+    ] = 0
 
 
 class Network(Table, frozen=True):

@@ -24,18 +24,21 @@ __all__ = ["FORMATS", "DataSet", "Fields", "File", "Format", "Summary", "check",
 
 
 def load(
-    name: str, path: str | None, split: str, *, images: bool = True, fields: Fields = USUAL
+    name: str, path: str | None, split: str, *, images: bool = True, fields: Fields = USUAL, streamed: bool = False
 ) -> DataSet:  # fmt: skip
     """Load the split ``train`` or ``test`` of the data set `name`.
 
     `path` says where its files are (`Format.path`; ``digits`` takes none), `fields` the names in a user's own file.
-    With ``images=False`` only the classes are read: a rank that owns no first layer needs no pixels. Raises UserError
-    for whatever is wrong outside.
+    With ``images=False`` only the classes are read: a rank that owns no first layer needs no pixels. With `streamed`
+    images are left in their file until they are wanted, if the format can. Raises UserError for whatever is wrong
+    outside.
     """
     known, where = _find(name, path)
     if split not in SPLITS:
         raise UserError(f"data set {name!r} has no split {split!r}, expected 'train' or 'test'")
     with reading(where, known.path or known.description):
+        if streamed and images:
+            return known.stream(where, split, fields)
         return known.load(where, split, images, fields)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +13,8 @@ from .kinds import shortened
 from .known import DataSet, Fields
 from .labels import MOST_CLASSES, classes_of, expect_labels
 from .names import guess, names_of
-from .shapes import agree, arranged
+from .shapes import agree, arranged, rearranged
+from .streamed import Images, Source, StreamedImages
 
 
 class Array(Protocol):
@@ -83,8 +84,13 @@ def instead(store: Store) -> str:
     return f"; it holds {shortened(map(describe, held.values()))}; {cure}"
 
 
-def load(store: Store, split: str, images: bool, fields: Fields) -> DataSet:
-    """Read groups train and test, or the root as train; both splits' labels decide the number of classes."""
+def load(
+    store: Store, split: str, images: bool, fields: Fields, source_of: Callable[[Array], Source] | None = None
+) -> DataSet:  # fmt: skip
+    """Read groups train and test, or the root as train; both splits' labels decide the number of classes.
+
+    With `source_of`, which returns an array as the source of streamed images, these are left where they are.
+    """
     path = store.where
     splits = names_of(store, fields)
     names = store.class_names()
@@ -111,7 +117,11 @@ def load(store: Store, split: str, images: bool, fields: Fields) -> DataSet:
         found_shapes = " and ".join(str(array.shape[1:]) for array in pictures.values())
         raise UserError(f"{path}: has images of shapes {found_shapes} in train and test, expected one shape")
     own = pictures[split]
-    pixels = arranged(_read_images(store, own), own.shape[1:], shape, path) if images else None
+    pixels: Images | None = None
+    if images and source_of:
+        pixels = rearranged(StreamedImages(source_of(own)), own.shape[1:], shape, path)
+    elif images:
+        pixels = arranged(_read_images(store, own), own.shape[1:], shape, path)
     return DataSet(pixels, labels[split].astype(np.uint8), shape, names)
 
 

@@ -36,6 +36,8 @@ class Format:
 
     #: Whether it is for users' own images, of which nothing is known: then their pixels are measured.
     own: ClassVar[bool] = False
+    #: Whether images can be left in their file until they are wanted.
+    streams: ClassVar[bool] = False
     #: The settings of `Fields` that it reads.
     reads: ClassVar[tuple[str, ...]] = ()
     #: The kinds of file, as `kinds` calls them, that it reads, and of which `images_of` makes images to classify.
@@ -51,6 +53,10 @@ class Format:
     def load(self, path: Path, split: str, images: bool, fields: Fields) -> DataSet:
         """Read one split, with its images or without. Raises UserError for whatever is wrong with the files."""
         raise NotImplementedError
+
+    def stream(self, path: Path, split: str, fields: Fields) -> DataSet:
+        """Read one split, its images only when they are wanted where the format `streams`. Raises UserError."""
+        return self.load(path, split, True, fields)
 
     def splits(self, path: Path, fields: Fields) -> tuple[str, ...]:
         """Return which splits there are: training samples may stand alone, as those of a shard do."""
@@ -74,10 +80,11 @@ class Format:
         """Read all samples and measure them; say how test images are converted, or refuse them. Raises UserError."""
         tallies, first = {}, None
         for split in self.splits(path, fields):
-            part = self.load(path, split, True, fields)
-            tallies[split] = tally(part)
+            part = self.stream(path, split, fields)
             assert part.images is not None
-            first = first or (measured_format(part.images), part.shape, part.names)
+            pixels = measured_format(part.images)
+            tallies[split] = tally(part)
+            first = first or (pixels, part.shape, part.names)
             fitted(part, *first[:2], f"{path if self.path else self.name} ({split})")
         assert first is not None
         found = statistics_of(*first[1:], tallies)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .streamed import Images
+
 SPLITS = ("train", "test")
 
 
@@ -48,13 +50,14 @@ USUAL = Fields()
 class DataSet:
     """One split of a data set.
 
-    images : (samples, inputs) uint8, or float32 where a user's file holds floats; None when only classes were asked for
+    images : (samples, inputs) uint8, or float32 where a user's file holds floats, in memory or in their file; None when
+        only classes were asked for
     classes : (samples,) uint8
     shape : of one image, before it was flattened to a row
     names : one per class
     """
 
-    images: np.ndarray | None
+    images: Images | None
     classes: np.ndarray
     shape: tuple[int, ...]
     names: tuple[str, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -10,7 +11,8 @@ import numpy as np
 
 from ..errors import UserError, note, warn
 from .known import DataSet
-from .shapes import arranged
+from .shapes import rearranged
+from .streamed import Images, StreamedImages, blocks_of
 
 _CHUNK = 1 << 18  # pixels that are widened to float64 at once
 _BYTES, _UNIT, _SIGNED = (0.0, 255.0), (0.0, 1.0), (-1.0, 1.0)
@@ -34,8 +36,10 @@ class PixelFormat:
         return f"{self.dtype} from {self.least:.4g} to {self.greatest:.4g}"
 
 
-def measured_format(images: np.ndarray) -> PixelFormat:
+def measured_format(images: Images) -> PixelFormat:
     """Return the format of `images`, (samples, inputs) uint8 or float32, finite."""
+    if isinstance(images, StreamedImages):
+        return PixelFormat(images.dtype.name, *images.contents[1:])
     return PixelFormat(images.dtype.name, float(images.min()), float(images.max()))
 
 
@@ -43,10 +47,11 @@ def measured_format(images: np.ndarray) -> PixelFormat:
 _SAMPLED = 1000
 
 
-def nonzero_share(images: np.ndarray) -> float:
+def nonzero_share(images: Images) -> float:
     """Return the share of pixels of `images`, (samples, inputs), that are not zero, by some of them."""
-    some = images[:: -(-len(images) // _SAMPLED)]
-    return float(np.count_nonzero(some) / some.size)
+    some = range(0, len(images), -(-len(images) // _SAMPLED))
+    found = sum(int(np.count_nonzero(images[index : index + 1])) for index in some)
+    return found / (len(some) * images.shape[1])
 
 
 def combined_format(parts: Sequence[PixelFormat], where: str) -> PixelFormat:
@@ -101,7 +106,7 @@ def scales(trained: PixelFormat, found: PixelFormat) -> tuple[tuple[float, float
     return (scale, source) if scale and source else None
 
 
-def converted(images: np.ndarray, trained: PixelFormat | None, where: str) -> np.ndarray:
+def converted(images: Images, trained: PixelFormat | None, where: str) -> Images:
     """Return `images` (samples, inputs) in the pixels of `trained`, those that a network was trained on.
 
     uint8, and floats of 0..255, 0..1 and -1..1, become one another: uint8 x is x / 255 or x / 127.5 - 1, as float32;
@@ -128,12 +133,17 @@ def converted(images: np.ndarray, trained: PixelFormat | None, where: str) -> np
         return images
     before, after = _name(found, source), _name(trained, scale)
     note(f"{where}: pixels are {before}, converted to {after}, on which the network is trained")
-    return _rescaled(images, source, scale, np.dtype(trained.dtype))
+    dtype = np.dtype(trained.dtype)
+    if isinstance(images, StreamedImages):
+        return images.changed(lambda block: _rescaled(block, source, scale, dtype))
+    return _rescaled(images, source, scale, dtype)
 
 
-def _share_outside(images: np.ndarray, scale: tuple[float, float], slack: float = _SLACK) -> float:
+def _share_outside(images: Images, scale: tuple[float, float], slack: float = _SLACK) -> float:
     slack *= scale[1] - scale[0]
-    return float(np.mean((images < scale[0] - slack) | (images > scale[1] + slack)))
+    blocks = blocks_of(images)
+    outside = sum(np.count_nonzero((one < scale[0] - slack) | (one > scale[1] + slack)) for one in blocks)
+    return float(outside / math.prod(images.shape))
 
 
 def _name(pixels: PixelFormat, scale: tuple[float, float]) -> str:
@@ -144,7 +154,7 @@ def _refusal(where: str, found: PixelFormat, trained: PixelFormat, expected: str
     return UserError(f"{where}: pixels are {found}, but the network was trained on {trained}; expected {expected}")
 
 
-def _check_own_scale(images: np.ndarray, found: PixelFormat, trained: PixelFormat, where: str) -> None:
+def _check_own_scale(images: Images, found: PixelFormat, trained: PixelFormat, where: str) -> None:
     """Refuse pixels that cannot be of the scale that is `trained`'s own, and warn of those that hardly can be."""
     if _share_outside(images, (trained.least, trained.greatest), slack=1.0) >= _OUTLIERS:
         raise _refusal(where, found, trained, f"{trained.dtype} pixels, prepared as those")
@@ -182,5 +192,5 @@ def fitted(
     """
     images = test.images
     if images is not None and len(images):
-        images = converted(arranged(images, test.shape, shape, where), trained, where)
+        images = converted(rearranged(images, test.shape, shape, where), trained, where)
     return replace(test, images=images, shape=shape)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..config.schema import Config
+from .streamed import Images
 
 _CHUNK = 1 << 18  # pixels that are widened to float64 at once
 #: Least standard deviation of a pixel, as a share of that of all pixels: one that hardly varies is not blown up.
@@ -21,7 +22,7 @@ _LEAST = 0.1
 _LABEL_SHARE = 0.05
 
 
-def unit_of(images: np.ndarray) -> float:
+def unit_of(images: Images) -> float:
     """Return the pixel value that counts as 1: 255 for bytes; floats are taken as they are."""
     return 255.0 if images.dtype == np.uint8 else 1.0
 
@@ -62,7 +63,7 @@ class PixelScaling:
         return found
 
 
-def moments(images: np.ndarray) -> Moments:
+def moments(images: Images) -> Moments:
     """Measure `images` (samples, pixels), row after row, so that the bits do not depend on the machine."""
     unit, rows = unit_of(images), max(1, _CHUNK // images.shape[1])
     starts = range(0, len(images), rows)
@@ -106,7 +107,7 @@ def scaling_of(config: Config, parts: Sequence[Moments]) -> PixelScaling | None:
     return PixelScaling(mean.astype(np.float32), std.astype(np.float32), square.astype(np.float32))
 
 
-def slope_and_offset(config: Config, scaling: PixelScaling | None, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def slope_and_offset(config: Config, scaling: PixelScaling | None, images: Images) -> tuple[np.ndarray, np.ndarray]:
     """Return slope and offset, (pixels,) float32 both: an input is slope * pixel + offset."""
     mean, std = (config.data.mean, config.data.std) if scaling is None else (scaling.mean, scaling.std)
     ones = np.ones(images.shape[1])

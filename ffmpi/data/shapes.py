@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from ..errors import UserError
+from .streamed import Images
 
 _MOST_CHANNELS = 4
 
@@ -67,3 +68,12 @@ def arranged(images: np.ndarray, found: tuple[int, ...], wanted: tuple[int, ...]
     elif len(found) == len(wanted) == 3 and 4 in (found[0], found[2]):
         hint = ", without the channel of transparency if there is one"
     raise UserError(f"{where} has images of shape {found}, expected {wanted}, as the network was trained on{hint}")
+
+
+def rearranged(images: Images, found: tuple[int, ...], wanted: tuple[int, ...], where: str) -> Images:
+    """Return images in memory or in their file as `arranged` does."""
+    if isinstance(images, np.ndarray):
+        return arranged(images, found, wanted, where)
+    if _order(found, wanted) == ():
+        return images
+    return images.changed(lambda block: arranged(block, found, wanted, where))

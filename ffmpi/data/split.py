@@ -14,12 +14,26 @@ from ..config.schema import Config
 from ..errors import UserError
 from . import DataSet
 from .scaling import Moments, moments
+from .streamed import LARGEST_CHUNK, StreamedImages
 
 
 def load(config: Config, split: str, *, images: bool, path: str = "") -> DataSet:
-    """Return one split of the configured data set, or of the one at `path`."""
+    """Return one split of the configured data set, or of the one at `path`; its images are left there if `streams`."""
     fields = data.Fields(config.data.images, config.data.labels)
-    return data.load(config.data.name, path or config.data.path or None, split, images=images, fields=fields)
+    place, streamed = path or config.data.path or None, streams(config)
+    found = data.load(config.data.name, place, split, images=images, fields=fields, streamed=streamed)
+    if isinstance(found.images, StreamedImages) and found.images.source.at_once > LARGEST_CHUNK:
+        source = found.images.source
+        raise UserError(
+            f"data.window = {config.data.window}: {source.where} lies in chunks of {source.at_once / 2**20:.0f} MB, "
+            f"expected at most {LARGEST_CHUNK >> 20} MB; 'ffmpi data convert' writes the file anew"
+        )
+    return found
+
+
+def streams(config: Config) -> bool:
+    """Return whether images are left in their file until they are wanted."""
+    return bool(config.data.window) and data.FORMATS[config.data.name].streams
 
 
 @dataclass(frozen=True)
@@ -45,7 +59,11 @@ class Contents:
 
 def contents(read: DataSet) -> Contents:
     """Return what was read."""
-    images = None if read.images is None else zlib.crc32(np.ascontiguousarray(read.images).data)
+    images = None
+    if isinstance(read.images, StreamedImages):
+        images = read.images.contents[0]
+    elif read.images is not None:
+        images = zlib.crc32(np.ascontiguousarray(read.images).data)
     classes = read.classes.tobytes()
     digest = 0 if images is None else zlib.crc32(classes, images)
     return Contents(len(read.classes), read.shape, read.names, zlib.crc32(classes), images, digest)
@@ -93,7 +111,9 @@ def subset(whole: DataSet, samples: np.ndarray) -> DataSet:
     """Return a data set of some of the samples, without holding on to the others."""
     if len(samples) == len(whole.classes):
         return whole
-    images = None if whole.images is None else whole.images[samples]
+    images = whole.images
+    if images is not None:
+        images = images.subset(samples) if isinstance(images, StreamedImages) else images[samples]
     return dataclasses.replace(whole, images=images, classes=whole.classes[samples])
 
 

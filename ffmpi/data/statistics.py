@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .known import DataSet
+from .streamed import Images
 
 _CHUNK = 1 << 18  # pixels that are widened to float64 at once
 
@@ -101,7 +102,7 @@ class Tally:
         self._hashes: list[np.ndarray] = []
         self._classes: list[np.ndarray] = []
 
-    def add(self, images: np.ndarray, classes: np.ndarray) -> Tally:
+    def add(self, images: Images, classes: np.ndarray) -> Tally:
         """Count `images` (n, pixels) uint8 or float32 of `classes` (n,) uint8; returns itself."""
         self._dtype = images.dtype
         self._per_class += np.bincount(classes, minlength=len(self._per_class))

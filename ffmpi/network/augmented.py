@@ -13,14 +13,17 @@ from ..data.shapes import geometry_of
 from . import random
 from .activations import Inputs
 from .inputs import InputBuilder
+from .window import Window
 
 
 class AugmentedInputBuilder(InputBuilder):
     """Writes images as they are moved in the running epoch: the same in all its batches, and on every rank."""
 
-    def __init__(self, config: Config, data: DataSet, scaling: PixelScaling | None) -> None:
+    def __init__(
+        self, config: Config, data: DataSet, scaling: PixelScaling | None, window: Window | None = None
+    ) -> None:  # fmt: skip
         """See `InputBuilder`; `data` must be images."""
-        super().__init__(config, data, scaling)
+        super().__init__(config, data, scaling, window)
         geometry = geometry_of(data.shape)
         assert geometry is not None  # see setup
         self._config, self._geometry = config, geometry
@@ -28,6 +31,7 @@ class AugmentedInputBuilder(InputBuilder):
 
     def set_epoch(self, epoch: int) -> None:
         """Draw how each image is moved in `epoch`."""
+        super().set_epoch(epoch)
         if epoch == self._epoch:
             return
         count, seed = len(self.images), self._config.seed
@@ -37,7 +41,8 @@ class AugmentedInputBuilder(InputBuilder):
     def plain(self, samples: np.ndarray, out: Inputs) -> None:
         """Write the images `samples`, moved; what comes in from beyond the border is a pixel of 0."""
         moves = self._moves[samples].astype(np.int64)
+        images, rows = self.window.take(samples) if self.window else (self.images, samples)
         kernels.compose_moved(
-            self.images, samples, moves, self._geometry, np.float32(0), self.skipped, self.slope, self.offset,
+            images, rows, moves, self._geometry, np.float32(0), self.skipped, self.slope, self.offset,
             out.h, out.total,
         )  # fmt: skip

@@ -11,15 +11,21 @@ from ..data.scaling import PixelScaling, slope_and_offset
 from .activations import Inputs
 from .labels import Labels
 from .layout import LAYOUTS
+from .window import Window
 
 
 class InputBuilder:
     """Writes images and the labels to show with them into the first layer's input."""
 
-    def __init__(self, config: Config, data: DataSet, scaling: PixelScaling | None) -> None:
-        """Take the images of `data` (n, pixels), uint8 or float32, to be scaled by `figures` if they are measured."""
+    def __init__(
+        self, config: Config, data: DataSet, scaling: PixelScaling | None, window: Window | None = None
+    ) -> None:  # fmt: skip
+        """Take the images of `data` (n, pixels), uint8 or float32, to be scaled by `scaling` if they are measured.
+
+        Images that are streamed are seen through `window`.
+        """
         assert data.images is not None
-        self.images = data.images
+        self.images, self.window = data.images, window
         self.slope, self.offset = slope_and_offset(config, scaling, data.images)
         # With the local-softmax rule inputs have no label, so nothing is laid over the pixels.
         self.skipped = (
@@ -27,11 +33,14 @@ class InputBuilder:
         )
 
     def set_epoch(self, epoch: int) -> None:
-        """Take the images as they are seen in `epoch`: always as they are."""
+        """Take the images as they are seen in `epoch`: always as they are, but of streamed ones in its windows."""
+        if self.window:
+            self.window.set_epoch(epoch)
 
     def plain(self, samples: np.ndarray, out: Inputs) -> None:
         """Write the images `samples`."""
-        kernels.compose(self.images, samples, self.skipped, self.slope, self.offset, out.h, out.total)
+        images, rows = self.window.take(samples) if self.window else (self.images, samples)
+        kernels.compose(images, rows, self.skipped, self.slope, self.offset, out.h, out.total)
 
     def show(self, samples: np.ndarray, labels: np.ndarray, source: np.ndarray, out: Inputs) -> None:
         """Write the images `samples`; row i of the batch shows image ``source[i]`` of them with label ``labels[i]``."""

@@ -6,12 +6,17 @@ import numpy as np
 
 from ..config.schema import Config
 from . import random
+from .blocks import Blocks
 from .negatives import wrong_classes
 
 
 def order_of(config: Config, epoch: int, count: int) -> np.ndarray:
     """Return the order in which `count` samples come in `epoch`, int64: whoever needs it can know it."""
-    return random.order(config.seed, epoch, count) if config.train.shuffle else np.arange(count)
+    if not config.train.shuffle:
+        return np.arange(count)
+    if config.data.window:
+        return Blocks(config, epoch, count).shuffled(random.words(config.seed, random.Purpose.ORDER, epoch, count))
+    return random.order(config.seed, epoch, count)
 
 
 class Labels:

@@ -53,6 +53,11 @@ def order(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.argsort(words(seed, Purpose.ORDER, epoch, count), kind="stable").astype(np.int64)
 
 
+def order_of_blocks(seed: int, epoch: int, count: int) -> np.ndarray:
+    """Return a shuffle of range(count), int64, drawn beside that of the samples."""
+    return np.argsort(_generator(seed, Purpose.ORDER, epoch, 1).random_raw(count), kind="stable").astype(np.int64)
+
+
 def wrong_classes(seed: int, epoch: int, classes: np.ndarray, number: int) -> np.ndarray:
     """Return for each of `classes` another class of the `number` there are, int64, evenly drawn."""
     upper = words(seed, Purpose.NEGATIVES, epoch, len(classes)) >> np.uint64(32)

@@ -68,6 +68,8 @@ class Batches:
         """Take the order of `epoch` and the negatives of `chapter`, of a shard's samples if they are here."""
         self.shard, self.batch, self.targeted, self._keyed = shard, _NOTHING, _NOTHING, _NOTHING
         if shard in self.model.samples:
+            if self.samples and self.samples is not self.model.samples[shard]:
+                self.samples.release()
             self.samples = self.model.samples[shard]
             self.samples.labels.set_epoch(epoch, chapter)
             if self.samples.builder:

@@ -16,9 +16,13 @@ import numpy as np
 from .. import kernels
 from ..config.schema import Config
 from ..data.info import DatasetInfo
+from ..data.split import streams
+from ..data.streamed import AROUND
 from ..errors import UserError, ranges, warn
 from ..network.activations import Activations
+from ..network.layout import BatchLayout
 from ..network.stages import sizes_of
+from ..network.window import window_of
 from ..schedule import Schedule
 from ..schedule.totals import most_stashed
 from .limits import Limit
@@ -33,6 +37,8 @@ _LOADED, _COMPILED, _COMPILED_PARALLEL = 225 * MB, 290 * MB, 335 * MB
 _TRAINING_LABELS, _SCORED_LABELS = 73, 9
 #: Bytes of a sample's place in the order, with what drawing that takes, where there are no labels.
 _ORDER = 32
+#: Bytes of a streamed sample's place in its file; and what measuring one takes.
+_ROW, _MEASURED = 8, 64
 #: Bytes for a sample that is augmented: how it is moved, with what drawing that takes.
 _MOVES = 110
 
@@ -171,16 +177,22 @@ def _data(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int) -
         labelled, pixels = 0, 0
     else:
         labelled, pixels = 1, dataset.pixels * dataset.pixel_bytes * images
+    streamed, windows = streams(config), 0
+    if streamed and pixels:
+        windows, pixels = _windows(config, dataset, schedule, rank), 0
     own = sum(dataset.shards[shard] for shard in schedule.shards(rank))
     negatives = config.negatives
     choices = min(negatives.lag, config.chapters) + 1 if negatives.adaptive else 0
     moves = _MOVES if images and config.augment else 0
     scored = dataset.validation + dataset.test
     data = labelled * (own * (pixels + _TRAINING_LABELS + choices + moves) + scored * (pixels + _SCORED_LABELS))
+    data += windows
     if not labelled and config.network.transforms:  # random draws are keyed by samples
         data += own * _ORDER
     whole = dataset.train + scored
-    if config.shards.by == "file":
+    if streamed:
+        reading = AROUND + whole * _MEASURED
+    elif config.shards.by == "file":
         reading = max(dataset.shards) * pixels
     elif rank == 0:  # reads all and tells the others
         pixels = dataset.pixels * dataset.pixel_bytes
@@ -188,6 +200,15 @@ def _data(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int) -
     else:
         reading = 2 * whole * (pixels + 1) * labelled - data
     return float(data), float(max(reading, 0))
+
+
+def _windows(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int) -> int:
+    """Return the bytes of the streamed images that are in memory at once."""
+    row, at_once = dataset.pixels * dataset.pixel_bytes, BatchLayout(config, dataset.classes).most_images
+    learnt = [window_of(config, dataset.shards[shard], row, at_once) for shard in schedule.shards(rank)]
+    scored = [window_of(None, count, row, at_once) for count in (dataset.validation, dataset.test) if count]
+    images = max((math.prod(one) for one in learnt), default=0) + sum(math.prod(one) for one in scored)
+    return images * row + _ROW * (dataset.train + dataset.validation) + AROUND
 
 
 @dataclass(frozen=True)

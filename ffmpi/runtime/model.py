@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from ..config.schema import Config
 from ..data import DataSet
 from ..data.info import DatasetInfo
+from ..data.streamed import StreamedImages
 from ..network.activations import Activations, Inputs
 from ..network.augmented import AugmentedInputBuilder
 from ..network.classifier import Classifier, classifier_block
@@ -17,6 +18,7 @@ from ..network.layer import LabelledLayer, Layer
 from ..network.layout import BatchLayout
 from ..network.parameters import Parameters
 from ..network.stages import declared, name_of, sizes_of
+from ..network.window import Window
 from ..schedule import Schedule
 from ..schedule.steps import Split
 
@@ -24,12 +26,28 @@ from ..schedule.steps import Split
 class Samples:
     """Samples of one split or shard: their labels and, where inputs are built, their images."""
 
-    def __init__(self, config: Config, data: DataSet, dataset: DatasetInfo, *, training: bool) -> None:
-        """Take over `data`; classes are below those of `dataset`. Images for `training` are augmented."""
+    def __init__(
+        self, config: Config, data: DataSet, dataset: DatasetInfo, at_once: int, *, training: bool
+    ) -> None:  # fmt: skip
+        """Take over `data`; classes are below those of `dataset`. Images for `training` are augmented.
+
+        at_once : the most images of a batch
+        """
         self.labels = Labels(config, data.classes, dataset.classes)
         kind = AugmentedInputBuilder if training and config.augment else InputBuilder
-        self.builder = kind(config, data, dataset.scaling) if data.images is not None else None
-        self.nbytes = data.classes.nbytes + (0 if data.images is None else data.images.nbytes)
+        images, window = data.images, None
+        if isinstance(images, StreamedImages):
+            window = Window(images, config if training else None, at_once)
+            held = window.nbytes
+        else:
+            held = 0 if images is None else images.nbytes
+        self.builder = kind(config, data, dataset.scaling, window) if images is not None else None
+        self.nbytes = data.classes.nbytes + held
+
+    def release(self) -> None:
+        """Give back the memory of streamed images, until they are used again."""
+        if self.builder and self.builder.window:
+            self.builder.window.release()
 
 
 class RankModel:
@@ -80,8 +98,8 @@ class RankModel:
             units = {layer: config.network.layers[layer] for layer in config.head_layers}
             blocks = {layer: Parameters(classifier_block(config, count, classes)) for layer, count in units.items()}
             self.head = Classifier(config, blocks, classes, config.train.batch_size)
-        self.samples = {shard: Samples(config, data, dataset, training=True) for shard, data in samples.items()}
-        self.scored = {name: Samples(config, data, dataset, training=False) for name, data in scored.items()}
+        self.samples = {shard: Samples(config, data, dataset, images, training=True) for shard, data in samples.items()}
+        self.scored = {name: Samples(config, data, dataset, images, training=False) for name, data in scored.items()}
 
     def initialise(self) -> None:
         """Draw the weights that the stages this rank trains begin with."""

@@ -15,10 +15,10 @@ from ..data.info import DatasetInfo, resolved
 from ..data.scaling import PixelScaling
 from ..data.shapes import geometry_of
 from ..errors import UserError, warn
-from ..network.layout import LAYOUTS
+from ..network.layout import LAYOUTS, BatchLayout
 from ..run import checkpoint
 from ..run.checkpoint import Header
-from ..schedule import Schedule, schedule_of
+from ..schedule import Schedule, ScheduleSpec, schedule_of
 from . import memory, stop
 from .limits import Place, available_memory, crowded, memory_limits
 from .model import RankModel
@@ -41,7 +41,9 @@ def training_worker(
     config = resolved(config, dataset)
     with all_ranks_or_exit(comm):
         check(config, dataset)
-        schedule = schedule_of(config.schedule.name, spec_of(config, dataset, comm.size), first)
+        spec = spec_of(config, dataset, comm.size)
+        _check_window(config, dataset, spec)
+        schedule = schedule_of(config.schedule.name, spec, first)
     prepare_kernels(comm, config)
     prices = _priced(comm, config, dataset, schedule)
     samples, scored = source.share(schedule)
@@ -109,6 +111,15 @@ def check(config: Config, dataset: DatasetInfo) -> None:
         raise UserError(
             f"augment = {names}: the samples have the shape {dataset.shape}; expected images, or no augment"
         )
+
+
+def _check_window(config: Config, dataset: DatasetInfo, spec: ScheduleSpec) -> None:
+    """Refuse windows so small that a batch would lie in more than two of them."""
+    shown = BatchLayout(config, dataset.classes).most_images
+    least = max(shown, (spec.ahead + 1) * config.train.batch_size)
+    if 0 < config.data.window < min(least, max(dataset.shards)):
+        ahead = f" and of the {spec.ahead} before it" if spec.ahead else ""
+        raise UserError(f"data.window = {config.data.window}: expected at least {least}, the samples of a batch{ahead}")
 
 
 def prepare_kernels(comm: Any, config: Config) -> None:
