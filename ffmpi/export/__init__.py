@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import UserError, nearest
 from ..network.inference import Inference
+from ..run.untrusted import reason
 from .description import Network, describe
 
 #: The module here of each format, by suffix; its `write` takes a `Network` and the path of a file that it makes.
@@ -50,8 +51,8 @@ def write(
     try:
         writer.write(network, partial)
         os.replace(partial, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); expected room for a file") from None
+    except (OSError, RuntimeError) as error:  # HDF5's and PyTorch's own are RuntimeErrors
+        raise UserError(f"{path}: cannot be written ({reason(error)}); expected a place with room for it") from None
     finally:
         partial.unlink(missing_ok=True)
     return network
