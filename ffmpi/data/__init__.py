@@ -1,4 +1,4 @@
-"""Data sets: files in, uint8 images and classes out.
+"""Data sets: files in, images and classes out.
 
 Everything read here is untrusted: sizes are checked before memory is taken, nothing is unpickled or unpacked to disk,
 and whatever is wrong with a file is a `UserError` of one sentence: the file, what was found, what was expected.

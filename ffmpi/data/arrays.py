@@ -8,10 +8,9 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import UserError
-from .files import check_labels
 from .kinds import shortened
 from .known import DataSet, Fields
-from .labels import MOST_CLASSES, classes_of, expect_labels
+from .labels import MOST_CLASSES, check_labels, class_type, classes_of, expect_labels
 from .names import guess, names_of
 from .shapes import agree, arranged, rearranged
 from .streamed import Images, Source, StreamedImages
@@ -122,7 +121,7 @@ def load(
         pixels = rearranged(StreamedImages(source_of(own)), own.shape[1:], shape, path)
     elif images:
         pixels = arranged(_read_images(store, own), own.shape[1:], shape, path)
-    return DataSet(pixels, labels[split].astype(np.uint8), shape, names)
+    return DataSet(pixels, labels[split].astype(class_type(count)), shape, names)
 
 
 def read_labels(store: Store, name: str) -> tuple[np.ndarray, int]:

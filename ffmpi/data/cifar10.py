@@ -14,10 +14,11 @@ from typing import cast
 import numpy as np
 
 from ..errors import UserError
-from .files import DAMAGE, check_labels, fill, reading
+from .files import DAMAGE, fill, reading
 from .format import Format
 from .kinds import BZIP2, GZIP, TAR, XZ, describe, expect, kind_of, listing, read_head, shortened
 from .known import SPLITS, DataSet, Fields, File, Remote, Source
+from .labels import check_labels
 from .statistics import Summary, Tally, statistics_of
 
 FOLDER = "cifar-10-batches-bin"

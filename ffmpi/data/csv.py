@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from .files import DAMAGE, check_labels, reading
+from .files import DAMAGE, reading
 from .format import Format
 from .kinds import CSV, listing
 from .known import SPLITS, USUAL, DataSet, Fields
-from .labels import LONGEST_NAME, MOST_CLASSES, classes_of
+from .labels import LONGEST_NAME, MOST_CLASSES, check_labels, class_type, classes_of
 from .tables import Table, is_number, label_column, numbers_of, open_table
 
 PATH = (
@@ -97,7 +97,7 @@ def _tables(path: Path) -> dict[str, Table]:
 
 
 def _classes(parts: dict[str, _Samples]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Return the classes of each split, (samples,) uint8, and the names of the classes of all."""
+    """Return the classes of each split, (samples,) of `class_type`, and the names of the classes of all."""
     values = {text for part in parts.values() for text in part.labels}
     if not all(map(is_number, values)):
         names = tuple(sorted(values))
@@ -106,7 +106,8 @@ def _classes(parts: dict[str, _Samples]) -> tuple[dict[str, np.ndarray], tuple[s
             raise UserError(f"{file}: has {len(names)} classes, expected 2 to {MOST_CLASSES}")
         numbers = {name: index for index, name in enumerate(names)}
         return {
-            split: np.array([numbers[text] for text in part.labels], np.uint8) for split, part in parts.items()
+            split: np.array([numbers[text] for text in part.labels], class_type(len(names)))
+            for split, part in parts.items()
         }, names
     found = {}
     for split, part in parts.items():
@@ -115,7 +116,7 @@ def _classes(parts: dict[str, _Samples]) -> tuple[dict[str, np.ndarray], tuple[s
     count = 1 + max(int(classes.max()) for classes in found.values())
     if count < 2:
         raise UserError(f"{next(iter(parts.values())).table.file}: has {count} classes, expected 2 to {MOST_CLASSES}")
-    return {split: classes.astype(np.uint8) for split, classes in found.items()}, tuple(map(str, range(count)))
+    return {split: classes.astype(class_type(count)) for split, classes in found.items()}, tuple(map(str, range(count)))
 
 
 class Csv(Format):

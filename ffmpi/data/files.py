@@ -55,17 +55,3 @@ def fill(stream: BufferedIOBase, array: np.ndarray) -> int:
     while done < len(view) and (count := stream.readinto(view[done : done + CHUNK])):
         done += count
     return done
-
-
-def check_labels(file: object, labels: np.ndarray, classes: int, first: int = 0) -> None:
-    """Labels : (samples,) of any integer type; raise UserError for the first one outside 0..classes-1."""
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
-    if wrong.size:
-        found = f"sample {first + wrong[0]} has label {labels[wrong[0]]}"
-        least, greatest = labels.min(), labels.max()
-        hint = ""
-        if least > 0 and greatest == classes:
-            hint = f": labels go from {least} to {greatest} here, so subtract 1 from all"
-        elif least < 0:
-            hint = f": labels go from {least} to {greatest} here, so number the classes anew"
-        raise UserError(f"{file}: {found}, expected labels from 0 to {classes - 1}{hint}")

@@ -15,7 +15,7 @@ from .format import Format
 from .images import Form, form_of, is_image, pixels_of, read, refuse
 from .kinds import IMAGES, PNG, expect, listing
 from .known import DataSet, Fields
-from .labels import LONGEST_NAME, MOST_CLASSES
+from .labels import LONGEST_NAME, MOST_CLASSES, class_type
 
 PATH = "a directory of images by class: train/CLASS/*.png and test/CLASS/*.png, or other images that Pillow reads"
 _TRAIN = ("train", "training")
@@ -134,7 +134,7 @@ def _load(folder: Path, names: tuple[str, ...], images: bool) -> DataSet:
                 bad.append(error)
     refuse(folder, bad, total)
     rows = None if pixels is None else pixels.reshape(len(pixels), -1)
-    return DataSet(rows, np.array(classes, np.uint8), usual.shape, names)
+    return DataSet(rows, np.array(classes, class_type(len(names))), usual.shape, names)
 
 
 FORMAT = Folder("folder", "your own images, in directories by class", PATH)

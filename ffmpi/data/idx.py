@@ -16,10 +16,11 @@ from typing import cast
 import numpy as np
 
 from ..errors import UserError
-from .files import CHUNK, DEFLATE, check_labels, fill, reading
+from .files import CHUNK, DEFLATE, fill, reading
 from .format import Format
 from .kinds import GZIP, HEAD, IDX, expect, listing, read_head
 from .known import DataSet, Fields, File
+from .labels import check_labels
 
 IDX_PATH = "a directory with the four IDX files (train-images-idx3-ubyte and so on, plain or .gz)"
 #: Where torchvision puts the files below the directory that it is given.

@@ -52,7 +52,7 @@ class DataSet:
 
     images : (samples, inputs) uint8, or float32 where a user's file holds floats, in memory or in their file; None when
         only classes were asked for
-    classes : (samples,) uint8
+    classes : (samples,) uint8, or uint16 where there are more than 256: `labels.class_type`
     shape : of one image, before it was flattened to a row
     names : one per class
     """

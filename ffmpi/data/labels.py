@@ -7,8 +7,14 @@ import numpy as np
 from ..errors import UserError
 
 LONGEST_NAME = 64  # bytes
-MOST_CLASSES = 256
+MOST_CLASSES = 1000
 _WANTED = "whole numbers from 0, one a sample"
+_REGRESSION = "; classes are learnt, no regression targets"
+
+
+def class_type(count: int) -> type[np.uint8] | type[np.uint16]:
+    """Return the type in which classes are kept where there are `count` of them."""
+    return np.uint8 if count <= 256 else np.uint16
 
 
 def expect_labels(shape: tuple[int, ...], dtype: np.dtype, kind: str, where: str) -> None:
@@ -35,9 +41,12 @@ def classes_of(values: np.ndarray, where: str) -> tuple[np.ndarray, int]:
     if values.dtype.kind == "b":
         values = values.astype(np.uint8)
     if values.dtype.kind == "f":
-        wrong = np.flatnonzero(~np.isfinite(values.ravel()) | (np.trunc(values) != values).ravel())
-        if wrong.size:
-            raise UserError(f"{where} has the value {values.flat[wrong[0]]:g}, expected {_WANTED}")
+        finite = np.isfinite(values)
+        if not finite.all():
+            raise UserError(f"{where} has the value {values[~finite][0]:g}, expected {_WANTED}")
+        broken = values[np.trunc(values) != values]
+        if broken.size:
+            raise UserError(f"{where} has the value {broken[0]:g}, expected {_WANTED}{_REGRESSION}")
         values = values.clip(-(2.0**31), 2.0**31).astype(np.int64)
     columns = values.shape[1] if values.ndim == 2 else 1
     if columns == 1:
@@ -45,3 +54,29 @@ def classes_of(values: np.ndarray, where: str) -> tuple[np.ndarray, int]:
     if not ((values == 0) | (values == 1)).all() or not (values.sum(axis=1) == 1).all():
         raise UserError(f"{where} has shape {values.shape}, but not in every row one 1 among zeros, expected {_WANTED}")
     return values.argmax(axis=1), columns
+
+
+def check_labels(file: object, labels: np.ndarray, classes: int, first: int = 0) -> None:
+    """Raise UserError for the first of `labels` that is not below `classes`, or if they can be no classes at all.
+
+    labels : (samples,) of any integer type; `first` is the number of the first sample
+    """
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if not wrong.size:
+        return
+    least, greatest, different = labels.min(), labels.max(), len(np.unique(labels))
+    if different > MOST_CLASSES:
+        raise UserError(
+            f"{file}: has {different} different labels, from {least} to {greatest}, expected 2 to {MOST_CLASSES} "
+            f"classes, numbered from 0{_REGRESSION}"
+        )
+    hint = ""
+    if least > 0 and greatest == classes:
+        hint = f": labels go from {least} to {greatest} here, so subtract 1 from all"
+    elif least < 0 or classes == MOST_CLASSES:
+        hint = (
+            f": labels go from {least} to {greatest} here, so number the classes anew, by "
+            "np.unique(labels, return_inverse=True)"
+        )
+    found = f"sample {first + wrong[0]} has label {labels[wrong[0]]}"
+    raise UserError(f"{file}: {found}, expected labels from 0 to {classes - 1}{hint}")

@@ -103,10 +103,10 @@ class Tally:
         self._classes: list[np.ndarray] = []
 
     def add(self, images: Images, classes: np.ndarray) -> Tally:
-        """Count `images` (n, pixels) uint8 or float32 of `classes` (n,) uint8; returns itself."""
+        """Count `images` (n, pixels) uint8 or float32 of `classes` (n,); returns itself."""
         self._dtype = images.dtype
         self._per_class += np.bincount(classes, minlength=len(self._per_class))
-        self._classes.append(classes.astype(np.uint8))
+        self._classes.append(classes)
         rows = max(1, _CHUNK // images.shape[1])
         for start in range(0, len(images), rows):
             self._measure(images[start : start + rows])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..config.schema import Config
+from ..data.labels import class_type
 from . import random
 from .blocks import Blocks
 from .negatives import wrong_classes
@@ -25,11 +26,11 @@ class Labels:
     Attributes
     ----------
     classes, order, negatives : (samples,) int64
-    choices : the adaptive negatives by chapter, (samples,) uint8
+    choices : the adaptive negatives by chapter, (samples,) of `class_type`
     """
 
     def __init__(self, config: Config, classes: np.ndarray, number: int) -> None:
-        """Keep `classes` (samples,) uint8, values below `number`."""
+        """Keep `classes` (samples,), values below `number`."""
         self.config, self.number = config, number
         self.classes = classes.astype(np.int64)
         self.order = np.arange(len(classes))
@@ -63,7 +64,7 @@ class Labels:
 
     def choose(self, chapter: int, samples: np.ndarray, scores: np.ndarray) -> None:
         """Choose negatives for `chapter` by the logits of all classes or the goodness of `wrong` ones, float32."""
-        chosen = self.choices.setdefault(chapter, np.zeros(len(self.classes), np.uint8))
+        chosen = self.choices.setdefault(chapter, np.zeros(len(self.classes), class_type(self.number)))
         chosen[samples] = self._chosen(chapter, samples, scores)
 
     def choose_now(self, samples: np.ndarray, scores: np.ndarray) -> None:
@@ -78,7 +79,7 @@ class Labels:
         return chosen
 
     def give_choice(self, chapter: int, index: int | None, out: np.ndarray) -> None:
-        """Write the choice for `chapter`, or the running epoch's for batch `index`, into `out`, uint8."""
+        """Write the choice for `chapter`, or the running epoch's for batch `index`, into `out`, of `class_type`."""
         chosen = self.choices[chapter] if index is None else self.negatives[self.batch(index)]
         out[: len(chosen)] = chosen
 

@@ -116,6 +116,7 @@ class Writer:
         fields = {name: getattr(dataset, name) for name in DatasetText.__struct_fields__}
         self._texts = {"config": dump(config), "problem": msgspec.json.encode(fields).decode()}
         self.id, self._chapter, self._statistics = secrets.token_hex(8), chapter, dataset.statistics
+        self._classes = dataset.classes
         self._checksums: dict[str, int] = {}
         self._left: dict[str, int] = {}  # rows of each array that have not been written
 
@@ -134,6 +135,9 @@ class Writer:
             rest = "; the previous one is intact" if there else ", so the run ends"
             raise UserError(f"{self._partial}: cannot write the checkpoint ({why}){rest}") from None
 
+    def _dtype(self, name: str) -> type:
+        return dtype_of(name, self._classes)
+
     def create(self, shapes: dict[str, tuple[int, ...]]) -> None:
         """Make room for the arrays of these names and shapes: on a full disk this fails, and nothing after it."""
         shapes = shapes | {name: array.shape for name, array in self._statistics.items()}
@@ -141,8 +145,8 @@ class Writer:
 
         def make_room() -> None:
             for name, shape in shapes.items():
-                self._file.create_dataset(name, shape, dtype_of(name))
-            size = sum(math.prod(shape) * np.dtype(dtype_of(name)).itemsize for name, shape in shapes.items())
+                self._file.create_dataset(name, shape, self._dtype(name))
+            size = sum(math.prod(shape) * np.dtype(self._dtype(name)).itemsize for name, shape in shapes.items())
             size += sum(len(text.encode()) for text in self._texts.values()) + sum(len(name) for name in shapes)
             # HDF5 may crash where a disk fills up under it, so the operating system is asked first.
             with open(self._partial, "rb+") as file:
@@ -164,7 +168,7 @@ class Writer:
         assert isinstance(part, tuple) or (part.start, part.stop) == (done, done + rows), "parts come in order"
         self._left[name] -= rows
         self._checksums[name] = zlib.crc32(
-            np.ascontiguousarray(array, dtype_of(name)).reshape(-1).data, self._checksums.get(name, 0)
+            np.ascontiguousarray(array, self._dtype(name)).reshape(-1).data, self._checksums.get(name, 0)
         )
         self._guard(lambda: self._file[name].__setitem__(part, array))
 
@@ -255,6 +259,7 @@ class Reader:
             self._checksums = self._parse("checksums", texts["checksums"], dict[str, int])
         config = parse(texts["config"], f"{self.path} (its configuration)", [])
         dataset = self._parse("problem", texts["problem"], DatasetText)
+        self._classes = len(dataset.names)
         if not 0 <= chapter <= config.chapters:
             raise self._fail(f"{chapter} chapters done", f"a chapter of the run, which has {config.chapters}")
         return Header(
@@ -281,7 +286,7 @@ class Reader:
             self._read(name, None)
 
     def _read(self, name: str, shape: tuple[int, ...] | None) -> np.ndarray:
-        value: np.ndarray = stored_array(self._file, name, shape, dtype_of(name))
+        value: np.ndarray = stored_array(self._file, name, shape, dtype_of(name, self._classes))
         if self._checksums is not None and zlib.crc32(value.reshape(-1).data) != self._checksums.get(name):
             raise self._fail(f"damaged: {name!r} does not agree with its checksum", "the file as it was written")
         if not np.isfinite(value).all():
@@ -309,7 +314,7 @@ class Reader:
         return self.array(array_name(f"{name}/{array}", self._format), shape)
 
     def choices(self, classes: np.ndarray) -> dict[int, np.ndarray]:
-        """Return the adaptive negatives of samples of `classes` by chapter, (samples,) uint8."""
+        """Return the adaptive negatives of samples of `classes` by chapter, (samples,) of `class_type`."""
         header, negatives = self.header, self.header.config.negatives
         found: dict[int, np.ndarray] = {}
         if not negatives.adaptive or negatives.resample == "batch":

@@ -8,7 +8,7 @@ see `header_checksum`.
 Group layers/K has weights (inputs, units) and bias (units,) float32, their moments weights_m, bias_m and, with Adam,
 weights_v, bias_v of the same shapes, and steps, int64. Group layers/K/BLOCK has the same for a block that the rule
 declares, head/K for the head's block on layer K. negatives/C are the adaptive negatives for chapter C, (samples,)
-uint8. Beside them stand the arrays of `DatasetInfo.statistics`, float32.
+uint8, or uint16 of more than 256 classes. Beside them stand the arrays of `DatasetInfo.statistics`, float32.
 
 Format 1 had its texts in attributes of the root, and neither checksums nor an id; up to format 2 a layer's classifier
 was called classifiers/K. Both are still read.
@@ -28,6 +28,7 @@ import numpy as np
 from msgspec import Meta
 
 from ..config.schema import Config
+from ..data.labels import MOST_CLASSES, class_type
 from ..data.pixels import PixelFormat
 from ..data.scaling import PixelScaling
 from ..errors import UserError
@@ -45,15 +46,17 @@ class DatasetText(msgspec.Struct, frozen=True):
     """
 
     shape: Annotated[tuple[_Size, ...], Meta(min_length=1)]
-    names: Annotated[tuple[str, ...], Meta(min_length=2, max_length=256)]
+    names: Annotated[tuple[str, ...], Meta(min_length=2, max_length=MOST_CLASSES)]
     train: _Size
     digest: int
     pixel_format: PixelFormat | None = None
 
 
-def dtype_of(name: str) -> type:
-    """Return the type of the array `name`: float32, but for the number of steps and for classes."""
-    return np.int64 if name.endswith("steps") else np.uint8 if name.startswith("negatives/") else np.float32
+def dtype_of(name: str, classes: int) -> type:
+    """Return the type of the array `name`: float32, but for the number of steps and for some of `classes`."""
+    if name.startswith("negatives/"):
+        return class_type(classes)
+    return np.int64 if name.endswith("steps") else np.float32
 
 
 def identity(path: Path) -> str:

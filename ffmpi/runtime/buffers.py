@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.labels import class_type
 from ..network.activations import Activations
 from ..schedule import Schedule
 from ..schedule import steps as s
@@ -72,7 +73,9 @@ class Buffers:
                 content = self.model.states(stage) if sends else self.model.copies(stage)
                 part = [parameters.plain for parameters in content.values() if parameters.plain.size]
             elif link.payload == "negatives":
-                content = np.zeros(batch if self.schedule.spec.ahead else self.model.dataset.train, np.uint8)
+                dataset = self.model.dataset
+                samples = batch if self.schedule.spec.ahead else dataset.train
+                content = np.zeros(samples, class_type(dataset.classes))
                 part = [content]
             else:
                 content = self.model.activations(stage, batch if link.payload == "neutral" else None)

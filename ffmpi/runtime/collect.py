@@ -105,7 +105,9 @@ class Collector:
             return array
         if self.comm.rank != 0:
             return None
-        array = np.empty((part.stop - part.start, shape[1]) if part else shape, dtype_of(key))
+        array = np.empty(
+            (part.stop - part.start, shape[1]) if part else shape, dtype_of(key, self.model.dataset.classes)
+        )
         self._awaited = self.comm.Irecv(array, owner, self._save_tag)
         wait(self._awaited, self.timeout, f"rank {owner} to save", owner)
         return array

@@ -16,6 +16,7 @@ import numpy as np
 from .. import kernels
 from ..config.schema import Config
 from ..data.info import DatasetInfo
+from ..data.labels import class_type
 from ..data.split import streams
 from ..data.streamed import AROUND
 from ..errors import UserError, ranges, warn
@@ -33,8 +34,9 @@ MB = 2.0**20
 #: Interpreter, libraries, MPI and kernels, the latter from the cache or compiled, for one thread or for more: a little
 #: more than was measured with MPICH (201, 263 and 306 MB).
 _LOADED, _COMPILED, _COMPILED_PARALLEL = 225 * MB, 290 * MB, 335 * MB
-#: Bytes of labels for a sample: of training as class, place in the order and negative, with what drawing these takes.
-_TRAINING_LABELS, _SCORED_LABELS = 73, 9
+#: Bytes of labels for a sample, beside its class: of training place in the order and negative, with what drawing these
+#: takes.
+_TRAINING_LABELS, _SCORED_LABELS = 72, 8
 #: Bytes of a sample's place in the order, with what drawing that takes, where there are no labels.
 _ORDER = 32
 #: Bytes of a streamed sample's place in its file; and what measuring one takes.
@@ -183,9 +185,11 @@ def _data(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int) -
     own = sum(dataset.shards[shard] for shard in schedule.shards(rank))
     negatives = config.negatives
     choices = min(negatives.lag, config.chapters) + 1 if negatives.adaptive else 0
+    kind = np.dtype(class_type(dataset.classes)).itemsize
     moves = _MOVES if images and config.augment else 0
     scored = dataset.validation + dataset.test
-    data = labelled * (own * (pixels + _TRAINING_LABELS + choices + moves) + scored * (pixels + _SCORED_LABELS))
+    training = pixels + _TRAINING_LABELS + kind * (1 + choices) + moves
+    data = labelled * (own * training + scored * (pixels + kind + _SCORED_LABELS))
     data += windows
     if not labelled and config.network.transforms:  # random draws are keyed by samples
         data += own * _ORDER
@@ -196,9 +200,9 @@ def _data(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int) -
         reading = max(dataset.shards) * pixels
     elif rank == 0:  # reads all and tells the others
         pixels = dataset.pixels * dataset.pixel_bytes
-        reading = max(0, 2 * whole * (pixels + 1) - data)
+        reading = max(0, 2 * whole * (pixels + kind) - data)
     else:
-        reading = 2 * whole * (pixels + 1) * labelled - data
+        reading = 2 * whole * (pixels + kind) * labelled - data
     return float(data), float(max(reading, 0))
 
 

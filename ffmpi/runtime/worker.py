@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import kernels
+from ..data.labels import class_type
 from ..errors import Consequence, UserError
 from ..network.methods import METHOD_NAMES
 from ..network.parameters import Parameters
@@ -60,7 +61,8 @@ class Worker:
         # Of the samples of each split that are scored here; classes by METHOD_NAMES.
         counts: dict[s.Split, int] = {"validation": self.dataset.validation, "test": self.dataset.test}
         self.scores = {split: np.zeros((count, self.dataset.classes), np.float32) for split, count in counts.items()}
-        self.predicted = {split: np.zeros((len(METHOD_NAMES), count), np.uint8) for split, count in counts.items()}
+        kind = class_type(self.dataset.classes)
+        self.predicted = {split: np.zeros((len(METHOD_NAMES), count), kind) for split, count in counts.items()}
         self.measurements = Measurements.zeros(len(self.config.network.layers), comm.size, len(self.rule.measures))
         self.collector = Collector(comm, model, self.measurements, len(schedule.links))
         self.wanted: str | None = None  # the method whose scores are kept; otherwise the last one's are

@@ -260,7 +260,7 @@ def test_wrong_config(path: Path, text: str, fragment: str) -> None:
         json.dumps(PROBLEM | {"shape": [2, 0]}),
         json.dumps(PROBLEM | {"shape": [1e999, 2]}),
         json.dumps(PROBLEM | {"names": ["a"]}),
-        json.dumps(PROBLEM | {"names": ["a"] * 257}),
+        json.dumps(PROBLEM | {"names": ["a"] * 1001}),
         json.dumps(PROBLEM | {"pixel_format": {"dtype": "uint8", "least": "0", "greatest": 9}}),
         json.dumps(PROBLEM | {"train": 0}),
         json.dumps(PROBLEM | {"train": 10**400}),

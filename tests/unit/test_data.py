@@ -353,13 +353,13 @@ def test_hdf5_attributes(file: Path) -> None:
         lambda: with_attributes(class_names=["cat", "dog"]),
         file,
         "strings of variable length of shape (2,)",
-        "2 to 256 strings of fixed length",
+        "2 to 1000 strings of fixed length",
     )
     refused(lambda: with_attributes(class_names=np.array(["a", "b" * 65], "S")), "|S65", "at most 64 bytes each")
     refused(lambda: with_attributes(class_names=np.array([b"a", b"\xff"])), file, "'ÿ'", "no UTF-8")
     refused(lambda: with_attributes(class_names=[1, 2, 3]), file, "int64 of shape (3,)", "strings of fixed length")
-    refused(lambda: with_attributes(classes="many"), file, "'classes' is object of shape ()", "from 2 to 256")
-    refused(lambda: with_attributes(classes=1000), file, "'classes' is int64", "value 1000", "from 2 to 256")
+    refused(lambda: with_attributes(classes="many"), file, "'classes' is object of shape ()", "from 2 to 1000")
+    refused(lambda: with_attributes(classes=1001), file, "'classes' is int64", "value 1001", "from 2 to 1000")
 
 
 def test_hdf5_root(file: Path) -> None:
@@ -398,8 +398,8 @@ def test_hdf5_check(file: Path) -> None:
         (None, pixels(30, 8, 8), ["'train/labels' is uint8 of shape (30, 8, 8), as images have"]),
         (None, np.array([b"cat", b"dog"] * 15), ["'train/labels' is text", "np.unique(", "class_names"]),
         (None, labels(30).astype(np.int64) - 1, ["train: sample 0 has label -1"]),
-        (None, labels(30).astype(np.uint64) << 60, ["train: sample 1 has label 8070450532247928832", "0 to 255"]),
-        (None, np.zeros(30, int), ["has 1 classes", "2 to 256"]),
+        (None, labels(30).astype(np.uint64) << 60, ["train: sample 1 has label 8070450532247928832", "0 to 999"]),
+        (None, np.zeros(30, int), ["has 1 classes", "2 to 1000"]),
         (np.where(np.arange(120).reshape(30, 4) == 50, np.nan, 0), None, ["image 12 of 'train/images' has a NaN"]),
         (np.where(np.arange(120).reshape(30, 4) == 50, 1e200, 0), None, ["image 12", "expected finite float32"]),
     ],

@@ -130,7 +130,7 @@ def test_which_column_has_the_labels(tmp_path: Path) -> None:
         ("label,a,b\n0,1,2\n,1,2\n", ["line 3 has no label"]),
         ("label,a,b\n0,1,2\n-1,1,2\n", ["sample 1 has label -1", "number the classes anew"]),
         ("label,a,b\n0,1,2\n1.5,1,2\n", ["the column of labels has the value 1.5", "whole numbers"]),
-        ("label,a,b\n0,1,2\n999,1,2\n", ["sample 1 has label 999, expected labels from 0 to 255"]),
+        ("label,a,b\n0,1,2\n1999,1,2\n", ["sample 1 has label 1999, expected labels from 0 to 999"]),
         ("label,a,b\n0,1,2\n0,1,2\n", ["has 1 classes"]),
         ("label,a,b\n", ["has no samples of train"]),
         ("label\n0\n1\n", ["its first line 'label' has one column"]),

@@ -108,7 +108,7 @@ DAMAGE: list[tuple[dict[str, Any], list[str]]] = [
     ({"y_train": np.zeros(30, int), "y_test": np.zeros(20, int)}, ["has 1 classes"]),
     ({"x_test": pixels(20, 4, 5)}, ["shapes (5, 4) and (4, 5)"]),
     ({"class_names": np.array(["a\n"] * 10)}, ["'class_names' has unprintable"]),
-    ({"class_names": np.arange(10)}, ["'class_names' is int64 of shape (10,), expected 2 to 256 strings"]),
+    ({"class_names": np.arange(10)}, ["'class_names' is int64 of shape (10,), expected 2 to 1000 strings"]),
 ]
 
 
