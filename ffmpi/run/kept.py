@@ -22,18 +22,18 @@ class Kept:
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
         self.chapter = 0
-        self._coming = 0
+        self._coming = self._classes = 0
         self._writer: Target | None = None
 
-    def begin(self, chapter: int, writer: Target | None) -> None:
-        """Expect the state in which `chapter` chapters are done, which `writer` is to have, too."""
-        self._coming, self._writer = chapter, writer
+    def begin(self, chapter: int, classes: int, writer: Target | None) -> None:
+        """Expect the state of a network of `classes` after `chapter` chapters, which `writer` is to have, too."""
+        self._coming, self._classes, self._writer = chapter, classes, writer
 
     def create(self, shapes: dict[str, tuple[int, ...]]) -> None:
         """Make room for arrays of these names and shapes."""
         if self._writer:
             self._writer.create(shapes)
-        self.arrays = {name: np.empty(shape, dtype_of(name)) for name, shape in shapes.items()}
+        self.arrays = {name: np.empty(shape, dtype_of(name, self._classes)) for name, shape in shapes.items()}
 
     def write(self, name: str, array: np.ndarray, part: Any = ()) -> None:
         """Take an array, or the rows of it in `part`."""

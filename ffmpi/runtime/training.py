@@ -156,7 +156,7 @@ class _Teller:
         if not last or not self.listeners.kept:
             return writer
         kept = self.listeners.kept
-        kept.begin(chapter + 1, writer)
+        kept.begin(chapter + 1, self.dataset.classes, writer)
         return _Final(kept) if self.enough else kept
 
 
