@@ -33,7 +33,7 @@ def load(
     images are left in their file until they are wanted, if the format can. Raises UserError for whatever is wrong
     outside.
     """
-    known, where = _find(name, path)
+    known, where = find(name, path)
     if split not in SPLITS:
         raise UserError(f"data set {name!r} has no split {split!r}, expected 'train' or 'test'")
     with reading(where, known.path or known.description):
@@ -44,12 +44,13 @@ def load(
 
 def check(name: str, path: str | None, fields: Fields = USUAL) -> Summary:
     """Read all of the data set `name` and compare it with the published MD5s. Raises UserError as `load` does."""
-    known, where = _find(name, path)
+    known, where = find(name, path)
     with reading(where, known.path or known.description):
         return known.check(where, fields)
 
 
-def _find(name: str, path: str | None) -> tuple[Format, Path]:
+def find(name: str, path: str | None) -> tuple[Format, Path]:
+    """Return the format called `name`, and where its files are. Raises UserError if nothing is there."""
     known: Format = FORMATS[name]
     if path and not known.path:
         raise UserError(f"data set {name!r} takes no path, found {path!r}; expected none, or another data.name")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from .images import Form, form_of, is_image, pixels_of, read, refuse
 from .kinds import IMAGES, PNG, expect, listing
 from .known import DataSet, Fields
 from .labels import LONGEST_NAME, MOST_CLASSES, class_type
+from .streamed import Images, StreamedImages
 
 PATH = "a directory of images by class: train/CLASS/*.png and test/CLASS/*.png, or other images that Pillow reads"
 _TRAIN = ("train", "training")
@@ -82,13 +83,26 @@ class Folder(Format):
         Images are (rows, columns) uint8 or, in colour, (rows, columns, 3), in the order of the classes and of the
         files' names.
         """
+        return self._read(path, split, _Files.read if images else _Files.check)
+
+    def stream(self, path: Path, split: str, fields: Fields) -> DataSet:
+        """Find a split's images, of which each is read when it is wanted."""
+
+        def left(files: _Files) -> StreamedImages:
+            files.check()
+            return StreamedImages(files)
+
+        return self._read(path, split, left)
+
+    def _read(self, path: Path, split: str, images_of: Callable[[_Files], Images | None]) -> DataSet:
         with reading(path, PATH, DAMAGE):
             folders = _folders(path)
             names = _classes(folders)
             if split not in folders:
                 other = next(iter(folders.values())).name
                 raise UserError(f"{path}: has no directory {split} beside {other}; expected {PATH}")
-            return _load(folders[split], names, images)
+            files, classes = _files_of(folders[split], names)
+            return DataSet(images_of(files), classes, files.shape[1:], names)
 
     def images_of(
         self, path: Path, kind: str, shape: tuple[int, ...], sources: Sequence[str]
@@ -102,8 +116,46 @@ class Folder(Format):
             return tuple(dict.fromkeys(["train", *_folders(path)]))
 
 
-def _load(folder: Path, names: tuple[str, ...], images: bool) -> DataSet:
-    """Read the images of one split."""
+class _Files:
+    """The images of one split, see `streamed.Source`; those that are not of the form of most cannot be used."""
+
+    dtype, at_once = np.dtype(np.uint8), 1
+
+    def __init__(self, folder: Path, files: list[Path], forms: list[Form], bad: list[UserError]) -> None:
+        self.where, self._folder, self._list, self._forms = str(folder), folder, files, forms
+        self._form = usual = Counter(forms).most_common(1)[0][0]
+        self.shape, self._total = (len(files), *usual.shape), len(files) + len(bad)
+        others = [(file, form) for file, form in zip(files, forms, strict=True) if form != usual]
+        wrong = [UserError(f"{file}: has {form}; expected {usual}, as most of {folder}") for file, form in others]
+        self._bad = [*bad, *wrong]
+
+    def check(self) -> None:
+        """Raise UserError if some cannot be used."""
+        refuse(self._folder, self._bad, self._total)
+
+    def read(self) -> np.ndarray:
+        """Return all images, (samples, inputs) uint8. Raises UserError for all that cannot be used or read."""
+        images = np.empty(self.shape, np.uint8)
+        refuse(self._folder, [*self._bad, *self._read(0, images)], self._total)
+        return images.reshape(len(images), -1)
+
+    def read_rows(self, first: int, out: np.ndarray) -> None:
+        """Read the images from number `first` on into `out`. Raises UserError for those that cannot be read."""
+        refuse(self._folder, self._read(first, out), self._total)
+
+    def _read(self, first: int, out: np.ndarray) -> list[UserError]:
+        form, bad = self._form, list[UserError]()
+        for index in range(len(out)):
+            if self._forms[first + index] == form:
+                try:
+                    out[index] = pixels_of(self._list[first + index], (form.rows, form.columns), form.mode)
+                except UserError as error:
+                    bad.append(error)
+        return bad
+
+
+def _files_of(folder: Path, names: tuple[str, ...]) -> tuple[_Files, np.ndarray]:
+    """Return the images of one split, and their classes. Raises UserError if there are none."""
     files: list[Path] = []
     classes: list[int] = []
     forms: list[Form] = []
@@ -117,24 +169,10 @@ def _load(folder: Path, names: tuple[str, ...], images: bool) -> DataSet:
                     classes.append(index)
             except UserError as error:
                 bad.append(error)
-    total = len(files) + len(bad)
     if not files:
-        refuse(folder, bad, total)
+        refuse(folder, bad, len(bad))
         raise UserError(f"{folder}: holds no image in its directories {', '.join(names)}; expected {PATH}")
-    usual = Counter(forms).most_common(1)[0][0]
-    for file, form in zip(files, forms, strict=True):
-        if form != usual:
-            bad.append(UserError(f"{file}: has {form}; expected {usual}, as most of {folder}"))
-    pixels = np.empty((len(files), *usual.shape), np.uint8) if images else None
-    for index, (file, form) in enumerate(zip(files, forms, strict=True)):
-        if pixels is not None and form == usual:
-            try:
-                pixels[index] = pixels_of(file, (usual.rows, usual.columns), usual.mode)
-            except UserError as error:
-                bad.append(error)
-    refuse(folder, bad, total)
-    rows = None if pixels is None else pixels.reshape(len(pixels), -1)
-    return DataSet(rows, np.array(classes, class_type(len(names))), usual.shape, names)
+    return _Files(folder, files, forms, bad), np.array(classes, class_type(len(names)))
 
 
 FORMAT = Folder("folder", "your own images, in directories by class", PATH)

@@ -36,7 +36,7 @@ class Format:
 
     #: Whether it is for users' own images, of which nothing is known: then their pixels are measured.
     own: ClassVar[bool] = False
-    #: Whether images can be left in their file until they are wanted.
+    #: Whether it is fast to read any of the images, so that they can be left in their file until they are wanted.
     streams: ClassVar[bool] = False
     #: The settings of `Fields` that it reads.
     reads: ClassVar[tuple[str, ...]] = ()
@@ -55,7 +55,7 @@ class Format:
         raise NotImplementedError
 
     def stream(self, path: Path, split: str, fields: Fields) -> DataSet:
-        """Read one split, its images only when they are wanted where the format `streams`. Raises UserError."""
+        """Read one split, its images only when they are wanted where the format can. Raises UserError."""
         return self.load(path, split, True, fields)
 
     def splits(self, path: Path, fields: Fields) -> tuple[str, ...]:
@@ -80,7 +80,7 @@ class Format:
         """Read all samples and measure them; say how test images are converted, or refuse them. Raises UserError."""
         tallies, first = {}, None
         for split in self.splits(path, fields):
-            part = self.stream(path, split, fields)
+            part = self.stream(path, split, fields) if self.streams else self.load(path, split, True, fields)
             assert part.images is not None
             pixels = measured_format(part.images)
             tallies[split] = tally(part)

@@ -106,6 +106,32 @@ class _Array:
             stream.read(1)  # checks the checksum of an archive's member
 
 
+class _Rows:
+    """Images in an array that stays open, see `streamed.Source`; in an archive only reading on is fast."""
+
+    at_once = 1
+
+    def __init__(self, array: _Array) -> None:
+        self._array = array
+        self._stream = cast(BufferedIOBase, array.store.stream(array.member))
+        self.where = f"{array.store.where}: {array.name!r}"
+        self.shape, self.dtype = array.shape, np.dtype(np.uint8 if array.dtype.kind == "u" else np.float32)
+
+    def read_rows(self, first: int, out: np.ndarray) -> None:
+        """Read the images from number `first` on into `out`."""
+        array, path = self._array, self._array.store.where
+        block = out if out.dtype == array.dtype else np.empty(out.shape, array.dtype)
+        with reading(path, PATH, _DAMAGE):
+            self._stream.seek(array.start + first * (block.nbytes // len(block)))
+            if fill(self._stream, block.reshape(-1).view(np.uint8)) < block.nbytes:
+                raise UserError(f"{path}: {array.name!r} is truncated, expected the whole: copy it again")
+            if first + len(out) == self.shape[0]:
+                self._stream.read(1)  # checks the checksum of an archive's member
+        if block is not out:
+            with np.errstate(over="ignore", invalid="ignore"):  # what is too large is found as infinite
+                out[...] = block
+
+
 class _Store(ABC):
     """NumPy arrays by their names, which are those of the files or members without .npy."""
 
@@ -122,6 +148,10 @@ class _Store(ABC):
     @abstractmethod
     def sizes(self, member: str) -> tuple[int, int]:
         """Return the bytes that a member has, and those that are stored of it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what is open."""
 
     def exists(self, name: str) -> bool:
         """Return whether there is an array called `name`, or in a directory of that name."""
@@ -192,6 +222,10 @@ class _Archive(_Store):
             if info.filename.endswith(".npy")
         }
 
+    def close(self) -> None:
+        """Close the archive."""
+        self._archive.close()
+
     def stream(self, member: str) -> IO[bytes]:
         """Return the unpacked bytes of a member."""
         return self._archive.open(member)
@@ -216,6 +250,9 @@ class _Directory(_Store):
                 if name.endswith(".npy") and name[0] != ".":
                     self.members[str(inner / name).removesuffix(".npy")] = str(Path(folder, name))
 
+    def close(self) -> None:
+        """Nothing is open."""
+
     def stream(self, member: str) -> IO[bytes]:
         """Open a file."""
         return open(member, "rb")
@@ -225,23 +262,24 @@ class _Directory(_Store):
         return os.path.getsize(member), os.path.getsize(member)
 
 
-@contextmanager
-def _open(path: Path, expected: str = PATH) -> Iterator[_Store]:
+def _store(path: Path, expected: str = PATH) -> _Store:
+    """Open an archive or a directory. Raises UserError, or one of _DAMAGE."""
     if path.is_dir():
         store = _Directory(path)
         if not store.members:
             raise UserError(f"{path}: holds no .npy file; it {listing(path)}, expected {expected}")
-        with reading(path, expected, _DAMAGE):
-            yield store
-        return
+        return store
     expect(path, expected, NPZ)
-    with reading(path, expected, _DAMAGE):
-        try:
-            archive = zipfile.ZipFile(path)
-        except zipfile.BadZipFile:
-            raise UserError(f"{path}: is truncated or damaged, expected the whole file: copy it again") from None
-        with archive:
-            yield _Archive(path, archive)
+    try:
+        return _Archive(path, zipfile.ZipFile(path))
+    except zipfile.BadZipFile:
+        raise UserError(f"{path}: is truncated or damaged, expected the whole file: copy it again") from None
+
+
+@contextmanager
+def _open(path: Path, expected: str = PATH) -> Iterator[_Store]:
+    with reading(path, expected, _DAMAGE), closing(_store(path, expected)) as store:
+        yield store
 
 
 def _named(store: _Store, fields: Fields) -> Fields:
@@ -268,6 +306,16 @@ class Numpy(Format):
         """Read a split's arrays; both splits' labels decide the number of classes."""
         with _open(path) as store:
             return arrays.load(store, split, images, _named(store, fields))
+
+    def stream(self, path: Path, split: str, fields: Fields) -> DataSet:
+        """Read a split's labels and leave its images in the file, which stays open."""
+        with reading(path, PATH, _DAMAGE):
+            store = _store(path)
+            named = _named(store, fields)
+            images, _ = named.names(split)
+            if images in store.members and store.open(images).fortran:  # each image is in pieces all over the file
+                return arrays.load(store, split, True, named)
+            return arrays.load(store, split, True, named, lambda array: _Rows(cast(_Array, array)))
 
     def splits(self, path: Path, fields: Fields) -> tuple[str, ...]:
         """Return which splits there are."""

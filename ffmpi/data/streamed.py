@@ -77,10 +77,16 @@ class StreamedImages:
         return self.shape[1] * self.dtype.itemsize
 
     def __getitem__(self, part: slice) -> np.ndarray:
-        """Read the images of a slice."""
+        """Read the images of a slice. Raises UserError if a pixel is not finite."""
         samples = np.arange(*part.indices(len(self)))
         out = np.empty((len(samples), self.shape[1]), self.dtype)
         self.read(samples, out)
+        if out.dtype.kind == "f" and not (finite := np.isfinite(out).all(axis=1)).all():
+            sample = samples[int(np.argmin(finite))]
+            index = sample if self.rows is None else self.rows[sample]
+            raise UserError(
+                f"{self.source.where}: image {index} has a NaN or infinite pixel, expected finite float32 values"
+            )
         return out
 
     def subset(self, samples: np.ndarray) -> StreamedImages:
@@ -128,14 +134,9 @@ class StreamedImages:
     @cached_property
     def contents(self) -> tuple[int, float, float]:
         """The CRC-32 of all pixels, and the least and the greatest; UserError for one that is not finite."""
-        digest, least, greatest, done = 0, math.inf, -math.inf, 0
+        digest, least, greatest = 0, math.inf, -math.inf
         for block in self.blocks():
-            if block.dtype.kind == "f" and not (finite := np.isfinite(block).all(axis=1)).all():
-                index = done + int(np.argmin(finite))
-                raise UserError(
-                    f"{self.source.where}: image {index} has a NaN or infinite pixel, expected finite float32 values"
-                )
-            digest, done = zlib.crc32(block.data, digest), done + len(block)
+            digest = zlib.crc32(block.data, digest)
             least, greatest = min(least, float(block.min())), max(greatest, float(block.max()))
         return digest, least, greatest
 
