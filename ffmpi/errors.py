@@ -64,12 +64,12 @@ def warn(text: str) -> None:
 
     What another rank has found must be brought to rank 0 by the caller.
     """
-    _say_once(f"warning: {text}")
+    _say_once("warning", text)
 
 
 def note(text: str) -> None:
     """Print ``ffmpi: note: text`` as `warn` does: what was done and is most likely right."""
-    _say_once(f"note: {text}")
+    _say_once("note", text)
 
 
 @contextmanager
@@ -82,10 +82,11 @@ def telling(listener: Callable[[str], None]) -> Iterator[None]:
         _listener.pop()
 
 
-def _say_once(text: str) -> None:
+def _say_once(kind: str, text: str) -> None:
     if _listener:
         _listener[-1](text)
         return
+    text = f"{kind}: {text}"
     if launched_rank() > 0 or text in _warned:
         return
     _warned.add(text)

@@ -82,7 +82,7 @@ def findings(
         found += [finding] if finding else []
     if "head" in record and settled and (config.head.step == "batch" or before >= _STEPS):
         found += _head(record["head"], config, classes, found)
-    if last:
+    if last and dataset.test:
         found += _accuracies(record["accuracy"], classes, dataset.test, found)
     return found
 

@@ -97,7 +97,8 @@ class Control:
     def _send(self, rank: int, tag: int, value: float) -> None:
         array = np.array([value], np.float64)
         self._sent = [(request, kept) for request, kept in self._sent if not request.Test()]
-        self._sent.append((self.comm.Isend(array, rank, tag), array))
+        # Synchronous: done when it has been received, so that `close` knows when nothing is under way any more.
+        self._sent.append((self.comm.Issend(array, rank, tag), array))
 
     def attend(self, waiting: Waiting, rank: int | None) -> None:
         """While this rank waits for `rank`, or for all: answer, and ask in time whether it is alive.
@@ -142,7 +143,13 @@ class Control:
         return int(greatest[0])
 
     def close(self) -> None:
-        """Take back the receive that stands, of which MPI's end might complain, and free the communicator."""
+        """Take what is still under way, of which a later communicator might get hold, and free this one; for all."""
+        waiting, barrier = Waiting(5.0), None
+        while not waiting.over and not (barrier and barrier.Test()):
+            self.move()
+            if barrier is None and all([request.Test() for request, _ in self._sent]):
+                barrier = self.comm.Ibarrier()
+            waiting.nap()
         self._close()
         atexit.unregister(self._close)
         self.comm.Free()
@@ -160,9 +167,13 @@ def drain(comm: Any, sends: list[Any], receives: list[Any]) -> None:
     from mpi4py import MPI
 
     status, waiting, barrier = MPI.Status(), Waiting(5.0), None
-    while not waiting.over and not (barrier and barrier.Test()):
+    while not waiting.over:
+        ended = barrier and barrier.Test()  # what was sent before has come by then
         if message := comm.Improbe(status=status):
             message.Recv([np.empty(status.Get_count(MPI.BYTE), np.uint8), MPI.BYTE])
+            continue
+        if ended:
+            break
         if barrier is None and all([request.Test() for request in sends]):
             barrier = comm.Ibarrier()
         waiting.nap()

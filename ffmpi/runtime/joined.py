@@ -54,6 +54,8 @@ def _alone() -> Iterator[Any]:
     except Stopped as stopped:
         if stopped.number != stop.ENOUGH:
             raise KeyboardInterrupt from None
+    except Agreed as agreed:
+        raise UserError(str(agreed)) from None
     except BaseException as error:
         # Numba's dispatcher may lose what a handler raises, or make another exception of it.
         if stop.noted():
@@ -64,13 +66,13 @@ def _alone() -> Iterator[Any]:
 def _together(comm: Any) -> Iterator[Any]:
     control, number = Control(comm), 0
     before, error = mpi.use(control), None
-    stopped = Stopped(0)
+    told = None
     try:
         yield comm
-    except Agreed:
-        raise
+    except Agreed as caught:
+        told = caught
     except Stopped as caught:
-        stopped, number = caught, caught.number
+        number = caught.number
     except BaseException as caught:
         error, number = caught, stop.noted() or stop.FAILED + comm.rank
     finally:
@@ -79,9 +81,11 @@ def _together(comm: Any) -> Iterator[Any]:
         if agreed is None:  # the others are in the middle of something long, or gone: nothing can be said to them
             mpi.end(comm, error or UserError("waited at the end for the other ranks: one of them is gone"))
         elif agreed:
-            drain(comm, stopped.sends, stopped.receives)
+            drain(comm, *stop.unfinished)
         control.close()
         comm.Free()
+    if told is not None:
+        raise UserError(str(told))
     if error is not None:
         raise error
     if agreed and agreed >= stop.FAILED:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import resource
 from collections.abc import Iterable
@@ -92,13 +91,6 @@ def price(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int, b
 
     Its objects are made, without samples, and their sizes added up: the system gives memory only when it is used.
     """
-    try:
-        return _price(config, dataset, schedule, rank, base)
-    finally:
-        gc.collect()  # these objects refer to each other, and what they hold would be there beside the run's own
-
-
-def _price(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int, base: float) -> Price:
     ranks = SimpleNamespace(rank=rank, size=schedule.spec.ranks)
     try:
         model = RankModel(config, dataset, schedule, rank, {}, {})
@@ -109,6 +101,15 @@ def _price(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int, 
             f"not enough memory: the layers of rank {rank} alone need more than {_size(least)}; expected a smaller "
             "network or smaller batches"
         ) from None
+    try:
+        return _price(config, dataset, schedule, rank, base, model, worker)
+    finally:
+        vars(worker).clear()  # it refers to itself, and what it holds would be there beside the run's own
+
+
+def _price(
+    config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int, base: float, model: RankModel, worker: Worker
+) -> Price:  # fmt: skip
     trained = list(model.all_states.values())
     weights = _bytes([*trained, *(layer.parameters for layer in model.layers.values())])
     links = float(worker.buffers.nbytes)

@@ -78,7 +78,7 @@ def _leave(comm: Any, control: Control, stopped: Stopped | None) -> None:
         _abort(comm, stop.STATUS[number])
     if comm.rank == 0:
         _say(message)
-    drain(comm, stopped.sends if stopped else [], stopped.receives if stopped else [])
+    drain(comm, *stop.unfinished)
     stop.leave(stop.STATUS[number])
 
 
@@ -186,7 +186,7 @@ def all_ranks_or_exit(comm: Any) -> Iterator[None]:
         error = no_memory(caught)
     if comm.size == 1:
         if error is not None:
-            raise Agreed(str(error), speaks=True) from error
+            raise Agreed(str(error), speaks=True) from None
         return
     failed = np.array([comm.size if error is None else comm.rank], np.int64)
     lowest = np.empty(1, np.int64)
@@ -199,7 +199,7 @@ def all_ranks_or_exit(comm: Any) -> Iterator[None]:
     if error is not None and comm.rank == lowest[0]:
         elsewhere = f" (working directory {folder()}; that of rank 0: {there})" if folder() != there else ""
         text = f"{_whose(comm)}{error}{elsewhere}"
-    raise Agreed(comm.bcast(text, int(lowest[0])), speaks=comm.rank == lowest[0]) from error
+    raise Agreed(comm.bcast(text, int(lowest[0])), speaks=comm.rank == lowest[0]) from None
 
 
 def on_rank_0(comm: Any, make: Callable[[], Any]) -> Any:

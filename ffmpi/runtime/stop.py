@@ -31,18 +31,17 @@ class Stopped(BaseException):
     ----------
     number : of the signal
     advice : how the run can continue
-    sends, receives : MPI's requests of messages that are still under way
     """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number, self.advice = number, ""
-        self.sends: list[Any] = []
-        self.receives: list[Any] = []
 
 
 #: The signals noted, since a call of `check` after every step would take time.
 signals: list[int] = []
+#: MPI's requests of messages that are still under way where a run was broken off, to be sent and to be received.
+unfinished: tuple[list[Any], list[Any]] = ([], [])
 _installed: list[bool] = []
 _started: list[bool] = []
 _deferred = True  # until `raising`
@@ -180,6 +179,8 @@ def listening() -> Iterator[None]:
         yield
     finally:
         signals.clear()
+        for requests in unfinished:
+            requests.clear()
         _deferred = before
         if handler is not None:
             signal.signal(signal.SIGINT, handler)

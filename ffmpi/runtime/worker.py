@@ -116,12 +116,11 @@ class Worker:
                 if now - told > _EVERY and self.on_update and isinstance(step, s.Update):
                     told = now
                     self.on_update(step)
-        except stop.Stopped as stopped:
+        except BaseException:
             ends: list[Collector | Link] = [self.collector, *self.buffers.links.values()]
             for end in ends:
-                sends, receives = end.pending
-                stopped.sends += sends
-                stopped.receives += receives
+                for left, requests in zip(stop.unfinished, end.pending, strict=True):
+                    left.extend(requests)
             raise
         self.collector.close()
 

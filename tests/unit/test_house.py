@@ -17,7 +17,7 @@ FLOORS = [
     {"config"},
     {"schedule", "rules", "network", "data"},
     {"run", "runtime", "export"},
-    {"cli", "__main__", "commands"},
+    {"cli", "__main__", "commands", "api"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -1,0 +1,1 @@
+"""ffmpi from Python: what `import ffmpi` offers, one idea a file."""
