@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import config, kernels
+from .. import config, export, kernels
 from ..config.schema import Config
 from ..data import arrays
 from ..data.info import DatasetInfo
@@ -92,8 +92,10 @@ class TrainedNetwork:
         if len(given) == 0:
             return np.empty((0, self._dataset.pixels), np.uint8)
         found, _ = arrays.read_images(Arrays({"images": given}), self.shape, ["images"])
-        with telling(warn_caller):
-            return converted(found, self._dataset.pixel_format if self.converts else None, "images")
+        if self.converts:
+            with telling(warn_caller):
+                found = np.asarray(converted(found, self._dataset.pixel_format, "images"))
+        return found
 
     def scores(self, images: Any, method: str | None = None) -> np.ndarray:
         """Return what a method says of each class, (n, classes) float32: logits, or goodness summed over layers."""
@@ -166,6 +168,13 @@ class TrainedNetwork:
         for name, array in self._state.items():
             writer.write(name, array)
         writer.commit()
+
+    def export(self, path: str | Path, method: str | None = None, force: bool = False) -> None:
+        """Write what PyTorch (.pt), ONNX (.onnx), NumPy (.npz) or HDF5 (.h5) need, as ``ffmpi export`` does.
+
+        Raises UserError if the file is there already, unless by `force`, or where a library is missing.
+        """
+        export.write(self._inference, path, method, force)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of all arrays that a checkpoint has of the network."""

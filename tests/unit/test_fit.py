@@ -245,3 +245,10 @@ def test_other_pixels_are_converted_with_a_warning(
     np.testing.assert_array_equal(found, network.scores(images))
     assert told[0].filename == __file__
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_network_is_exported(network: ffmpi.TrainedNetwork, tmp_path: Path) -> None:
+    network.export(tmp_path / "out.npz", "goodness")
+    assert "layers/1/weights" in np.load(tmp_path / "out.npz")
+    with pytest.raises(ffmpi.UserError, match="is there already"):
+        network.export(tmp_path / "out.npz")
