@@ -18,13 +18,12 @@ from .network.methods import METHOD_NAMES
 from .runtime import stop
 
 
-def once(command: Callable[..., None]) -> Callable[..., None]:
-    """Run a command that needs no MPI on one rank, if a launcher has started several."""
+def once(command: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Run a command that needs no MPI on one rank, if a launcher has started several; it may return an exit status."""
 
     @wraps(command)
-    def on_rank_0(*args: object, **options: object) -> None:
-        if launched_rank() == 0:
-            command(*args, **options)
+    def on_rank_0(*args: object, **options: object) -> int | None:
+        return command(*args, **options) if launched_rank() == 0 else None
 
     return on_rank_0
 
@@ -229,12 +228,49 @@ def info(path: str | None, all_settings: bool, as_json: bool) -> None:
 
 
 @app.command()
+@click.argument("config", type=PLACE)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- SBATCH OPTION...]")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="TABLE.KEY=VALUE,VALUE...",
+    help="Values to combine with those of others, or one for all; a comma in brackets or quotes is part of a value.",
+)
+@click.option("--seeds", metavar="NUMBER|LIST", help="How many, from 0 on, or which, such as 3,5,8.")
+@click.option("-n", "ranks", type=click.IntRange(1), default=1, show_default=True, help="Ranks of each run.")
+@click.option("--dir", "directory", metavar="DIR", type=PLACE, help="Where the runs lie; default results/sweep-NAME.")
+@click.option("--slurm", is_flag=True, help="Write a job array DIR/sweep.sh instead; SBATCH OPTIONs go into it.")
+@click.option("--submit", is_flag=True, help="With --slurm, submit it, too.")
+@as_json
+@once
+def sweep(
+    config: str, options: tuple[str, ...], settings: tuple[str, ...], seeds: str | None, ranks: int,
+    directory: str | None, slurm: bool, submit: bool, as_json: bool,
+) -> int:  # fmt: skip
+    """Train CONFIG for every combination of settings and every seed, and sum up; run without mpiexec.
+
+    All are checked before the first starts. The same command continues: what is finished is left alone, an interrupted
+    run resumed. A run that fails does not keep the others from running.
+    """
+    from .commands import sweep as command
+
+    return command.sweep(
+        config, list(settings), seeds, ranks, directory, as_json, slurm=slurm, submit=submit, options=options
+    )
+
+
+@app.command()
 @click.argument("runs", nargs=-1, required=True, type=PLACE)
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a Markdown table.")
 @as_json
 @once
 def table(runs: tuple[str, ...], as_markdown: bool, as_json: bool) -> None:
-    """Put the finished runs in the directories RUNS beside the results of the paper's tables."""
+    """Sum up the finished runs in the directories RUNS, beside the results of the paper's tables where these have any.
+
+    Each configuration has a row for each way to classify: mean and standard deviation over its seeds, and the settings
+    that differ. A sweep's directory stands for all its runs. Which is best is said by the validation samples only.
+    """
     from .commands import table as command
 
     command.table(list(runs), as_json, as_markdown)

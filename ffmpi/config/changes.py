@@ -35,10 +35,11 @@ def with_settings(before: Config, run: str, settings: list[str]) -> Config:
     return after
 
 
-def with_configuration(before: Config, given: Config, run: str, source: str) -> Config:
+def with_configuration(before: Config, given: Config, run: str, source: str, option: str = "--run") -> Config:
     """Return the configuration `before` of the run in the directory `run`, with what `given` may change of it.
 
     `given` came from the file `source` and the command line; what it leaves to the data, ``auto``, is as it was.
+    `option` is the one that says where a run lies.
     Raises UserError that names the first settings that may not change but do.
     """
     apart = differences(before, given)
@@ -49,7 +50,7 @@ def with_configuration(before: Config, given: Config, run: str, source: str) -> 
         more = f" and {len(fixed) - _NAMED} more" if len(fixed) > _NAMED else ""
         raise UserError(
             f"{source}: not the configuration that the run in {run} was started with ({named}{more}); a resumed run "
-            f"may change only {', '.join(CHANGEABLE)}; expected another --run for another run"
+            f"may change only {', '.join(CHANGEABLE)}; expected another {option} for another run"
         )
     after = replaced(before, given, CHANGEABLE)
     _check_schedule(before, after, f"{source}: ")

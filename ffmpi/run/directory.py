@@ -85,7 +85,7 @@ class _Environment(msgspec.Struct):
     continued: list[dict[str, Any]] = []
 
 
-def _put(path: Path, text: str) -> None:
+def put(path: Path, text: str) -> None:
     """Write a file in one step: it holds what it held before, or `text`."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
@@ -146,9 +146,9 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock()
             self.best.unlink(missing_ok=True)  # of a run whose checkpoint was deleted
-            _put(description, json.dumps(environment() | facts, indent=2))
-            _put(recipe, dump(located(config)))
-            _put(self.metrics, "")
+            put(description, json.dumps(environment() | facts, indent=2))
+            put(recipe, dump(located(config)))
+            put(self.metrics, "")
         except OSError as error:
             raise UserError(f"{self.path}: cannot be made a run directory ({error})") from None
 
@@ -221,9 +221,9 @@ class RunDirectory:
         whole = before | {"continued": [*before.get("continued", []), environment() | facts]}
         kept = [record for record in self.records() if record["epoch"] <= epoch]
         try:
-            _put(self.path / "config.toml", dump(located(config)))
-            _put(self.path / "environment.json", json.dumps(whole, indent=2))
-            _put(self.metrics, "".join(json.dumps(record) + "\n" for record in kept))
+            put(self.path / "config.toml", dump(located(config)))
+            put(self.path / "environment.json", json.dumps(whole, indent=2))
+            put(self.metrics, "".join(json.dumps(record) + "\n" for record in kept))
         except OSError as error:
             raise self._unwritable(error) from None
 

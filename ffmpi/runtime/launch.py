@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -15,11 +16,26 @@ from ..launcher import Environment, has_any, number_in, speaks_pmi
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
+def _beside() -> str | None:
+    """Return the launcher that was installed beside this interpreter, with its MPI."""
+    here = Path(sys.executable).parent / "mpiexec"
+    return str(here) if here.exists() else None
+
+
+def mpiexec() -> str:
+    """Return the launcher of a job with several ranks: the one beside this interpreter, or else the first in PATH."""
+    found = _beside() or shutil.which("mpiexec")
+    if found is None:
+        raise UserError(
+            "no mpiexec beside Python or in PATH; load your cluster's MPI module, or pip install 'ffmpi[mpi]'"
+        )
+    return found
+
+
 def _own(kind: str) -> str:
     """Say which launcher belongs to the MPI library of this `kind`."""
-    here = Path(sys.executable).parent / "mpiexec"
-    mpiexec = str(here) if here.exists() else "that MPI's own mpiexec"
-    return mpiexec + {"MPICH": " (in Slurm: srun --mpi=pmi2)", "Open MPI": " (in Slurm: srun --mpi=pmix)"}.get(kind, "")
+    own = _beside() or "that MPI's own mpiexec"
+    return own + {"MPICH": " (in Slurm: srun --mpi=pmi2)", "Open MPI": " (in Slurm: srun --mpi=pmix)"}.get(kind, "")
 
 
 def _first_line(library: str) -> str:

@@ -53,7 +53,7 @@ def test_a_narrow_table_cuts_no_number(width: int, tmp_path: Path, capsys: pytes
         make(tmp_path / "paper", 100, "preset=paper", "data.name=mnist", "schedule.name=all-layers"),
     ]
     whole, text = numbers(*directories, width=0, capsys=capsys)
-    assert "…" not in text and len(text.splitlines()) == 3
+    assert "…" not in text and len(text.splitlines()) == 4
     narrow, text = numbers(*directories, width=width, capsys=capsys)
     assert narrow == whole and "…" not in text and "1234567" in narrow
 

@@ -10,7 +10,8 @@ import pytest
 
 from ffmpi import config
 from ffmpi.commands import paper
-from ffmpi.commands.table import rows_of, table
+from ffmpi.commands.results import result_of, rows_of
+from ffmpi.commands.table import table
 from ffmpi.config.registries import RULES
 from ffmpi.errors import UserError
 
@@ -104,49 +105,101 @@ def test_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     short = ["train.epochs=3"]
     faithful = make(tmp_path / "a", 3, "preset=paper", "train.chapters=3", "schedule.name=all-layers", *short)
     own = make(tmp_path / "mine", 3, "preset=hinton", *short)
-    (row,) = rows_of(faithful)
+    (row,) = rows_of([result_of(faithful)])
     assert row["model"] == "RandomNEG-Softmax" and row["paper"] == 98.33 and row["seconds"] == 6.0
     assert row["difference"] == pytest.approx(92 - 98.33) and row["machine"] == "Cray-1, 1 cores"
-    (row,) = rows_of(own)
+    (row,) = rows_of([result_of(own)])
     assert row["model"] == "mine, softmax" and row["paper"] is None and row["difference"] is None
     table([str(own), str(faithful)], as_json=True, as_markdown=False)
     found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
     assert [row["model"] for row in found] == ["RandomNEG-Softmax", "mine, softmax"]  # the paper's rows first
     table([str(own)], as_json=False, as_markdown=True)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].startswith("| --- |") and "| mine, softmax | Pipeline |  | 3 | 0 | test | 92.00 |" in lines[2]
+    assert (
+        lines[0] == "| data | model | implementation | epochs | seeds | test % | seconds | ranks | machine | commit |"
+    )
+    assert lines[1].startswith("| --- |") and "| mine, softmax | Pipeline | 3 | 1: 0 | 92.00 | 6.00 |" in lines[2]
 
 
-def test_means_of_several_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of runs that differ in nothing else that counts, on each split; those of the paper keep their names."""
-    settings = ["train.epochs=3", "preset=paper", "train.chapters=3", "schedule.name=all-layers"]
-    names = {
-        "x-1": ["seed=1"],
-        "x-2": ["seed=2", "schedule.threads=2"],
-        "x-3": ["seed=3", "optimizer.learning_rate=0.3"],
+def measured(directory: Path, test: float, validation: float) -> Path:
+    """Let the run at `directory` have ended with these accuracies, in percent by softmax."""
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    lines[-1] |= {"accuracy": {"softmax": test}, "validation": {"softmax": validation}}
+    (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return directory
+
+
+def test_means_over_seeds_and_the_best_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of runs that differ in nothing else that counts; what is best on the test samples is not the best."""
+    settings = ["train.epochs=3", "preset=paper", "train.chapters=3", "schedule.name=all-layers", "data.validation=0.1"]
+    runs = {
+        "x-1": (92.0, 51.0, ["seed=1"]),
+        "x-2": (94.0, 54.0, ["seed=2", "schedule.threads=2"]),
+        "x-3": (96.0, 52.0, ["seed=3", "optimizer.learning_rate=0.003"]),
+        "x-4": (98.0, 50.0, ["seed=3", "optimizer.learning_rate=0.1", "network.layers=[5,5]"]),
     }
-    for index, (name, more) in enumerate(names.items()):
-        directory = make(tmp_path / name, 3, *settings, *more)
-        lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-        lines[-1]["accuracy"]["softmax"] += 2 * index
-        lines[-1]["validation"] = {"softmax": 50.0}
-        (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    table([str(tmp_path / name) for name in names], as_json=True, as_markdown=False)
-    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
-    whole = [(row["model"], row["split"], row["seed"], row["accuracy"], row["deviation"]) for row in found]
-    model = "RandomNEG-Softmax"
-    assert [row for row in whole if row[1] == "test"] == [
-        (model, "test", 1, 92.0, None),
-        (model, "test", 2, 94.0, None),
-        (model, "test", [1, 2], 93.0, pytest.approx(2**0.5)),
-        ("x-3, softmax", "test", 3, 96.0, None),
+    names = [
+        str(measured(make(tmp_path / name, 3, *settings, *more), test, validation))
+        for name, (test, validation, more) in runs.items()
     ]
-    assert [row[1:] for row in whole if row[1] == "validation" and row[0] == model][-1] == (
-        "validation", [1, 2], 50.0, 0.0,
-    )  # fmt: skip
-    assert all(row["paper"] == (98.33 if (row["model"], row["split"]) == (model, "test") else None) for row in found)
-    table([str(tmp_path / name) for name in names], as_json=False, as_markdown=True)
-    assert "| 3 | mean of 2 | test | 93.00 | 1.41 | 98.33 | -5.33 |" in capsys.readouterr().out
+    table(names, as_json=True, as_markdown=False)
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    assert [row["model"] for row in found] == ["x, softmax", "x-3, softmax", "x-4, softmax"]
+    assert [row["seeds"] for row in found] == [[1, 2], [3], [3]] and found[0]["runs"] == names[:2]
+    assert found[0]["test"] == {"mean": 93.0, "deviation": pytest.approx(2**0.5), "values": [92.0, 94.0]}
+    assert found[0]["validation"] == {"mean": 52.5, "deviation": pytest.approx(4.5**0.5), "values": [51.0, 54.0]}
+    assert [row["test"]["deviation"] for row in found[1:]] == [None, None]
+    assert [row["best"] for row in found] == [True, False, False]
+    assert [row["settings"]["optimizer.learning_rate"] for row in found] == [0.01, 0.003, 0.1]
+    table(names, as_json=False, as_markdown=True)
+    head, _, first, second, _ = capsys.readouterr().out.splitlines()
+    assert "| seeds | validation % | test % | best |" in head and "| network.layers |" in head
+    assert "| 0.01 |" in first and "| 2: 1, 2 | 52.50 ± 2.12 | 93.00 ± 1.41 | on validation |" in first
+    assert "| 0.003 |" in second and "| 1: 3 | 52.00 | 96.00 |  |" in second
+    table(names[:2], as_json=False, as_markdown=False)
+    assert "best" not in capsys.readouterr().out  # there is nothing to choose
+
+
+def test_runs_of_the_paper_keep_its_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["train.epochs=3", "preset=paper", "train.chapters=3", "schedule.name=all-layers"]
+    runs = [make(tmp_path / f"run-{seed}", 3, *settings, f"seed={seed}") for seed in (0, 1)]
+    other = make(tmp_path / "other", 3, *settings, "rule.name=local-softmax")
+    records = (other / "metrics.jsonl").read_text().replace("softmax", "last-layer")
+    (other / "metrics.jsonl").write_text(records)
+    table([str(run) for run in (other, *runs)], as_json=False, as_markdown=True)
+    head, _, *rows = capsys.readouterr().out.splitlines()
+    assert "rule.name" not in head  # which the model tells
+    assert "| RandomNEG-Softmax | All-Layers | 3 | 2: 0, 1 | 92.00 ± 0.00 | 98.33 | -6.33 |" in rows[0]
+    assert "| Performance-Optimized, last layer | All-Layers | 3 | 1: 0 | 92.00 | 98.30 |" in rows[1]
+
+
+def test_runs_of_one_seed_stay_apart(tmp_path: Path) -> None:
+    """Those on other ranks, to compare their times, and those done again."""
+    runs = [make(tmp_path / name, 1, "train.epochs=1", f"seed={name[0]}") for name in ("0a", "0b", "1a", "1b")]
+    for run in runs[1::2]:
+        facts = json.loads((run / "environment.json").read_text()) | {"ranks": 1}
+        (run / "environment.json").write_text(json.dumps(facts))
+    rows = rows_of([result_of(run) for run in runs])
+    assert [(row["ranks"], row["seeds"]) for row in rows] == [(2, [0, 1]), (1, [0, 1])]
+    rows = rows_of([result_of(run) for run in (*runs, make(tmp_path / "again", 1, "train.epochs=1", "seed=0"))])
+    assert sorted((row["ranks"], row["seeds"]) for row in rows) == [(1, [0, 1]), (2, [0]), (2, [0]), (2, [1])]
+
+
+def test_own_data_in_two_places_are_two_sets(tmp_path: Path) -> None:
+    for name, apart in (("hdf5", True), ("mnist", False)):
+        runs = [
+            make(tmp_path / f"{name}{n}", 1, "train.epochs=1", f"seed={n}", f"data.name={name}", f"data.path=/{n}")
+            for n in (0, 1)
+        ]
+        rows = rows_of([result_of(run) for run in runs])
+        assert len(rows) == 1 + apart and ("data.path" in rows[0]["settings"]) == apart
+
+
+def test_many_settings_are_no_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [make(tmp_path / preset, 1, "train.epochs=1", f"preset={preset}") for preset in ("hinton", "mono-forward")]
+    table([str(run) for run in runs], as_json=False, as_markdown=True)
+    output = capsys.readouterr()
+    assert "rule.name" not in output.out and "settings differ between these runs, too many for columns" in output.err
 
 
 def test_runs_that_are_not_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,7 +208,7 @@ def test_runs_that_are_not_finished(tmp_path: Path, capsys: pytest.CaptureFixtur
     with pytest.raises(UserError, match="2 of 5 epochs are done; expected a finished run"):
         table([str(running)], as_json=True, as_markdown=False)
     with pytest.raises(UserError, match="no such run directory"):
-        rows_of(tmp_path / "none")
+        result_of(tmp_path / "none")
     table([str(running), str(done), str(tmp_path / "none")], as_json=True, as_markdown=False)
     output = capsys.readouterr()
     assert [row["model"] for row in json.loads(output.out)] == ["done, softmax"]
@@ -169,7 +222,7 @@ def test_names_are_shown_as_they_are(
     table([str(directory)], as_json=False, as_markdown=False)
     assert "run[a=1] [ :key:, softmax" in capsys.readouterr().out
     monkeypatch.chdir(directory)
-    assert rows_of(Path("."))[0]["model"] == "run[a=1] [ :key:, softmax"
+    assert rows_of([result_of(Path("."))])[0]["model"] == "run[a=1] [ :key:, softmax"
 
 
 @pytest.mark.parametrize(
@@ -187,11 +240,11 @@ def test_damaged_runs(tmp_path: Path, name: str, content: bytes, expected: str) 
     directory = make(tmp_path / "run", 2, "train.epochs=2")
     (directory / name).write_bytes(content)
     with pytest.raises(UserError, match=expected):
-        rows_of(directory)
+        result_of(directory)
 
 
 def test_a_run_that_went_on_elsewhere(tmp_path: Path) -> None:
     directory = make(tmp_path / "run", 2, "train.epochs=2")
     facts = json.loads((directory / "environment.json").read_text()) | {"continued": [{"ranks": 4}]}
     (directory / "environment.json").write_text(json.dumps(facts))
-    assert rows_of(directory)[0]["ranks"] == "2, then 4"
+    assert result_of(directory).where["ranks"] == "2, then 4"
