@@ -11,9 +11,12 @@ from .compiled import compiled
 from .forward import sum_blocks
 from .simd import LANES, add, div, fma, horizontal_sum, load, mul, relu, splat, sqrt, store, sub, where_positive
 
+#: Rows that tell no more than so many tell nothing of the variance.
+_ALONE = np.float32(1.0001)
+
 
 @compiled
-def batch_statistics(x, rows, momentum, mean, variance, running_mean, running_variance):  # type: ignore[no-untyped-def]
+def batch_statistics(x, rows, momentum, mean, variance, running_mean, running_variance, weights):  # type: ignore[no-untyped-def]
     """Write mean and variance of the first `rows` rows, and let the running ones follow, see `reference`.
 
     A batch of fewer than two rows has no variance: it leaves the running statistics as they are.
@@ -24,25 +27,40 @@ def batch_statistics(x, rows, momentum, mean, variance, running_mean, running_va
     momentum : float32, how much of the batch comes into the running statistics; 0 leaves them as they are
     mean, variance : (unit panels, 16) float32, written if there are rows: the variance is the mean square
     running_mean, running_variance : like mean, updated; the latter without bias, as in PyTorch
+    weights : (rows,) float32, how often each row counts, once in the mean; None: once
     """
     if rows == 0:
         return
+    independent = np.float32(rows)  # rows that tell as much as these
+    if weights is not None:
+        squares = 0.0
+        for row in range(rows):
+            squares += np.float64(weights[row]) * weights[row]
+        independent = np.float32(np.float64(rows) * rows / squares)
     count, rest = splat(np.float32(rows)), splat(np.float32(1.0) - momentum)
-    share, unbiased = splat(momentum), splat(momentum * np.float32(rows) / np.float32(max(rows - 1, 1)))
+    others = max(independent - np.float32(1.0), _ALONE - np.float32(1.0))
+    share, unbiased = splat(momentum), splat(momentum * independent / others)
     for panel in range(len(x)):
         start, at = panel * x.shape[1] * LANES, panel * LANES
         # Counted from the first row on, so that a unit that does not vary has no variance.
         origin, total = load(x, start), splat(np.float32(0.0))
         for row in range(rows):
-            total = add(total, sub(load(x, start + row * LANES), origin))
+            distance = sub(load(x, start + row * LANES), origin)
+            if weights is None:
+                total = add(total, distance)
+            else:
+                total = fma(distance, splat(weights[row]), total)
         middle, square = add(origin, div(total, count)), splat(np.float32(0.0))
         for row in range(rows):
             distance = sub(load(x, start + row * LANES), middle)
-            square = fma(distance, distance, square)
+            if weights is None:
+                square = fma(distance, distance, square)
+            else:
+                square = fma(mul(distance, splat(weights[row])), distance, square)
         square = div(square, count)
         store(mean, at, middle)
         store(variance, at, square)
-        if rows > 1:
+        if independent > _ALONE:
             store(running_mean, at, fma(middle, share, mul(load(running_mean, at), rest)))
             store(running_variance, at, fma(square, unbiased, mul(load(running_variance, at), rest)))
 
@@ -77,7 +95,7 @@ def batch_norm(x, rows, mean, variance, epsilon, gain, shift, slope, out, total,
 
 
 @compiled
-def batch_norm_backward(dy, x, rows, mean, variance, epsilon, gain, rectified, dx, dgain, dshift):  # type: ignore[no-untyped-def]
+def batch_norm_backward(dy, x, rows, mean, variance, epsilon, gain, rectified, dx, dgain, dshift, weights):  # type: ignore[no-untyped-def]
     """Write the derivatives by x, by the gains and by the shifts from those by the output `dy`, see `reference`.
 
     The statistics were those of exactly these rows. A ReLU that followed is in `dy` already.
@@ -89,6 +107,7 @@ def batch_norm_backward(dy, x, rows, mean, variance, epsilon, gain, rectified, d
     rectified : whether x comes out of a ReLU, and the derivative is to be that by what goes into it
     dx : (unit panels, pitch of its own, 16) float32, written; may be dy
     dgain, dshift : (unit panels, 16) float32, written
+    weights : (rows,) float32, with which the statistics were made; None: without
     """
     count = splat(np.float32(max(rows, 1)))
     for panel in range(len(x)):
@@ -107,7 +126,12 @@ def batch_norm_backward(dy, x, rows, mean, variance, epsilon, gain, rectified, d
         for row in range(rows):
             value = load(x, start + row * LANES)
             normalised = mul(sub(value, middle), inverse)
-            gradient = sub(sub(load(dy, dy_start + row * LANES), total), mul(normalised, along))
+            gradient = load(dy, dy_start + row * LANES)
+            if weights is None:
+                gradient = sub(sub(gradient, total), mul(normalised, along))
+            else:
+                weight = splat(weights[row])
+                gradient = sub(sub(gradient, mul(total, weight)), mul(mul(normalised, along), weight))
             gradient = mul(gradient, factor)
             if rectified:
                 gradient = where_positive(value, gradient)

@@ -11,7 +11,7 @@ from .powers import exponentials
 
 
 @compiled(error_model="numpy")
-def goodness_loss(total, per, positives, theta, slope, smallest, c):  # type: ignore[no-untyped-def]
+def goodness_loss(total, per, positives, theta, slope, smallest, c, weights):  # type: ignore[no-untyped-def]
     """Write each row's coefficient; return the sums of loss, positive and negative goodness, and how many rows count.
 
     Those whose coefficient is not zero; see `reference.goodness_loss`.
@@ -24,6 +24,7 @@ def goodness_loss(total, per, positives, theta, slope, smallest, c):  # type: ig
     slope : d goodness / d h is slope x h
     smallest : a coefficient below it becomes zero
     c : (rows,) float32, written
+    weights : (positives,) float32, how often the loss of each positive and of its negative counts; None: once
     """
     loss, positive, negative, active, rows = 0.0, 0.0, 0.0, 0, len(total)
     tails = np.empty(rows)
@@ -35,9 +36,13 @@ def goodness_loss(total, per, positives, theta, slope, smallest, c):  # type: ig
         sign = 1.0 if row < positives else -1.0
         x = -sign * (np.float64(g) - theta)
         exact = -sign * (1.0 if x >= 0 else tail) / (1.0 + tail) * slope / rows
+        part = (0.0 if x < 0 else x) + math.log1p(tail)  # a NaN stays one
+        if weights is not None:
+            weight = weights[row if row < positives else row - positives]
+            exact, part = exact * weight, part * weight
         c[row] = 0.0 if abs(exact) < smallest else exact
         active += c[row] != 0
-        loss += (0.0 if x < 0 else x) + math.log1p(tail)  # a NaN stays one
+        loss += part
         if row < positives:
             positive += g
         else:

@@ -9,7 +9,7 @@ from .simd import LANES, add, div, fma, load, mul, splat, store, sub
 
 
 @compiled
-def peer_means(h, positives, units, momentum, means):  # type: ignore[no-untyped-def]
+def peer_means(h, positives, units, momentum, means, weights):  # type: ignore[no-untyped-def]
     """Let each unit's running mean follow its mean over the positive rows; return their sum over the units, float64.
 
     See `reference.peer_means`. Without positive rows the means stay.
@@ -20,6 +20,7 @@ def peer_means(h, positives, units, momentum, means):  # type: ignore[no-untyped
     units : how many of its columns count
     momentum : float32, how much of the means stays
     means : (unit panels, 16) float32, updated
+    weights : (positives,) float32, how often each row counts, once in the mean; None: once
     """
     total, count = 0.0, splat(np.float32(max(positives, 1)))
     stays, comes = splat(momentum), splat(np.float32(1.0) - momentum)
@@ -27,7 +28,11 @@ def peer_means(h, positives, units, momentum, means):  # type: ignore[no-untyped
         if positives > 0:
             summed = splat(np.float32(0.0))
             for row in range(positives):
-                summed = add(summed, load(h, (panel * h.shape[1] + row) * LANES))
+                activation = load(h, (panel * h.shape[1] + row) * LANES)
+                if weights is None:
+                    summed = add(summed, activation)
+                else:
+                    summed = fma(activation, splat(weights[row]), summed)
             store(means, panel * LANES, fma(div(summed, count), comes, mul(load(means, panel * LANES), stays)))
         for lane in range(min(LANES, units - panel * LANES)):
             total += means[panel, lane]
@@ -35,7 +40,7 @@ def peer_means(h, positives, units, momentum, means):  # type: ignore[no-untyped
 
 
 @compiled
-def peer_gradient(h, c, positives, units, means, mean, strength, dz, taking_part):  # type: ignore[no-untyped-def]
+def peer_gradient(h, c, positives, units, means, mean, strength, dz, taking_part, weights):  # type: ignore[no-untyped-def]
     """Write the derivative of the goodness loss with peer normalisation, see `reference.peer_gradient`.
 
     It is c h, and on positive rows strength (means - mean) / positives besides, where h is zero, too.
@@ -50,6 +55,7 @@ def peer_gradient(h, c, positives, units, means, mean, strength, dz, taking_part
     dz : (unit panels, pitch of its own, 16) float32, written
     taking_part : (rows,) float32, written: 0 for rows whose derivative is zero, otherwise 1; the coefficients for
         `update` with z = dz
+    weights : (positives,) float32, how often each row is drawn, as it is in c already; None: once
     """
     pulls, rows = np.zeros(LANES, np.float32), len(c)
     share = splat(strength / np.float32(max(positives, 1)))
@@ -60,8 +66,12 @@ def peer_gradient(h, c, positives, units, means, mean, strength, dz, taking_part
         for row in range(rows):
             activation, index = load(h, (panel * h.shape[1] + row) * LANES), (panel * dz.shape[1] + row) * LANES
             if row < positives:
-                store(dz, index, fma(activation, splat(c[row]), pull))
+                if weights is None:
+                    store(dz, index, fma(activation, splat(c[row]), pull))
+                else:
+                    store(dz, index, fma(activation, splat(c[row]), mul(pull, splat(weights[row]))))
             else:
                 store(dz, index, mul(activation, splat(c[row])))
     for row in range(rows):
-        taking_part[row] = 1.0 if row < positives or c[row] != 0 else 0.0
+        drawn = row < positives and (weights is None or weights[row] != 0)
+        taking_part[row] = 1.0 if drawn or c[row] != 0 else 0.0

@@ -36,13 +36,16 @@ from .update import (
 )
 
 
-def compile_all(*, threads: int = 1) -> None:
-    """Run every kernel once on next to nothing, so that it is compiled, or loaded from Numba's cache on disk."""
-    for _ in compile_each(threads=threads):
+def compile_all(*, threads: int = 1, weighted: bool = False) -> None:
+    """Run every kernel once on next to nothing, so that it is compiled, or loaded from Numba's cache on disk.
+
+    threads : with how many they are to run; weighted : also as they are for samples with weights
+    """
+    for _ in compile_each(threads=threads, weighted=weighted):
         pass
 
 
-def compile_each(*, threads: int = 1) -> Iterator[None]:
+def compile_each(*, threads: int = 1, weighted: bool = False) -> Iterator[None]:
     """Do what `compile_all` does, a second's work at a time."""
     a, w, bias, row = zeros(1, 8, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(LANES)
     h, product, first = zeros(1, 8, LANES), zeros(1, 8, LANES), np.zeros(1, np.int64)
@@ -66,16 +69,21 @@ def compile_each(*, threads: int = 1) -> Iterator[None]:
     if threads > 1:
         forward_labelled_parallel(threads, *shown)
     yield
-    goodness_loss(one, np.float32(1), 1, 1.0, 1.0, 0.0, one)
+    for weights in (None, factors[:1]) if weighted else (None,):
+        goodness_loss(one, np.float32(1), 1, 1.0, 1.0, 0.0, one, weights)
+        softmax(h, first, 2, product, weights)
+        batch_statistics(h, 1, np.float32(0), bias, bias, bias, bias, weights)
+        batch_norm_backward(h, h, 1, bias, bias, np.float32(1), bias, True, h, bias, bias, weights)
+        yield
+        peer_means(h, 1, 16, np.float32(0), bias, weights)
+        peer_gradient(h, one, 1, 16, bias, np.float32(0), np.float32(0), product, one, weights)
+        yield
     ranked(row, 1)
-    softmax(h, first, 2, product)
     exponentials(np.zeros(1))
     yield
     backward(product, 2, w, h, row, np.float32(1), np.float32(1), np.float32(0), 1, product)
     yield
-    batch_statistics(h, 1, np.float32(0), bias, bias, bias, bias)
     batch_norm(h, 1, bias, bias, np.float32(1), bias, bias, np.float32(0), h, row, squares)
-    batch_norm_backward(h, h, 1, bias, bias, np.float32(1), bias, True, h, bias, bias)
     yield
     group_means(h, 1, 0, 16, 2, True, product)
     group_backward(product, h, 1, 0, 16, 2, True, h)
@@ -85,8 +93,6 @@ def compile_each(*, threads: int = 1) -> Iterator[None]:
     similarity_backward(product[0], h, one, 16, np.float32(0), h)
     yield
     dropout(h, 1, first, first, 0, 0, 0, 0, 0.5, h, row, squares)
-    peer_means(h, 1, 16, np.float32(0), bias)
-    peer_gradient(h, one, 1, 16, bias, np.float32(0), np.float32(0), product, one)
     yield
     from_panels(h, 1, 1)
     adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)

@@ -1,6 +1,7 @@
 """The kernels' mathematics in plain NumPy on row-major matrices: the specification every kernel is tested against.
 
-a : (rows, inputs), w : (inputs, units), bias : (units,), scale, c : (rows,); all float32.
+a : (rows, inputs), w : (inputs, units), bias : (units,), scale, c : (rows,); all float32. weights : (rows,), or of
+pairs (positives,), how often each counts where a mean is taken over the rows, once in the mean.
 """
 
 from __future__ import annotations
@@ -60,11 +61,17 @@ def forward_labelled(
     return forward(show(a, source, labels, label_offset, classes, value), scale, w, bias)
 
 
-def goodness_loss(g: np.ndarray, positives: int, theta: float, slope: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return coefficients c = -s sigmoid(-s (g - theta)) slope / rows and losses softplus(-s (g - theta)), float64."""
+def goodness_loss(
+    g: np.ndarray, positives: int, theta: float, slope: float, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return coefficients c = -s sigmoid(-s (g - theta)) slope / rows and losses softplus(-s (g - theta)), float64.
+
+    Both are multiplied with the weights of the pairs, if there are any.
+    """
     sign = np.where(np.arange(len(g)) < positives, 1.0, -1.0)
     x = -sign * (g.astype(np.float64) - theta)
-    return -sign / (1 + np.exp(-x)) * slope / len(g), np.logaddexp(0, x)
+    often = 1.0 if weights is None else np.tile(weights, 2)
+    return often * -sign / (1 + np.exp(-x)) * slope / len(g), often * np.logaddexp(0, x)
 
 
 def row_scale(total: np.ndarray, divisor: float, eps: float) -> np.ndarray:
@@ -72,12 +79,16 @@ def row_scale(total: np.ndarray, divisor: float, eps: float) -> np.ndarray:
     return np.float32(1) / (np.sqrt(total / np.float32(divisor)) + np.float32(eps))
 
 
-def softmax(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def softmax(
+    logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return the derivative of the mean cross-entropy against `labels` by the logits, and each row's, float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     norm = np.exp(shifted).sum(axis=1, keepdims=True)
     one_hot = labels[:, None] == np.arange(logits.shape[1])
-    return (np.exp(shifted) / norm - one_hot) / len(labels), (np.log(norm) - shifted)[one_hot]
+    often = np.ones(len(labels)) if weights is None else weights
+    error = (np.exp(shifted) / norm - one_hot) / len(labels)
+    return often[:, None] * error, often * (np.log(norm) - shifted)[one_hot]
 
 
 def backward(
@@ -141,16 +152,20 @@ def lion(
 
 
 def batch_statistics(
-    x: np.ndarray, momentum: float, running_mean: np.ndarray, running_variance: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    x: np.ndarray, momentum: float, running_mean: np.ndarray, running_variance: np.ndarray,
+    weights: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Return each unit's mean and variance over the rows of x (rows, units), and what the running ones become.
 
-    The batch's variance is the mean square, the running one estimates without bias, as PyTorch's BatchNorm1d has it.
+    The batch's variance is the mean square, the running one estimates without bias, as PyTorch's BatchNorm1d has it. Of
+    rows with weights it is that of as many rows as tell as much (Kish, Survey Sampling, 1965).
     """
-    mean, variance = x.mean(axis=0), x.var(axis=0)
-    if len(x) < 2:
+    mean = np.average(x, axis=0, weights=weights)
+    variance = np.average((x - mean) ** 2, axis=0, weights=weights)
+    count = len(x) if weights is None else weights.sum() ** 2 / (weights**2).sum()
+    if count < 1.0001:
         return mean, variance, running_mean, running_variance
-    unbiased = variance * len(x) / (len(x) - 1)
+    unbiased = variance * count / (count - 1)
     stay = 1 - momentum
     return mean, variance, stay * running_mean + momentum * mean, stay * running_variance + momentum * unbiased
 
@@ -163,13 +178,15 @@ def batch_norm(
 
 
 def batch_norm_backward(
-    dy: np.ndarray, x: np.ndarray, epsilon: float, gain: np.ndarray
+    dy: np.ndarray, x: np.ndarray, epsilon: float, gain: np.ndarray, weights: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the derivatives by x, gain and shift from that by the output, `dy` (rows, units)."""
-    inverse = 1 / np.sqrt(x.var(axis=0) + epsilon)
-    normalised = (x - x.mean(axis=0)) * inverse
+    often = np.ones((len(x), 1)) if weights is None else weights[:, None]
+    mean = (often * x).mean(axis=0)
+    inverse = 1 / np.sqrt((often * (x - mean) ** 2).mean(axis=0) + epsilon)
+    normalised = (x - mean) * inverse
     dgain, dshift = (dy * normalised).sum(axis=0), dy.sum(axis=0)
-    return gain * inverse * (dy - dshift / len(x) - normalised * dgain / len(x)), dgain, dshift
+    return gain * inverse * (dy - often * (dshift + normalised * dgain) / len(x)), dgain, dshift
 
 
 def groups(units: int, classes: int) -> np.ndarray:
@@ -220,18 +237,24 @@ def dropout(
     return np.where(bits < threshold, 0, h * (65536 / (65536 - threshold)))
 
 
-def peer_means(h: np.ndarray, momentum: float, means: np.ndarray) -> np.ndarray:
+def peer_means(
+    h: np.ndarray, momentum: float, means: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:  # fmt: skip
     """Return the running means of the units, which follow those over the positive rows h (positives, units)."""
-    return momentum * means + (1 - momentum) * h.mean(axis=0)
+    return momentum * means + (1 - momentum) * np.average(h, axis=0, weights=weights)
 
 
-def peer_gradient(h: np.ndarray, c: np.ndarray, positives: int, means: np.ndarray, strength: float) -> np.ndarray:
+def peer_gradient(
+    h: np.ndarray, c: np.ndarray, positives: int, means: np.ndarray, strength: float,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
     """Return dz: c h, and on positive rows what draws the units' running means to their mean (Hinton's code).
 
     A step of descent along it adds strength (mean of the means - means) / positives, also where h is zero.
     """
     dz = c[:, None] * h
-    dz[:positives] -= strength * (means.mean() - means) / max(positives, 1)
+    often = np.ones(positives) if weights is None else weights
+    dz[:positives] -= often[:, None] * strength * (means.mean() - means) / max(positives, 1)
     return dz
 
 

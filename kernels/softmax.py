@@ -11,7 +11,7 @@ from .powers import exponentials
 
 
 @compiled
-def softmax(logits, labels, classes, error):  # type: ignore[no-untyped-def]
+def softmax(logits, labels, classes, error, weights):  # type: ignore[no-untyped-def]
     """Write (softmax - one-hot) / rows and return the summed cross-entropy and the hits, see `reference.softmax`.
 
     Parameters
@@ -19,6 +19,7 @@ def softmax(logits, labels, classes, error):  # type: ignore[no-untyped-def]
     logits : (panels, pitch, 16) float32, of which `classes` columns count
     labels : (rows,) int64, the classes
     error : like logits, written for these rows: the derivative of the mean cross-entropy; zero beyond the classes
+    weights : (rows,) float32, how often each row's loss counts; None: once
     """
     loss, correct, rows = 0.0, 0, len(labels)
     power = np.empty(classes)
@@ -34,9 +35,15 @@ def softmax(logits, labels, classes, error):  # type: ignore[no-untyped-def]
         exponentials(power)
         for k in range(classes):
             norm += power[k]
-        loss += math.log(norm) + largest - logits[labels[row] >> 4, row, labels[row] & 15]
-        for k in range(classes):
-            error[k >> 4, row, k & 15] = (power[k] / norm - (k == labels[row])) / rows
+        own = math.log(norm) + largest - logits[labels[row] >> 4, row, labels[row] & 15]
+        if weights is None:
+            loss += own
+            for k in range(classes):
+                error[k >> 4, row, k & 15] = (power[k] / norm - (k == labels[row])) / rows
+        else:
+            loss += own * weights[row]
+            for k in range(classes):
+                error[k >> 4, row, k & 15] = (power[k] / norm - (k == labels[row])) / rows * weights[row]
         for k in range(classes, 16 * len(error)):
             error[k >> 4, row, k & 15] = 0.0
     return loss, correct

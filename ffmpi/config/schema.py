@@ -87,6 +87,13 @@ class Data(Table, frozen=True):
             "'first' or 'last'."
         ),
     ] = "labels"
+    weights: Annotated[
+        str,
+        Meta(
+            description="Name of what says how often the loss of each training sample counts, beside the labels; in "
+            "CSV, of its column; none: all count once."
+        ),
+    ] = ""
     validation: Annotated[
         CountOrNone | Fraction,
         Meta(

@@ -12,12 +12,13 @@ def check(config: Config, source: str) -> None:
     """Refuse combinations, and text that is none. Raises UserError that begins with `source`."""
     strings = {
         "data.path": config.data.path, "shards.test_path": config.shards.test_path,
-        "data.images": config.data.images, "data.labels": config.data.labels,
+        "data.images": config.data.images, "data.labels": config.data.labels, "data.weights": config.data.weights,
     }  # fmt: skip
     for path, name in strings.items():
         if name.encode(errors="replace").decode() != name:
             raise UserError(f"{source}: {path} = {name!r}: expected text in UTF-8")
-        if path in ("data.images", "data.labels") and (not name.strip("/") or "\0" in name):
+        named = name or path != "data.weights"
+        if path.startswith("data.") and path != "data.path" and named and (not name.strip("/") or "\0" in name):
             raise UserError(f"{source}: {path} = {name!r}: expected the name of a data set")
     epochs, chapters = config.train.epochs, config.train.chapters
     if chapters and epochs % chapters:

@@ -36,6 +36,12 @@ def load(
     known, where = find(name, path)
     if split not in SPLITS:
         raise UserError(f"data set {name!r} has no split {split!r}, expected 'train' or 'test'")
+    if fields.weights and split == "train" and "weights" not in known.reads:
+        those = " or ".join(repr(one.name) for one in FORMATS.members().values() if "weights" in one.reads)
+        raise UserError(
+            f"data.weights = {fields.weights!r}: the samples of data.name = {name!r} have none; expected none, or "
+            f"data.name = {those}"
+        )
     with reading(where, known.path or known.description):
         if streamed and images:
             return known.stream(where, split, fields)

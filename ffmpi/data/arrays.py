@@ -14,6 +14,7 @@ from .labels import MOST_CLASSES, check_labels, class_type, classes_of, expect_l
 from .names import guess, names_of
 from .shapes import agree, arranged, rearranged
 from .streamed import Images, Source, StreamedImages
+from .weights import expect_weights, weights_of
 
 
 class Array(Protocol):
@@ -121,7 +122,17 @@ def load(
         pixels = rearranged(StreamedImages(source_of(own)), own.shape[1:], shape, path)
     elif images:
         pixels = arranged(_read_images(store, own), own.shape[1:], shape, path)
-    return DataSet(pixels, labels[split].astype(class_type(count)), shape, names)
+    weights = read_weights(store, fields, len(labels[split])) if fields.weights and split == "train" else None
+    return DataSet(pixels, labels[split].astype(class_type(count)), shape, names, weights)
+
+
+def read_weights(store: Store, fields: Fields, samples: int) -> np.ndarray:
+    """Return the weights of the training samples, (samples,) float32. Raises UserError for what are none."""
+    beside, alone = fields.weight_names()
+    array = store.open(alone if store.exists(alone) and not store.exists(beside) else beside)
+    where = f"{store.where}: {array.name!r}"
+    expect_weights(array.shape, array.dtype, array.kind, samples, where)
+    return weights_of(array.read(), where)
 
 
 def read_labels(store: Store, name: str) -> tuple[np.ndarray, int]:

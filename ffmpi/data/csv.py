@@ -14,10 +14,11 @@ import numpy as np
 from ..errors import UserError
 from .files import DAMAGE, reading
 from .format import Format
-from .kinds import CSV, listing
+from .kinds import CSV, listing, shortened
 from .known import SPLITS, USUAL, DataSet, Fields
 from .labels import LONGEST_NAME, MOST_CLASSES, check_labels, class_type, classes_of
 from .tables import Table, is_number, label_column, numbers_of, open_table
+from .weights import weights_of
 
 PATH = (
     "a directory with train.csv and test.csv, or one CSV file with a column 'split' of train and test; in it a column "
@@ -39,15 +40,17 @@ class _Samples:
     lines: list[int]
     pixels: list[np.ndarray]
     inputs: int
+    weights: list[float]
 
 
-def _read(table: Table, split: str, wanted: str, images: bool) -> _Samples:
+def _read(table: Table, split: str, fields: Fields, images: bool) -> _Samples:
     """Read the samples of `split`; all of them if no column says of which they are."""
-    label, divides = label_column(table, wanted), table.named([_SPLIT])
-    others = [index for index in range(table.columns) if index != label and index not in divides[:1]]
+    label, divides = label_column(table, fields.labels), table.named([_SPLIT])
+    weights = _weight_column(table, fields.weights, split) if fields.weights else None
+    others = [index for index in range(table.columns) if index not in (label, weights, *divides[:1])]
     if not others:
         raise UserError(f"{table.file}: has no column beside the labels, expected {PATH}")
-    found = _Samples(table, [], [], [], len(others))
+    found = _Samples(table, [], [], [], len(others), [])
     block: list[tuple[int, str]] = []
     for number, line in table.rows():
         if divides and _split_of(table, number, table.field(line, divides[0])) != split:
@@ -58,6 +61,8 @@ def _read(table: Table, split: str, wanted: str, images: bool) -> _Samples:
             raise UserError(f"{table.file}: line {number} {what}, expected a whole number or the name of a class")
         found.labels.append(text)
         found.lines.append(number)
+        if weights is not None and split == "train":
+            found.weights.append(_weight(table, number, table.field(line, weights).strip()))
         if images:
             block.append((number, line))
             if len(block) == _ROWS:
@@ -68,6 +73,22 @@ def _read(table: Table, split: str, wanted: str, images: bool) -> _Samples:
     if not found.labels:
         raise UserError(f"{table.file}: has no samples of {split}, expected at least one")
     return found
+
+
+def _weight_column(table: Table, name: str, split: str) -> int | None:
+    """Return the column of the weights, which test samples need not have."""
+    if name in table.header:
+        return table.header.index(name)
+    if split != "train":
+        return None
+    have = f"has the columns {shortened(table.header)}" if table.header else "has no names of columns"
+    raise UserError(f"{table.file}: {have}, expected data.weights = {name!r} among them")
+
+
+def _weight(table: Table, number: int, text: str) -> float:
+    if not is_number(text):
+        raise UserError(f"{table.file}: line {number} has the weight {text[:20]!r}, expected a number")
+    return float(text)
 
 
 def _split_of(table: Table, number: int, text: str) -> str:
@@ -123,7 +144,7 @@ class Csv(Format):
     """A user's own samples in tables of text, with a line for each."""
 
     own = True
-    reads = ("labels",)
+    reads = ("labels", "weights")
     kinds = (CSV,)
     holds = ((r".*\.(csv|tsv)(\.gz)?$", "tables of text, which data.name = 'csv' reads"),)
 
@@ -135,9 +156,7 @@ class Csv(Format):
                 other = next(iter(tables.values())).file
                 there = "for training, as none says of which split it is" if "train" in tables else "for tests"
                 raise UserError(f"{path}: all samples of {other.name} are {there}; expected {PATH}")
-            parts = {
-                name: _read(table, name, fields.labels, images and name == split) for name, table in tables.items()
-            }
+            parts = {name: _read(table, name, fields, images and name == split) for name, table in tables.items()}
             inputs = {part.inputs for part in parts.values()}
             if len(inputs) > 1:
                 train, test = (part.table for part in parts.values())
@@ -150,7 +169,11 @@ class Csv(Format):
             side = math.isqrt(count)
             shape = (side, side) if side >= _SIDE and side * side == count else (count,)
             pixels = np.concatenate(parts[split].pixels) if images else None
-            return DataSet(pixels, classes[split], shape, names)
+            weights = None
+            if fields.weights and split == "train":
+                where = f"{parts[split].table.file}: the column {fields.weights!r}"
+                weights = weights_of(np.array(parts[split].weights), where)
+            return DataSet(pixels, classes[split], shape, names, weights)
 
     def images_of(
         self, path: Path, kind: str, shape: tuple[int, ...], sources: Sequence[str]

@@ -125,7 +125,7 @@ class Hdf5(Format):
 
     own = True
     streams = True
-    reads = ("images", "labels")
+    reads = ("images", "labels", "weights")
     kinds = (HDF5,)
     holds = ((r".*\.(h5|hdf5|he5)$", "which data.name = 'hdf5' reads, one file given as the path"),)
 

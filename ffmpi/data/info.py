@@ -26,6 +26,7 @@ class DatasetInfo:
     pixel_format: PixelFormat | None = None  # of the training images
     validation: int = 0  # samples that were taken from the training samples
     nonzero: float = 1.0  # share of pixels that are not zero
+    weighted: bool = False  # whether samples to learn from have weights
 
     def __post_init__(self) -> None:
         if not self.shards:

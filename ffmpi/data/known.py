@@ -20,11 +20,13 @@ class Fields:
     """The names of the data sets with images and labels in a user's HDF5 file.
 
     They are looked for in groups train and test, or at the root. A name that says itself where its split's name stands
-    is looked for as it is: {split} is train or test, and {A|B} is A for training and B for test samples.
+    is looked for as it is: {split} is train or test, and {A|B} is A for training and B for test samples. Only training
+    samples have weights, if these have a name.
     """
 
     images: str = "images"
     labels: str = "labels"
+    weights: str = ""
 
     @property
     def by_split(self) -> bool:
@@ -33,14 +35,18 @@ class Fields:
 
     def names(self, split: str) -> tuple[str, str]:
         """Return the names of the images and the labels of a split."""
+        return _filled(self.images, split), _filled(self.labels, split)
 
-        def name_of(name: str) -> str:
-            filled = name.replace("{split}", "{train|test}")
-            if not _EITHER.search(filled):
-                return f"{split}/{name}"
-            return _EITHER.sub(lambda match: match[1 if split == "train" else 2], filled)
+    def weight_names(self) -> tuple[str, str]:
+        """Return where the weights of the training samples may be: among these, or under just this name."""
+        return _filled(self.weights, "train"), self.weights
 
-        return name_of(self.images), name_of(self.labels)
+
+def _filled(name: str, split: str) -> str:
+    filled = name.replace("{split}", "{train|test}")
+    if not _EITHER.search(filled):
+        return f"{split}/{name}"
+    return _EITHER.sub(lambda match: match[1 if split == "train" else 2], filled)
 
 
 USUAL = Fields()
@@ -55,12 +61,14 @@ class DataSet:
     classes : (samples,) uint8, or uint16 where there are more than 256: `labels.class_type`
     shape : of one image, before it was flattened to a row
     names : one per class
+    weights : (samples,) float32, how often the loss of each counts, where they were asked for
     """
 
     images: Images | None
     classes: np.ndarray
     shape: tuple[int, ...]
     names: tuple[str, ...]
+    weights: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class Memory(Format):
     """Arrays that `holding` has been given."""
 
     own = True
-    reads = ("images", "labels")
+    reads = ("images", "labels", "weights")
 
     def load(self, path: Path, split: str, images: bool, fields: Fields) -> DataSet:
         """Return a split; test samples need not be given, then there are none of them."""
@@ -104,7 +104,7 @@ class Memory(Format):
         if split == "test" and not store.exists("test"):
             train = arrays.load(store, "train", False, fields)
             none = np.empty((0, int(np.prod(train.shape))), np.uint8) if images else None
-            return dataclasses.replace(train, images=none, classes=train.classes[:0])
+            return dataclasses.replace(train, images=none, classes=train.classes[:0], weights=None)
         return arrays.load(store, split, images, fields)
 
     def splits(self, path: Path, fields: Fields) -> tuple[str, ...]:

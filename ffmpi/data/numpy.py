@@ -8,7 +8,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, cast
@@ -284,10 +284,10 @@ def _open(path: Path, expected: str = PATH) -> Iterator[_Store]:
 
 def _named(store: _Store, fields: Fields) -> Fields:
     """Return the names of images and labels: those given or, if these are the usual ones, what else is usual."""
-    if fields == USUAL:
+    if (fields.images, fields.labels) == (USUAL.images, USUAL.labels):
         for usual in _NAMES:
             if any(all(map(store.exists, usual.names(split))) for split in ("train", "test")):
-                return usual
+                return replace(usual, weights=fields.weights)
     return fields
 
 
@@ -295,7 +295,7 @@ class Numpy(Format):
     """A user's own images in an .npz file or a directory of .npy files."""
 
     own = True
-    reads = ("images", "labels")
+    reads = ("images", "labels", "weights")
     kinds = (NPZ, NPY)
     holds = (
         (r".*\.npy$", "NumPy files, which data.name = 'numpy' reads, the directory given as the path"),

@@ -17,9 +17,12 @@ from .scaling import Moments, moments
 from .streamed import LARGEST_CHUNK, StreamedImages
 
 
-def load(config: Config, split: str, *, images: bool, path: str = "") -> DataSet:
-    """Return one split of the configured data set, or of the one at `path`; its images are left there if `streams`."""
-    fields = data.Fields(config.data.images, config.data.labels)
+def load(config: Config, split: str, *, images: bool, path: str = "", weights: bool = True) -> DataSet:
+    """Return one split of the configured data set, or of the one at `path`; its images are left there if `streams`.
+
+    With `weights` training samples have their weights, if the configuration names some.
+    """
+    fields = data.Fields(config.data.images, config.data.labels, config.data.weights if weights else "")
     place, streamed = path or config.data.path or None, streams(config)
     found = data.load(config.data.name, place, split, images=images, fields=fields, streamed=streamed)
     if isinstance(found.images, StreamedImages) and found.images.source.at_once > LARGEST_CHUNK:
@@ -45,7 +48,8 @@ class Contents:
     names: tuple[str, ...]
     classes: int
     images: int | None
-    digest: int  # of images and classes, 0 without images
+    digest: int  # of images, classes and, if there are any, weights; 0 without images
+    weights: int | None = None
 
     def facts(self, source: str) -> dict[str, str]:
         """Say so in words, for the comparison of ranks."""
@@ -54,7 +58,8 @@ class Contents:
             source: f"{self.samples} samples of shape {self.shape} in {names}",
             f"{source}, classes": f"CRC-32 {self.classes:08x}",
         }
-        return facts if self.images is None else facts | {f"{source}, images": f"CRC-32 {self.images:08x}"}
+        parts = {"images": self.images, "weights": self.weights}
+        return facts | {f"{source}, {name}": f"CRC-32 {part:08x}" for name, part in parts.items() if part is not None}
 
 
 def contents(read: DataSet) -> Contents:
@@ -66,7 +71,11 @@ def contents(read: DataSet) -> Contents:
         images = zlib.crc32(np.ascontiguousarray(read.images).data)
     classes = read.classes.tobytes()
     digest = 0 if images is None else zlib.crc32(classes, images)
-    return Contents(len(read.classes), read.shape, read.names, zlib.crc32(classes), images, digest)
+    weights = None
+    if read.weights is not None:
+        weights = zlib.crc32(read.weights.tobytes())
+        digest = digest and zlib.crc32(read.weights.tobytes(), digest)
+    return Contents(len(read.classes), read.shape, read.names, zlib.crc32(classes), images, digest, weights)
 
 
 def partition(config: Config, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -111,10 +120,10 @@ def subset(whole: DataSet, samples: np.ndarray) -> DataSet:
     """Return a data set of some of the samples, without holding on to the others."""
     if len(samples) == len(whole.classes):
         return whole
-    images = whole.images
+    images, weights = whole.images, None if whole.weights is None else whole.weights[samples]
     if images is not None:
         images = images.subset(samples) if isinstance(images, StreamedImages) else images[samples]
-    return dataclasses.replace(whole, images=images, classes=whole.classes[samples])
+    return dataclasses.replace(whole, images=images, classes=whole.classes[samples], weights=weights)
 
 
 def measured(config: Config, parts: Iterable[DataSet]) -> list[Moments]:

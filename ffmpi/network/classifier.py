@@ -73,12 +73,14 @@ class Classifier:
         """Return what `forward` computed, (rows, classes) float32."""
         return kernels.from_panels(self._logits.h, rows, self.classes)
 
-    def loss(self, classes: np.ndarray) -> tuple[float, int]:
+    def loss(self, classes: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, int]:
         """Return the summed cross-entropy of the logits with `classes` (rows,) int64, and how many are right.
+
+        weights : (rows,) float32, how often each counts, once in the mean; None: once
 
         `step` uses the derivative of the mean.
         """
-        loss, correct = kernels.softmax(self._logits.h, classes, self.classes, self._product.h)
+        loss, correct = kernels.softmax(self._logits.h, classes, self.classes, self._product.h, weights)
         return loss, correct
 
     def weigh(self, factor: float) -> None:
@@ -103,12 +105,12 @@ class Classifier:
             if layer in self._without_bias:
                 block.bias[:] = 0
 
-    def accumulate(self, inputs: dict[int, Activations], rows: int, samples: int) -> None:
-        """Add the batch's gradient, as a share of the mean over the epoch's `samples`, to the epoch's."""
-        share = np.full(rows, rows / samples, np.float32)
+    def accumulate(self, inputs: dict[int, Activations], rows: int, share: float) -> None:
+        """Add the batch's gradient to the epoch's, of which it is a `share`."""
+        part = np.full(rows, share, np.float32)
         for layer, block in self.blocks.items():
             scale = self._normalisations[layer].scale
-            block.add_gradient(self._gradients[layer], inputs[layer].h, scale, share, self._product.h)
+            block.add_gradient(self._gradients[layer], inputs[layer].h, scale, part, self._product.h)
 
     def step_on_epoch(self, rate: float) -> None:
         """Take a step on the gradient that has been added up, which then is zero again."""

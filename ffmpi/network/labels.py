@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..config.schema import Config
@@ -26,13 +28,18 @@ class Labels:
     Attributes
     ----------
     classes, order, negatives : (samples,) int64
+    weights : (samples,) float32, how often each sample's loss counts, or None: once
     choices : the adaptive negatives by chapter, (samples,) of `class_type`
     """
 
-    def __init__(self, config: Config, classes: np.ndarray, number: int) -> None:
-        """Keep `classes` (samples,), values below `number`."""
+    def __init__(
+        self, config: Config, classes: np.ndarray, number: int, weights: np.ndarray | None = None
+    ) -> None:  # fmt: skip
+        """Keep `classes` (samples,), values below `number`, and `weights` (samples,) float32, if there are any."""
         self.config, self.number = config, number
         self.classes = classes.astype(np.int64)
+        self.weights = weights
+        self._whole = 0.0 if weights is None else math.fsum(weights.tolist())
         self.order = np.arange(len(classes))
         self.negatives = self.classes
         self.choices: dict[int, np.ndarray] = {}
@@ -57,6 +64,18 @@ class Labels:
         """Return the samples of batch `index`, int64."""
         size = self.config.train.batch_size
         return self.order[index * size : (index + 1) * size]
+
+    def weigh(self, samples: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return how often the loss of each of `samples` counts in the mean over them, and their share of the whole.
+
+        They count once in the mean; where none counts at all there are only zeros. Sums are exact, so they have no
+        order.
+        """
+        assert self.weights is not None
+        weights = self.weights[samples]
+        total = math.fsum(weights.tolist())
+        factor = len(samples) / total if total else 0.0
+        return (weights * np.float64(factor)).astype(np.float32), total / self._whole
 
     def wrong(self, samples: np.ndarray) -> np.ndarray:
         """Return every wrong class of `samples`, (samples, classes - 1) int64, ascending."""

@@ -45,12 +45,15 @@ class Targets(Struct, frozen=True, gc=False):
     count : samples
     epoch : from 0
     samples : (count,) int64, their indices; classes : (count,) int64. Both only if the rule `needs_labels`.
+    weights : (count,) float32, how often each sample's loss counts in the mean over them: once in the mean, and not all
+        of them 0; None: once each
     """
 
     count: int
     epoch: int
     samples: np.ndarray | None
     classes: np.ndarray | None
+    weights: np.ndarray | None = None
 
 
 class Rates(NamedTuple):
@@ -130,6 +133,8 @@ class Rule(Member, frozen=True, kw_only=True):
     measures : by which the metrics tell how well a layer learns
     methods : the ways to classify there are, see `network.methods`
     reads : tables of the configuration that it reads beside its own, each ending in a full stop
+    weighs : losses count as often as `Targets.weights` says, as if a sample was there so often; otherwise weights are
+        refused
     scores_training : scores are handed on with training batches, too, not only where samples are scored
     finishes : `finish` is to be called
     feedback, lag : what is to flow back into `learn`, and how many batches late: nothing, the error of the network's
@@ -141,6 +146,7 @@ class Rule(Member, frozen=True, kw_only=True):
     measures: ClassVar[tuple[Measure, ...]] = ()
     methods: ClassVar[tuple[str, ...]] = ("softmax", "goodness")
     reads: ClassVar[tuple[str, ...]] = ()
+    weighs: ClassVar[bool] = False
     scores_training: ClassVar[bool] = False
     finishes: ClassVar[bool] = False
     feedback: ClassVar[Literal["output", "above"] | None] = None
@@ -193,11 +199,14 @@ class Rule(Member, frozen=True, kw_only=True):
         """Return the size of a loss that is large: far from what a layer that guesses has."""
         return float(np.log(2))
 
-    def forward(self, layer: Layer, a: Activations, out: Activations, rows: int, training: bool) -> float:
+    def forward(
+        self, layer: Layer, a: Activations, out: Activations, rows: int, training: bool,
+        weights: np.ndarray | None = None,
+    ) -> float:  # fmt: skip
         """Compute the activations of the first `rows` rows of `a` and their sums of squares; return the FLOP.
 
-        In `training` the layer is about to learn from them. Otherwise, also where a layer that has learnt passes
-        training rows on, they are to depend on its parameters and these rows only.
+        In `training` the layer is about to learn from them, with `weights` if samples have some. Otherwise, also where
+        a layer that has learnt passes training rows on, they are to depend on its parameters and these rows only.
         """
         return layer.forward(a, out, rows)
 

@@ -39,6 +39,7 @@ class ClassGroups(Rule, frozen=True, kw_only=True, tag="class-groups"):
 
     layout: ClassVar[str] = "plain"
     needs_labels: ClassVar[bool] = True
+    weighs: ClassVar[bool] = True
     measures: ClassVar[tuple[Measure, ...]] = (Measure("squares", 1), Measure("training_accuracy", 100))
     methods: ClassVar[tuple[str, ...]] = ("last-layer", "all-layers")
     unread: ClassVar[tuple[str, ...]] = (
@@ -78,7 +79,7 @@ class ClassGroups(Rule, frozen=True, kw_only=True, tag="class-groups"):
         """Take a step on all rows."""
         room: _Workspace = layer.workspace
         rows, classes = targets.count, layer.classes
-        loss, correct = kernels.softmax(sums.rows, targets.classes, classes, room.error)
+        loss, correct = kernels.softmax(sums.rows, targets.classes, classes, room.error, targets.weights)
         flop = 0.0
         if np.isfinite(loss):
             kernels.group_backward(room.error, out.h, rows, 0, layer.units, classes, True, room.dz)

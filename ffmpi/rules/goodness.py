@@ -51,6 +51,7 @@ class Goodness(Rule, frozen=True, kw_only=True, tag="goodness"):
         Positive, Meta(description="What goodness is compared with, times units.", extra={"unit": "goodness / units"})
     ] = 1.0
 
+    weighs: ClassVar[bool] = True
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("positive_goodness", 2), Measure("negative_goodness", 2), Measure("pairwise_accuracy", 200),
     )  # fmt: skip
@@ -77,11 +78,13 @@ class Goodness(Rule, frozen=True, kw_only=True, tag="goodness"):
         """Return what a sum of squares is divided by to be goodness."""
         return np.float32(1 if self.goodness == "sum" else units)
 
-    def coefficients(self, total: np.ndarray, units: int, positives: int) -> Coefficients:
+    def coefficients(
+        self, total: np.ndarray, units: int, positives: int, weights: np.ndarray | None = None
+    ) -> Coefficients:  # fmt: skip
         """Return c of rows with the sums of squares `total` (rows,) float32; the first `positives` are positive."""
         per, c = self.per(units), np.empty(len(total), np.float32)
         theta, slope = self.threshold * units, 2.0 / float(per)
-        return Coefficients(c, *kernels.goodness_loss(total, per, positives, theta, slope, SMALLEST, c))
+        return Coefficients(c, *kernels.goodness_loss(total, per, positives, theta, slope, SMALLEST, c, weights))
 
     def partial(self, layer: Layer, out: Activations, rows: int) -> Shares:
         """Return the sums of squares."""
@@ -92,7 +95,7 @@ class Goodness(Rule, frozen=True, kw_only=True, tag="goodness"):
     ) -> Loss:  # fmt: skip
         """Take a step on all rows that are not decided yet."""
         count, total = targets.count, sums.rows
-        found = self.coefficients(total, layer.units, count)
+        found = self.coefficients(total, layer.units, count, targets.weights)
         positive, negative, flop = found.positive_goodness, found.negative_goodness, 0.0
         # A loss of zero may come from a goodness that has overflowed; the sum is not finite then.
         if np.isfinite(found.loss + positive + negative):

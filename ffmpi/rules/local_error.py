@@ -59,7 +59,12 @@ class LocalError(LocalSoftmax, frozen=True, kw_only=True, tag="local-error"):
     epsilon: Annotated[Positive, Meta(description="What is added to a variance before its root divides.")] = 1e-5
 
     def conflict(self, config: Any) -> str:
-        """Refuse batches that have no variance."""
+        """Refuse batches that have no variance, and weights of pairs of samples."""
+        if self.similarity and config.data.weights:
+            return (
+                f"data.weights = {config.data.weights!r} with rule.similarity = {self.similarity:g}: the similarity "
+                "loss is of pairs of samples, which have no weights; expected rule.similarity = 0"
+            )
         if config.train.batch_size == 1:
             return (
                 f"train.batch_size = 1: rule.name = {self.name!r} normalises each unit over a batch's samples; "
@@ -96,14 +101,17 @@ class LocalError(LocalSoftmax, frozen=True, kw_only=True, tag="local-error"):
 
         return RuleCost(1.0, 1.0, found.scores, update)
 
-    def forward(self, layer: Layer, a: Activations, out: Activations, rows: int, training: bool) -> float:
+    def forward(
+        self, layer: Layer, a: Activations, out: Activations, rows: int, training: bool,
+        weights: np.ndarray | None = None,
+    ) -> float:  # fmt: skip
         """Normalise by the batch to learn from it, otherwise by the running statistics."""
         room, norm = layer.workspace, layer.blocks["norm"].panels
         flop = layer.forward(a, room.z, rows, rectify=False)
         mean, variance = norm["mean"], norm["variance"]
         if training:
             momentum = np.float32(self.momentum)
-            kernels.batch_statistics(room.z.h, rows, momentum, room.mean, room.variance, mean, variance)
+            kernels.batch_statistics(room.z.h, rows, momentum, room.mean, room.variance, mean, variance, weights)
             mean, variance = room.mean, room.variance
         kernels.batch_norm(
             room.z.h, rows, mean, variance, np.float32(self.epsilon), norm["gain"], norm["shift"],
@@ -130,7 +138,7 @@ class LocalError(LocalSoftmax, frozen=True, kw_only=True, tag="local-error"):
         """Let the layer, its normalisation and its classifier take a step together."""
         workspace, rows = layer.workspace, targets.count
         dz, slope, classifier = workspace.dz, self.negative_slope, workspace.classifier
-        loss, correct = classifier.loss(targets.classes)
+        loss, correct = classifier.loss(targets.classes, targets.weights)
         products, means = sums.layer[: rows * rows].reshape(-1, rows), sums.layer[rows * rows :]
         if self.similarity:
             arguments = (layer.units, targets.classes, classifier.classes, self.similarity)
@@ -144,18 +152,20 @@ class LocalError(LocalSoftmax, frozen=True, kw_only=True, tag="local-error"):
                 kernels.similarity_backward(products, out.h, means, layer.units, np.float32(slope), dz)
                 flop += 3.0 * rows * rows * layer.units
             classifier.step({layer.index: out}, rows, rates.head)
-            self._normalise_backward(layer, rows, dz, rates.layer)
+            self._normalise_backward(layer, rows, dz, rates.layer, targets.weights)
             flop += layer.update(a, dz, workspace.ones[:rows], rates.layer)
             layer.parameters.bias[:] = 0  # normalising takes it away again
         squares = float(out.total[:rows].sum(dtype=np.float64))
         return Loss(loss, (squares, correct), rows, rows, flop)
 
-    def _normalise_backward(self, layer: Layer, rows: int, dz: np.ndarray, rate: float) -> None:
+    def _normalise_backward(
+        self, layer: Layer, rows: int, dz: np.ndarray, rate: float, weights: np.ndarray | None
+    ) -> None:  # fmt: skip
         """Turn the derivative by normalised values into that by the values before, and let gains and shifts learn."""
         room, norm = layer.workspace, layer.blocks["norm"]
         kernels.batch_norm_backward(
             dz, room.z.h, rows, room.mean, room.variance, np.float32(self.epsilon), norm.panels["gain"], False,
-            dz, room.by_gain, room.by_shift,
+            dz, room.by_gain, room.by_shift, weights,
         )  # fmt: skip
         norm.step_vectors(rate, {"gain": room.by_gain, "shift": room.by_shift})
 

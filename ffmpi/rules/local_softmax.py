@@ -37,6 +37,7 @@ class LocalSoftmax(Rule, frozen=True, kw_only=True, tag="local-softmax"):
 
     layout: ClassVar[str] = "plain"
     needs_labels: ClassVar[bool] = True
+    weighs: ClassVar[bool] = True
     measures: ClassVar[tuple[Measure, ...]] = (Measure("squares", 1), Measure("training_accuracy", 100))
     methods: ClassVar[tuple[str, ...]] = ("last-layer", "all-layers")
 
@@ -93,7 +94,7 @@ class LocalSoftmax(Rule, frozen=True, kw_only=True, tag="local-softmax"):
     ) -> Loss:  # fmt: skip
         """Let the layer and its classifier take a step together."""
         workspace, rows = layer.workspace, targets.count
-        loss, correct = workspace.classifier.loss(targets.classes)
+        loss, correct = workspace.classifier.loss(targets.classes, targets.weights)
         flop = 0.0
         if np.isfinite(loss):
             workspace.classifier.backward(layer.index, out.h, rows, workspace.dz)

@@ -59,21 +59,22 @@ class PeerNormalisation(Goodness, frozen=True, kw_only=True, tag="peer-normalisa
     def learning_partial(self, layer: Layer, out: Activations, targets: Targets, rows: int) -> Shares:
         """Return the sums of squares and, of the layer, the sum of the running means, which follow the positives."""
         means, momentum = layer.blocks["peers"].panels["means"], np.float32(self.momentum)
-        total = kernels.peer_means(out.h, targets.count, layer.units, momentum, means)
+        total = kernels.peer_means(out.h, targets.count, layer.units, momentum, means, targets.weights)
         return Shares(out.total[:rows], np.array([total], np.float32))
 
     def learn(
         self, layer: Layer, a: Activations, out: Activations, sums: Shares, targets: Targets, rates: Rates
     ) -> Loss:  # fmt: skip
         """Take a step on all positives, and on the negatives that are not decided yet."""
-        count, total = targets.count, sums.rows
-        found = self.coefficients(total, layer.units, count)
+        count, total, weights = targets.count, sums.rows, targets.weights
+        found = self.coefficients(total, layer.units, count, weights)
         c, active, flop = found.coefficients, found.active, 0.0
         positive, negative = found.positive_goodness, found.negative_goodness
         if np.isfinite(found.loss + positive + negative):
             work: _Workspace = layer.workspace
             taking_part, means = work.taking_part[: len(c)], layer.blocks["peers"].panels["means"]
             mean, strength = sums.layer[0] / np.float32(layer.units), np.float32(self.strength)
-            kernels.peer_gradient(out.h, c, count, layer.units, means, mean, strength, work.dz, taking_part)
+            numbers = layer.units, means, mean, strength
+            kernels.peer_gradient(out.h, c, count, *numbers, work.dz, taking_part, weights)
             flop, active = layer.update(a, work.dz, taking_part, rates.layer), int(taking_part.sum())
         return Loss(found.loss, (positive, negative, kernels.ranked(total, count)), 2 * count, active, flop)

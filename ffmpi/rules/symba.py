@@ -36,6 +36,7 @@ class Symba(Rule, frozen=True, kw_only=True, tag="symba"):
 
     alpha: Alpha = 4.0
 
+    weighs: ClassVar[bool] = True
     measures: ClassVar[tuple[Measure, ...]] = Goodness.measures
 
     def score_layers(self, config: Config) -> tuple[int, ...]:
@@ -46,7 +47,9 @@ class Symba(Rule, frozen=True, kw_only=True, tag="symba"):
         """Return the loss of each pair and its derivative by v; `tail` is exp(-|v|) and `s` sigmoid(v), all float64."""
         return np.maximum(v, 0) + np.log1p(tail), s
 
-    def coefficients(self, total: np.ndarray, units: int, pairs: int) -> tuple[np.ndarray, float]:
+    def coefficients(
+        self, total: np.ndarray, units: int, pairs: int, weights: np.ndarray | None = None
+    ) -> tuple[np.ndarray, float]:  # fmt: skip
         """Return c of each row, float32, and the sum of the losses of the pairs.
 
         total : (2 x pairs,) float32, sums of squares of the positives, then of the negatives of the same samples
@@ -58,6 +61,8 @@ class Symba(Rule, frozen=True, kw_only=True, tag="symba"):
             kernels.exponentials(tail)
             loss, slope = self.pair_loss(v, tail, np.where(v >= 0, 1, tail) / (1 + tail))
             c = slope * (-2 * self.alpha / (units * pairs))
+            if weights is not None:
+                c, loss = c * weights, loss * weights
             c[np.abs(c) < SMALLEST] = 0
         return np.concatenate([c, -c]).astype(np.float32), float(loss.sum())
 
@@ -70,7 +75,7 @@ class Symba(Rule, frozen=True, kw_only=True, tag="symba"):
     ) -> Loss:  # fmt: skip
         """Take a step on all pairs that are not decided yet; each row of a pair has the pair's loss."""
         pairs, total = targets.count, sums.rows
-        c, loss = self.coefficients(total, layer.units, pairs)
+        c, loss = self.coefficients(total, layer.units, pairs, targets.weights)
         flop = layer.update(a, out.h, c, rates.layer) if np.isfinite(loss) else 0.0
         positive, negative = (float(part.sum(dtype=np.float64)) / layer.units for part in np.split(total, [pairs]))
         measured = positive, negative, kernels.ranked(total, pairs)

@@ -108,11 +108,13 @@ class Batches:
     def target(self, batch: s.Batch, epoch: int) -> Targets:
         """Return what the rule is told of a batch that a layer learns from in `epoch`, and keep it as `targets`."""
         content = self.content if batch is self.batch else self.take(batch)
-        samples = classes = None
+        samples = classes = weights = None
         if self.config.rule.needs_labels:
             samples = self.of(batch)
             classes = self.labels.classes[samples]
-        self.targeted, self.targets = batch, Targets(content.samples, epoch, samples, classes)
+        if self.dataset.weighted:
+            weights, _ = self.labels.weigh(self.of(batch))
+        self.targeted, self.targets = batch, Targets(content.samples, epoch, samples, classes, weights)
         return self.targets
 
     def keys(self, batch: s.Batch) -> tuple[np.ndarray, np.ndarray]:

@@ -27,6 +27,7 @@ from ..schedule import Schedule
 from ..schedule.totals import most_stashed
 from .limits import Limit
 from .model import RankModel
+from .reading import needs_samples
 from .worker import Worker
 
 MB = 2.0**20
@@ -36,6 +37,8 @@ _LOADED, _COMPILED, _COMPILED_PARALLEL = 225 * MB, 290 * MB, 335 * MB
 #: Bytes of labels for a sample, beside its class: of training place in the order and negative, with what drawing these
 #: takes.
 _TRAINING_LABELS, _SCORED_LABELS = 72, 8
+#: Bytes of a sample's weight, as it is read and as it is kept.
+_WEIGHTS = 12
 #: Bytes of a sample's place in the order, with what drawing that takes, where there are no labels.
 _ORDER = 32
 #: Bytes of a streamed sample's place in its file; and what measuring one takes.
@@ -174,9 +177,8 @@ def _bytes(roots: Iterable[Any]) -> float:
 
 def _data(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int) -> tuple[float, float]:
     """Return the bytes of this rank's samples, and what reading them takes beside."""
-    last = schedule.spec.layers - 1
     images = 0 in schedule.computed(rank)
-    if not (images or config.rule.needs_labels or {last, last + 1} & set(schedule.trained(rank))):
+    if not needs_samples(config, dataset, schedule, rank):
         labelled, pixels = 0, 0
     else:
         labelled, pixels = 1, dataset.pixels * dataset.pixel_bytes * images
@@ -189,7 +191,7 @@ def _data(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int) -
     kind = np.dtype(class_type(dataset.classes)).itemsize
     moves = _MOVES if images and config.augment else 0
     scored = dataset.validation + dataset.test
-    training = pixels + _TRAINING_LABELS + kind * (1 + choices) + moves
+    training = pixels + _TRAINING_LABELS + kind * (1 + choices) + moves + _WEIGHTS * dataset.weighted
     data = labelled * (own * training + scored * (pixels + kind + _SCORED_LABELS))
     data += windows
     if not labelled and config.network.transforms:  # random draws are keyed by samples

@@ -33,7 +33,7 @@ class Samples:
 
         at_once : the most images of a batch
         """
-        self.labels = Labels(config, data.classes, dataset.classes)
+        self.labels = Labels(config, data.classes, dataset.classes, data.weights if training else None)
         kind = AugmentedInputBuilder if training and config.augment else InputBuilder
         images, window = data.images, None
         if isinstance(images, StreamedImages):
@@ -42,7 +42,7 @@ class Samples:
         else:
             held = 0 if images is None else images.nbytes
         self.builder = kind(config, data, dataset.scaling, window) if images is not None else None
-        self.nbytes = data.classes.nbytes + held
+        self.nbytes = data.classes.nbytes + held + (0 if data.weights is None else data.weights.nbytes)
 
     def release(self) -> None:
         """Give back the memory of streamed images, until they are used again."""

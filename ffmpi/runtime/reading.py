@@ -14,6 +14,7 @@ from ..data.pixels import combined_format, fitted, measured_format, nonzero_shar
 from ..data.scaling import PixelScaling, scaling_of
 from ..data.split import Contents, contents, divide, load, measured, partition, subset
 from ..data.statistics import Statistics, combined, statistics_of, tally
+from ..data.weights import expect_some
 from ..errors import UserError
 from ..network import random
 from ..schedule import Schedule
@@ -37,6 +38,13 @@ def compare(comm: Any, read: dict[str, Contents]) -> None:
     agree(comm, facts, "the same samples on all ranks; a relative path leads elsewhere from another directory")
 
 
+def needs_samples(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int) -> bool:
+    """Return whether `rank` reads samples: classes and weights, for those who choose, score, or learn from them."""
+    images, last = 0 in schedule.computed(rank), schedule.spec.layers - 1
+    learns = config.rule.needs_labels or dataset.weighted
+    return images or learns or bool({last, last + 1} & set(schedule.trained(rank)))
+
+
 def _cut(config: Config, train: DataSet) -> tuple[DataSet, DataSet | None]:
     """Return of the samples of a training split those to learn from, and those to validate with, if there are any."""
     if not config.data.validation:
@@ -52,7 +60,8 @@ def read_split(config: Config, split: Split, images: bool) -> DataSet:
         return load(config, "test", images=images, path=config.shards.test_path)
     if config.shards.by == "file":
         raise UserError(f"--split {split}: the samples lie in files of their own (shards.by = 'file'); expected 'test'")
-    found = dict(zip(("train", "validation"), _cut(config, load(config, "train", images=images)), strict=True))[split]
+    whole = load(config, "train", images=images, weights=False)
+    found = dict(zip(("train", "validation"), _cut(config, whole), strict=True))[split]
     if found is None:
         raise UserError(
             f"--split {split}: the network was trained with data.validation = 0; expected 'test' or 'train'"
@@ -90,21 +99,22 @@ class Whole:
         if look:
             tallies = {"train": tally(*parts)} | ({"test": tally(test)} if len(test.classes) else {})
             look(statistics_of(whole.shape, whole.names, tallies))
+        expect_some([part.weights for part in parts], self._source)
         assert whole.images is not None
         counts = tuple(len(part.classes) for part in parts)
         return DatasetInfo(
             whole.shape, whole.names, sum(counts), len(test.classes), self._read[f"{self._source} (train)"].digest,
             counts, scaling or scaling_of(self.config, measured(self.config, parts)), measured_format(whole.images),
             0 if validation is None else len(validation.classes), nonzero_share(whole.images),
+            whole.weights is not None,
         )  # fmt: skip
 
     def share(self, schedule: Schedule) -> Share:
         """Return what this rank needs, which all ranks have found to be the same."""
-        rank, last = self.comm.rank, schedule.spec.layers - 1
+        rank = self.comm.rank
         with all_ranks_or_exit(self.comm):
             images = 0 in schedule.computed(rank)
-            # Classes are for those who choose, score, or learn from them.
-            labels = images or self.config.rule.needs_labels or bool({last, last + 1} & set(schedule.trained(rank)))
+            labels = needs_samples(self.config, self.dataset, schedule, rank)
             if rank > 0 and labels:
                 self._sets = self._load(images=images)
         compare(self.comm, self._read)
@@ -136,6 +146,7 @@ class Files:
             for shard in range(config.shards.count):
                 if config.shards.count == 1 or shard % comm.size == comm.rank:
                     self._own[shard] = load(config, "train", images=True, path=_path(config, shard))
+                expect_some([self._own[shard].weights], _path(config, shard))
             test = load(config, "test", images=True, path=elsewhere)
         parts = {shard: contents(data) for shard, data in self._own.items()}
         files = {f"{_path(config, shard)} (train)": part for shard, part in parts.items()}
@@ -163,7 +174,8 @@ class Files:
         sizes = sum(counts), len(test.classes), digest, counts
         assert test.images is not None  # of which all ranks have the same
         self.dataset = DatasetInfo(
-            test.shape, test.names, *sizes, scaling, pixels, nonzero=nonzero_share(test.images)
+            test.shape, test.names, *sizes, scaling, pixels, nonzero=nonzero_share(test.images),
+            weighted=bool(config.data.weights),
         )  # fmt: skip
         if look:
             self._look(comm, look)

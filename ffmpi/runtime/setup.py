@@ -103,6 +103,11 @@ def check(config: Config, dataset: DatasetInfo) -> None:
             f"data.label = 'overlay': {dataset.classes} label places would cover an image of {dataset.pixels} pixels; "
             "expected 'append' or 'auto'"
         )
+    if dataset.weighted and not config.rule.weighs:
+        raise UserError(
+            f"data.weights = {config.data.weights!r}: rule.name = {config.rule.name!r} does not weigh samples; "
+            "expected none, or another rule"
+        )
     for member in members_of(config).values():
         if misfit := member.misfit(config, dataset.classes):
             raise UserError(misfit)
@@ -127,7 +132,7 @@ def prepare_kernels(comm: Any, config: Config) -> None:
     _warn_of_crowding(comm, config)
     kernels.use_threads(config.schedule.threads)
     with one_per_host_first(comm), _without(_BLAS), stop.raising(False):
-        for _ in kernels.compile_each(threads=config.schedule.threads):
+        for _ in kernels.compile_each(threads=config.schedule.threads, weighted=bool(config.data.weights)):
             stop.check()
     warn_of_cache(next(filter(None, allgather(comm, kernels.cache_problem())), ""))
 

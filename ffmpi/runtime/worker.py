@@ -137,7 +137,9 @@ class Worker:
         if step.epoch is not None and index in self._transformed:
             a = self._transformed[index].of(a, rows, *batches.keys(batch), step.epoch)
         if self._own_forward:
-            self.flop += self.rule.forward(layer, a, out, rows, training)
+            weights = self._weights(batch, step.epoch) if self.dataset.weighted and step.epoch is not None else None
+            training = training and (weights is None or bool(weights.any()))
+            self.flop += self.rule.forward(layer, a, out, rows, training, weights)
         else:
             self.flop += layer.forward(a, out, rows)
         if batch.stream in self._scored:
@@ -154,6 +156,8 @@ class Worker:
         if step.batch is not batches.targeted or epoch != targets.epoch:
             targets = batches.target(step.batch, epoch)
         rows = targets.count * batches.layout.layout.rows
+        if targets.weights is not None and not targets.weights.any():
+            return  # nothing is learnt from samples that do not count
         if self._own_sums:
             sums = rule.learning_partial(layer, out, targets, rows)
         else:
@@ -164,6 +168,12 @@ class Worker:
             raise self._diverged(f"layer {index + 1}", step, loss.loss, "optimizer", squares)
         self.flop += loss.flop
         self.measurements.layers[index] += (loss.loss, *loss.measures, loss.rows, loss.active)
+
+    def _weights(self, batch: s.Batch, epoch: int) -> np.ndarray | None:
+        """Return how often each sample of a batch counts that a layer is about to learn from."""
+        batches = self.batches
+        known = batch is batches.targeted and epoch == batches.targets.epoch
+        return (batches.targets if known else batches.target(batch, epoch)).weights
 
     def _finish_epoch(self, step: s.FinishEpoch) -> None:
         layer = self.model.layers[step.layer]
@@ -209,20 +219,23 @@ class Worker:
         assert head is not None and samples is not None
         content = batches.content if step.batch is batches.batch else batches.take(step.batch)
         labels, collected, count = samples.labels, self.buffers.collected, content.read
-        classes = labels.classes[labels.order[content.read_first : content.read_first + count]]
+        shown = labels.order[content.read_first : content.read_first + count]
+        weights, share = (None, count / len(labels.order)) if labels.weights is None else labels.weigh(shown)
         head.forward(collected, count)
-        loss, correct = head.loss(classes)
+        loss, correct = head.loss(labels.classes[shown], weights)
         if not math.isfinite(loss):
             squares = np.concatenate([a.total[:count] for a in collected.values()])
             raise self._diverged("softmax head", step, loss, "head.optimizer", squares)
         rate = (self._rates if epoch == self._rated else self._rate(epoch)).head
-        if not head.once_an_epoch:
-            head.step(collected, count, rate)
-        else:
-            head.accumulate(collected, count, len(labels.order))
-            if step.last:
-                head.step_on_epoch(rate)
-        self.measurements.head += (loss, correct, count)
+        counts = weights is None or weights.any()
+        if counts:
+            if head.once_an_epoch:
+                head.accumulate(collected, count, share)
+            else:
+                head.step(collected, count, rate)
+            self.measurements.head += (loss, correct, count)
+        if head.once_an_epoch and step.last:
+            head.step_on_epoch(rate)
 
     def _select_negatives(self, step: s.SelectNegatives) -> None:
         samples = self.batches.of(step.batch) if step.index is None else self.batches.labels.batch(step.index)

@@ -122,7 +122,7 @@ def test_one_rank_of_a_host_compiles(run: Run, tmp_path: Path) -> None:
         from ffmpi.runtime.mpi import one_per_host_first, start
         comm, one = start(), np.ones(1, np.float32)
         with one_per_host_first(comm):
-            goodness_loss(one, one[0], 1, 1.0, 1.0, 0.0, one)
+            goodness_loss(one, one[0], 1, 1.0, 1.0, 0.0, one, None)
         misses, hits = sum(goodness_loss.stats.cache_misses.values()), sum(goodness_loss.stats.cache_hits.values())
         total = comm.gather((misses, hits))
         if comm.rank == 0:

@@ -379,7 +379,7 @@ def test_goodness_loss(rows: int, positives: int) -> None:
     total, per = np.random.default_rng(0).uniform(0, 60, rows).astype(np.float32), np.float32(3)
     g = total / per
     c = np.full(rows, np.nan, np.float32)
-    loss, positive, negative, active = kernels.goodness_loss(total, per, positives, 10.0, 2.0, 0.0, c)
+    loss, positive, negative, active = kernels.goodness_loss(total, per, positives, 10.0, 2.0, 0.0, c, None)
     expected_c, expected_loss = reference.goodness_loss(g, positives, 10.0, 2.0)
     np.testing.assert_allclose(c, expected_c, rtol=1e-6)
     np.testing.assert_allclose(loss, expected_loss.sum(), rtol=1e-12)
@@ -538,7 +538,7 @@ def test_softmax(rows: int, classes: int) -> None:
     labels = rng.integers(0, classes, rows)
     panels, error = kernels.to_panels(logits, 40), kernels.to_panels(np.full((40, 48), np.nan, np.float32))
     error = error[: len(panels)].copy()
-    loss, correct = kernels.softmax(panels, labels, classes, error)
+    loss, correct = kernels.softmax(panels, labels, classes, error, None)
     if rows:
         expected, losses = reference.softmax(logits, labels)
         np.testing.assert_allclose(kernels.from_panels(error, rows, classes), expected, rtol=1e-6, atol=1e-9)
@@ -551,7 +551,7 @@ def test_softmax_at_the_edges_of_float32() -> None:
     largest = np.finfo(np.float32).max
     logits = kernels.to_panels(np.array([[largest, -largest], [np.nan, 0], [0, np.inf]], np.float32))
     error = np.zeros_like(logits)
-    loss, _ = kernels.softmax(logits, np.array([0, 0, 0]), 2, error)
+    loss, _ = kernels.softmax(logits, np.array([0, 0, 0]), 2, error, None)
     assert (error[0, 0, :2] == 0).all() and np.isnan(error[0, 1, 0]) and np.isnan(error[0, 2, 1])
     assert np.isnan(loss)
 

@@ -56,7 +56,7 @@ def test_batch_statistics(rows: int, units: int, offset: float) -> None:
         vector(running[0]),
         vector(running[1]),
     )
-    kernels.batch_statistics(panels(x), rows, F(momentum), mean, variance, *found)
+    kernels.batch_statistics(panels(x), rows, F(momentum), mean, variance, *found, None)
     if rows == 0:
         assert (mean.reshape(-1)[:units] == 7).all()
         assert_array_equal(found[0].reshape(-1)[:units], running[0])
@@ -88,7 +88,7 @@ def test_batch_norm_keeps_what_is_not_finite() -> None:
     x = normal(5, 20)
     x[1, 3], x[2, 4] = np.nan, np.inf
     mean, variance, running = vector(np.zeros(20)), vector(np.zeros(20)), vector(np.zeros(20))
-    kernels.batch_statistics(panels(x), 5, F(0.1), mean, variance, running, running.copy())
+    kernels.batch_statistics(panels(x), 5, F(0.1), mean, variance, running, running.copy(), None)
     out, total, squares = empty(5, 20)
     one, none = vector(np.ones(20)), vector(np.zeros(20))
     kernels.batch_norm(panels(x), 5, mean, variance, F(1e-5), one, none, F(0), out, total, squares)
@@ -101,14 +101,14 @@ def test_batch_norm_of_units_that_do_not_vary() -> None:
     """They have the shift, whatever they are, and no gradient goes through them but rounding's."""
     x = np.tile(np.array([0, 1e-42, -3, 1e18], F), (7, 1))
     mean, variance, none = vector(np.zeros(4)), vector(np.zeros(4)), vector(np.zeros(4))
-    kernels.batch_statistics(panels(x), 7, F(0), mean, variance, none, none)
+    kernels.batch_statistics(panels(x), 7, F(0), mean, variance, none, none, None)
     assert_array_equal(mean[0, :4], x[0])
     out, total, squares = empty(7, 4)
     gain, shift = vector(np.ones(4)), vector(np.full(4, 0.25))
     kernels.batch_norm(panels(x), 7, mean, variance, F(1e-5), gain, shift, F(0), out, total, squares)
     checked(out, total, np.full((7, 4), 0.25))
     dx, dgain, dshift = empty(7, 4)[0], vector(np.zeros(4)), vector(np.zeros(4))
-    arguments = (panels(x), 7, mean, variance, F(1e-5), gain, False, dx, dgain, dshift)
+    arguments = (panels(x), 7, mean, variance, F(1e-5), gain, False, dx, dgain, dshift, None)
     kernels.batch_norm_backward(panels(np.ones((7, 4))), *arguments)
     checked(dx, None, np.zeros((7, 4)))
     assert (dshift[0, :4] == 7).all() and not dgain.any()
@@ -120,16 +120,16 @@ def test_batch_norm_backward(rows: int, units: int, rectified: bool) -> None:
     x, dy, gain, epsilon = normal(rows, units), normal(rows, units, 1), normal(1, units, 2)[0], 1e-3
     x = np.maximum(x, 0) if rectified else x
     mean, variance, dgain, dshift = (vector(np.zeros(units)) for _ in range(4))
-    kernels.batch_statistics(panels(x), rows, F(0), mean, variance, dgain, dshift)
+    kernels.batch_statistics(panels(x), rows, F(0), mean, variance, dgain, dshift, None)
     dx = empty(rows, units)[0]
     arguments = (panels(x), rows, mean, variance, F(epsilon), vector(gain), rectified)
-    kernels.batch_norm_backward(panels(dy), *arguments, dx, dgain, dshift)
+    kernels.batch_norm_backward(panels(dy), *arguments, dx, dgain, dshift, None)
     expected, *sums = reference.batch_norm_backward(dy.astype(np.float64), x.astype(np.float64), epsilon, gain)
     checked(dx, None, np.where(x > 0, expected, 0) if rectified else expected, 1e-4)
     for array, wanted in zip((dgain, dshift), sums, strict=True):
         assert_allclose(array.reshape(-1)[:units], wanted, rtol=1e-4, atol=1e-4)
     place = panels(dy)
-    kernels.batch_norm_backward(place, *arguments, place, dgain, dshift)
+    kernels.batch_norm_backward(place, *arguments, place, dgain, dshift, None)
     assert_array_equal(place[:, :rows], dx[:, :rows])
 
 
@@ -298,13 +298,13 @@ def test_peers(rows: int, units: int) -> None:
     h, c, means = np.maximum(normal(rows, units), 0), normal(rows, 1, 1)[:, 0], np.abs(normal(1, units, 2))[0]
     c[rows // 4 :: 3] = 0
     running = vector(means)
-    total = kernels.peer_means(panels(h), positives, units, F(momentum), running)
+    total = kernels.peer_means(panels(h), positives, units, F(momentum), running, None)
     expected = reference.peer_means(h[:positives].astype(np.float64), momentum, means) if positives else means
     assert_allclose(running.reshape(-1)[:units], expected, rtol=1e-5)
     assert_allclose(total, expected.sum(), rtol=1e-5)
     dz, taking_part = empty(rows, units)[0], np.full(rows, np.nan, F)
     mean = F(total / units)
-    kernels.peer_gradient(panels(h), c, positives, units, running, mean, F(strength), dz, taking_part)
+    kernels.peer_gradient(panels(h), c, positives, units, running, mean, F(strength), dz, taking_part, None)
     checked(dz, None, reference.peer_gradient(h, c, positives, expected, strength))
     assert_array_equal(taking_part, (np.arange(rows) < positives) | (c != 0))
 
@@ -312,9 +312,9 @@ def test_peers(rows: int, units: int) -> None:
 def test_peers_padding_is_left_out() -> None:
     """A running mean of 0.5 in a unit that only pads a panel is no unit's, and gives no derivative."""
     means = np.full((2, 16), 0.5, F)
-    assert kernels.peer_means(panels(np.ones((4, 20))), 2, 20, F(0.0), means) == 20
+    assert kernels.peer_means(panels(np.ones((4, 20))), 2, 20, F(0.0), means, None) == 20
     dz, taking_part = empty(4, 20)[0], np.zeros(4, F)
-    kernels.peer_gradient(panels(np.ones((4, 20))), np.ones(4, F), 2, 20, means, F(5), F(1), dz, taking_part)
+    kernels.peer_gradient(panels(np.ones((4, 20))), np.ones(4, F), 2, 20, means, F(5), F(1), dz, taking_part, None)
     assert not kernels.from_panels(dz, 4, 32)[:, 20:].any()
 
 

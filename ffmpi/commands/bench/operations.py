@@ -177,7 +177,7 @@ def of_units(units: int, rows: int) -> dict[str, Operation]:
 
     return {
         "batch_statistics": Operation(
-            partial(kernels.batch_statistics, px, rows, MOMENTUM, *statistics, *running),
+            partial(kernels.batch_statistics, px, rows, MOMENTUM, *statistics, *running, None),
             lambda: np.stack([x.mean(axis=0), x.var(axis=0)]),
             lambda: statistics.reshape(2, -1)[:, :units],
         ),
@@ -190,7 +190,9 @@ def of_units(units: int, rows: int) -> dict[str, Operation]:
             normalised.matrix,
         ),
         "batch_norm_backward": Operation(
-            partial(kernels.batch_norm_backward, pdy, px, rows, pmean, pvariance, EPSILON, pgain, False, dx.h, *sums),
+            partial(
+                kernels.batch_norm_backward, pdy, px, rows, pmean, pvariance, EPSILON, pgain, False, dx.h, *sums, None
+            ),
             norm_backward,
             dx.matrix,
         ),
@@ -211,12 +213,12 @@ def of_units(units: int, rows: int) -> dict[str, Operation]:
             dropped.matrix,
         ),
         "peer_means": Operation(
-            partial(kernels.peer_means, ph, half, units, F(0), followed),
+            partial(kernels.peer_means, ph, half, units, F(0), followed, None),
             lambda: F(0) * mean + h[:half].mean(axis=0) if half else np.zeros(units, F),
             lambda: followed.reshape(-1)[:units],
         ),
         "peer_gradient": Operation(
-            partial(kernels.peer_gradient, ph, c, half, units, pmeans, middle, STRENGTH, peers.h, taking_part),
+            partial(kernels.peer_gradient, ph, c, half, units, pmeans, middle, STRENGTH, peers.h, taking_part, None),
             peer,
             peers.matrix,
         ),
