@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ffmpi import config, data
+from ffmpi import config
+from ffmpi.data.split import load
 from tests.conftest import Run
 from tests.contract.plain import Matrix, Plain
 from tests.helpers import DIGITS, KILLED, arrays, assert_same_bits, chapters_saved, lines, records
@@ -16,9 +17,9 @@ ROUNDING = 1e-3
 
 
 def assert_agrees_with_plain_numpy(run: Path) -> None:
-    """Train once more what `run` trained on digits, and compare all that was learnt and measured."""
+    """Train once more what `run` trained on uint8 images, and compare all that was learnt and measured."""
     settled = config.read(str(run / "config.toml"), [])
-    sets = data.load("digits", None, "train"), data.load("digits", None, "test")
+    sets = load(settled, "train", images=True), load(settled, "test", images=True)
     plain, begun = Plain(settled, *sets), Plain(settled, *sets)
     plain.run()
     found = arrays(run)

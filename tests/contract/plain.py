@@ -49,6 +49,7 @@ class Plain:
         """Draw the weights that a run of `config` begins with."""
         self.config, self.classes = config, len(train.names)
         self.train, self.test = train.classes.astype(int), test.classes.astype(int)
+        self.weights = np.ones(len(self.train)) if train.weights is None else train.weights.astype(float)
         assert train.images is not None and test.images is not None
         pixels, mean, std = train.images / 255.0, config.data.mean, config.data.std
         self.pixels = pixels.reshape(-1, 1, *train.shape, 1)
@@ -71,7 +72,7 @@ class Plain:
             self.layers.append(Matrix(drawn[:-1], drawn[-1], config.optimizer))
         self.head = self._blocks(config.head_layers)
         self.classifiers = [self._blocks((k,)) for k in range(self.count if config.rule.name == "local-softmax" else 0)]
-        self.losses, self.choices = np.zeros(self.count), dict[int, np.ndarray]()
+        self.losses, self.rows, self.choices = np.zeros(self.count), np.zeros(self.count), dict[int, np.ndarray]()
 
     def _blocks(self, layers: tuple[int, ...]) -> dict[int, Matrix]:
         """Return a softmax classifier on the outputs of `layers`; the first block has the bias."""
@@ -152,13 +153,17 @@ class Plain:
 
     # -- Learning -----------------------------------------------------------------------------------------------------
     def learn(
-        self, k: int, a: np.ndarray, h: np.ndarray, classes: np.ndarray, epoch: int, outs: list[np.ndarray]
+        self, k: int, a: np.ndarray, h: np.ndarray, samples: np.ndarray, epoch: int, outs: list[np.ndarray]
     ) -> None:  # fmt: skip
-        """Let layer `k` learn from what it made of `a`: positives, then negatives, or images of `classes`.
+        """Let layer `k` learn from what it made of `a`: positives, then negatives, or images, of `samples`.
 
         `outs` is what the layers below have made of the batch.
         """
         rate, rule, rows = self.rate(self.config.optimizer, epoch), self.config.rule, len(a)
+        classes, often = self.train[samples], self.often(samples)
+        if not often.any():
+            return
+        often = np.tile(often, rows // len(samples))
         if rule.name == "local-softmax":
             block, outs = self.classifiers[k][k], [h] * self.count
             error, loss = reference.softmax(self.logits({k: block}, outs), classes)
@@ -166,7 +171,7 @@ class Plain:
             slope = reference.backward(
                 error, block.weights, h, self.head_scale(h), divisor, self.config.network.normalise.epsilon
             )
-            self.learn_classes({k: block}, outs, error, epoch)
+            self.learn_classes({k: block}, outs, error, samples, epoch)
         elif rule.name in ("symba", "swish"):
             slope, loss = plain_rules.by_pairs(rule, h)
         elif rule.name == "class-groups":
@@ -176,8 +181,9 @@ class Plain:
             below = sum(plain_rules.goodness(rule, one) for one in together)
             theta = rule.threshold * (h.shape[1] + sum(one.shape[1] for one in together))
             slope, loss = plain_rules.by_goodness(rule, h, below, theta)
-        self.losses[k] += loss.sum()
-        weights, bias = reference.gradients(a, self.scale(a), np.ones(rows), slope)
+        self.losses[k] += (often * loss).sum()
+        self.rows[k] += rows
+        weights, bias = reference.gradients(a, self.scale(a), often, slope)
         self.layers[k].step(rate, weights=weights, bias=bias)
 
     def transformed(self, k: int, a: np.ndarray, samples: np.ndarray, epoch: int) -> np.ndarray:
@@ -189,19 +195,29 @@ class Plain:
             a = reference.dropout(a, *rows, self.config.seed, epoch, random.of_transform(k, place), one.probability)
         return a
 
-    def learn_classes(self, blocks: dict[int, Matrix], outs: list[np.ndarray], error: np.ndarray, epoch: int) -> None:
-        """Let a classifier learn by the derivative of its loss by the logits."""
-        rate = self.rate(self.config.head.optimizer, epoch)
+    def often(self, samples: np.ndarray) -> np.ndarray:
+        """Return how often each of `samples` counts in the mean over them: once in the mean, or not at all."""
+        weights = self.weights[samples]
+        return weights / (weights.mean() or 1.0)
+
+    def learn_classes(
+        self, blocks: dict[int, Matrix], outs: list[np.ndarray], error: np.ndarray, samples: np.ndarray, epoch: int
+    ) -> None:  # fmt: skip
+        """Let a classifier learn by the derivative of its loss by the logits of `samples`."""
+        rate, often = self.rate(self.config.head.optimizer, epoch), self.often(samples)
         for k, block in blocks.items():
-            weights, bias = reference.gradients(outs[k], self.head_scale(outs[k]), np.ones(len(error)), error)
+            weights, bias = reference.gradients(outs[k], self.head_scale(outs[k]), often, error)
             if self.config.head.step == "batch":
-                block.step(rate, weights=weights, bias=bias)
+                if often.any():
+                    block.step(rate, weights=weights, bias=bias)
                 continue
             for name, gradient in (("weights", weights), ("bias", bias)):
-                block.sums[name] += gradient * len(error)  # of their own losses, not of the batch's mean
+                block.sums[name] += (
+                    gradient * self.weights[samples].sum()
+                )  # of their own losses, not of the batch's mean
             block.seen += len(error)
             if block.seen == len(self.train):
-                block.step(rate, **{name: total / block.seen for name, total in block.sums.items()})
+                block.step(rate, **{name: total / self.weights.sum() for name, total in block.sums.items()})
                 block.sums, block.seen = {"weights": 0.0, "bias": 0.0}, 0
 
     def move(self, epoch: int) -> None:
@@ -233,7 +249,7 @@ class Plain:
     def learn_neutral(self, samples: np.ndarray, outs: list[np.ndarray], epoch: int) -> np.ndarray:
         """Let the head learn from neutral inputs, and return its logits from before."""
         logits = self.logits(self.head, outs)
-        self.learn_classes(self.head, outs, reference.softmax(logits, self.train[samples])[0], epoch)
+        self.learn_classes(self.head, outs, reference.softmax(logits, self.train[samples])[0], samples, epoch)
         return logits
 
     def chosen(self, key: int, samples: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -250,7 +266,7 @@ class Plain:
         """Train to the end; `losses` are the layers' means in the last chapter."""
         c, chapter_epochs = self.config, self.config.train.epochs // self.config.chapters
         for chapter in range(c.chapters):
-            self.losses[:] = 0
+            self.losses[:], self.rows[:] = 0, 0
             epochs = range(chapter * chapter_epochs, (chapter + 1) * chapter_epochs)
             scores = np.zeros((len(self.train), self.classes))
             (self._pipeline if c.schedule.name == "pipeline" else self._chapter)(chapter, epochs, scores)
@@ -260,7 +276,7 @@ class Plain:
                     scores = self.every_class(self.images)
                 key = chapter + c.negatives.lag
                 self.choices[key] = self.chosen(key, np.arange(len(scores)), scores)
-            self.losses /= len(epochs) * len(self.train) * (2 if self.labelled else 1)
+            self.losses /= self.rows
 
     def _pipeline(self, chapter: int, epochs: range, scores: np.ndarray) -> None:
         """Let every layer learn from each batch; the next one gets its output from before.
@@ -286,7 +302,7 @@ class Plain:
                 for k in range(self.count):
                     a = self.transformed(k, a, samples, epoch)
                     h = self.forward(k, a)
-                    self.learn(k, a, h, self.train[samples], epoch, outs)
+                    self.learn(k, a, h, samples, epoch, outs)
                     outs.append(h)
                     a = h
 
@@ -302,7 +318,7 @@ class Plain:
                         a = self.forward(before, a)
                         outs.append(a)
                     a = self.transformed(k, a, samples, epoch)
-                    self.learn(k, a, self.forward(k, a), self.train[samples], epoch, outs)
+                    self.learn(k, a, self.forward(k, a), samples, epoch, outs)
         for epoch in epochs if self.head else ():
             for samples, _ in self.draw(chapter, epochs[0]):
                 neutral = self.through(self.show(self.images[samples], np.full(len(samples), -1)))

@@ -56,23 +56,23 @@ class OneLayer:
             for array in parameters.block.arrays
         }
 
-    def forward(self, *, training: bool) -> np.ndarray:
+    def forward(self, *, training: bool, weights: np.ndarray | None = None) -> np.ndarray:
         """Compute and return the output."""
-        self.rule.forward(self.layer, self.a, self.out, self.rows, training)
+        self.rule.forward(self.layer, self.a, self.out, self.rows, training, weights)
         return self.output
 
-    def learn(self, count: int, epoch: int = 0) -> Loss:
-        """Let the layer learn from `count` samples, whose rows are all there are."""
-        self.forward(training=True)
-        targets = Targets(count, epoch, np.arange(count), self.classes_shown[:count])
+    def learn(self, count: int, epoch: int = 0, weights: np.ndarray | None = None) -> Loss:
+        """Let the layer learn from `count` samples, whose rows are all there are; `weights` as in `Targets`."""
+        self.forward(training=True, weights=weights)
+        targets = Targets(count, epoch, np.arange(count), self.classes_shown[:count], weights)
         sums = self.rule.learning_partial(self.layer, self.out, targets, self.rows)
         found: Loss = self.rule.learn(self.layer, self.a, self.out, sums, targets, Rates(1.0, 1.0))
         return found
 
-    def gradients(self, count: int) -> tuple[Loss, dict[str, np.ndarray]]:
+    def gradients(self, count: int, weights: np.ndarray | None = None) -> tuple[Loss, dict[str, np.ndarray]]:
         """Let the layer learn once, and return the loss and what was taken away from each parameter."""
         before = self.arrays()
-        loss = self.learn(count)
+        loss = self.learn(count, weights=weights)
         return loss, {name: before[name] - value for name, value in self.arrays().items()}
 
 

@@ -375,12 +375,14 @@ def test_denormal_moments_become_zero() -> None:
 
 
 @pytest.mark.parametrize(("rows", "positives"), [(0, 0), (1, 1), (1, 0), (7, 3), (200, 100)])
-def test_goodness_loss(rows: int, positives: int) -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_goodness_loss(rows: int, positives: int, weighted: bool) -> None:
     total, per = np.random.default_rng(0).uniform(0, 60, rows).astype(np.float32), np.float32(3)
     g = total / per
     c = np.full(rows, np.nan, np.float32)
-    loss, positive, negative, active = kernels.goodness_loss(total, per, positives, 10.0, 2.0, 0.0, c, None)
-    expected_c, expected_loss = reference.goodness_loss(g, positives, 10.0, 2.0)
+    weights = np.arange(positives, dtype=np.float32) % 4 if weighted and rows == 2 * positives else None
+    loss, positive, negative, active = kernels.goodness_loss(total, per, positives, 10.0, 2.0, 0.0, c, weights)
+    expected_c, expected_loss = reference.goodness_loss(g, positives, 10.0, 2.0, weights)
     np.testing.assert_allclose(c, expected_c, rtol=1e-6)
     np.testing.assert_allclose(loss, expected_loss.sum(), rtol=1e-12)
     assert active == np.count_nonzero(c)
@@ -532,15 +534,17 @@ def test_panels_and_back(shape: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("rows", [0, 1, 5, 33])
 @pytest.mark.parametrize("classes", [2, 10, 16, 17, 40])
-def test_softmax(rows: int, classes: int) -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_softmax(rows: int, classes: int, weighted: bool) -> None:
     rng = np.random.default_rng(classes)
     logits = (5 * rng.standard_normal((rows, classes))).astype(np.float32)
     labels = rng.integers(0, classes, rows)
     panels, error = kernels.to_panels(logits, 40), kernels.to_panels(np.full((40, 48), np.nan, np.float32))
     error = error[: len(panels)].copy()
-    loss, correct = kernels.softmax(panels, labels, classes, error, None)
+    weights = np.arange(rows, dtype=np.float32) % 4 if weighted else None
+    loss, correct = kernels.softmax(panels, labels, classes, error, weights)
     if rows:
-        expected, losses = reference.softmax(logits, labels)
+        expected, losses = reference.softmax(logits, labels, weights)
         np.testing.assert_allclose(kernels.from_panels(error, rows, classes), expected, rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(loss, losses.sum(), rtol=1e-12)
         assert (kernels.from_panels(error, rows, 16 * len(error))[:, classes:] == 0).all()

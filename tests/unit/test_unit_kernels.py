@@ -45,9 +45,16 @@ def checked(found: np.ndarray, total: np.ndarray | None, expected: np.ndarray, t
         assert_allclose(total[:rows], (expected.astype(np.float64) ** 2).sum(axis=1), rtol=1e-4, atol=1e-6)
 
 
+def weights_of(rows: int) -> np.ndarray:
+    """Return how often each of so many rows counts: once in the mean, and every fourth not at all."""
+    weights = np.arange(3, rows + 3) % 4
+    return (weights * (rows / max(weights.sum(), 1))).astype(F)
+
+
 @pytest.mark.parametrize(("rows", "units"), SHAPES)
 @pytest.mark.parametrize("offset", [0.0, 100.0])
-def test_batch_statistics(rows: int, units: int, offset: float) -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_batch_statistics(rows: int, units: int, offset: float, weighted: bool) -> None:
     x, momentum = normal(rows, units) + F(offset), 0.1
     running = normal(2, units, 1)
     mean, variance, *found = (
@@ -56,12 +63,13 @@ def test_batch_statistics(rows: int, units: int, offset: float) -> None:
         vector(running[0]),
         vector(running[1]),
     )
-    kernels.batch_statistics(panels(x), rows, F(momentum), mean, variance, *found, None)
+    weights = weights_of(rows) if weighted else None
+    kernels.batch_statistics(panels(x), rows, F(momentum), mean, variance, *found, weights)
     if rows == 0:
         assert (mean.reshape(-1)[:units] == 7).all()
         assert_array_equal(found[0].reshape(-1)[:units], running[0])
         return
-    expected = reference.batch_statistics(x.astype(np.float64), momentum, *running.astype(np.float64))
+    expected = reference.batch_statistics(x.astype(np.float64), momentum, *running.astype(np.float64), weights)
     for array, wanted in zip((mean, variance, *found), expected, strict=True):
         assert_allclose(array.reshape(-1)[:units], wanted, rtol=1e-5, atol=1e-5)
     if rows == 1:
@@ -116,20 +124,22 @@ def test_batch_norm_of_units_that_do_not_vary() -> None:
 
 @pytest.mark.parametrize(("rows", "units"), SHAPES[1:])
 @pytest.mark.parametrize("rectified", [False, True])
-def test_batch_norm_backward(rows: int, units: int, rectified: bool) -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_batch_norm_backward(rows: int, units: int, rectified: bool, weighted: bool) -> None:
     x, dy, gain, epsilon = normal(rows, units), normal(rows, units, 1), normal(1, units, 2)[0], 1e-3
     x = np.maximum(x, 0) if rectified else x
     mean, variance, dgain, dshift = (vector(np.zeros(units)) for _ in range(4))
-    kernels.batch_statistics(panels(x), rows, F(0), mean, variance, dgain, dshift, None)
+    weights = weights_of(rows) if weighted else None
+    kernels.batch_statistics(panels(x), rows, F(0), mean, variance, dgain, dshift, weights)
     dx = empty(rows, units)[0]
     arguments = (panels(x), rows, mean, variance, F(epsilon), vector(gain), rectified)
-    kernels.batch_norm_backward(panels(dy), *arguments, dx, dgain, dshift, None)
-    expected, *sums = reference.batch_norm_backward(dy.astype(np.float64), x.astype(np.float64), epsilon, gain)
+    kernels.batch_norm_backward(panels(dy), *arguments, dx, dgain, dshift, weights)
+    expected, *sums = reference.batch_norm_backward(dy.astype(np.float64), x.astype(np.float64), epsilon, gain, weights)
     checked(dx, None, np.where(x > 0, expected, 0) if rectified else expected, 1e-4)
     for array, wanted in zip((dgain, dshift), sums, strict=True):
         assert_allclose(array.reshape(-1)[:units], wanted, rtol=1e-4, atol=1e-4)
     place = panels(dy)
-    kernels.batch_norm_backward(place, *arguments, place, dgain, dshift, None)
+    kernels.batch_norm_backward(place, *arguments, place, dgain, dshift, weights)
     assert_array_equal(place[:, :rows], dx[:, :rows])
 
 
@@ -293,20 +303,23 @@ def test_masks_are_evenly_spread_and_differ() -> None:
 
 
 @pytest.mark.parametrize(("rows", "units"), SHAPES)
-def test_peers(rows: int, units: int) -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_peers(rows: int, units: int, weighted: bool) -> None:
     positives, momentum, strength = rows // 2, 0.9, 0.03
     h, c, means = np.maximum(normal(rows, units), 0), normal(rows, 1, 1)[:, 0], np.abs(normal(1, units, 2))[0]
     c[rows // 4 :: 3] = 0
-    running = vector(means)
-    total = kernels.peer_means(panels(h), positives, units, F(momentum), running, None)
-    expected = reference.peer_means(h[:positives].astype(np.float64), momentum, means) if positives else means
+    running, weights = vector(means), weights_of(positives) if weighted else None
+    total = kernels.peer_means(panels(h), positives, units, F(momentum), running, weights)
+    expected = reference.peer_means(h[:positives].astype(np.float64), momentum, means, weights) if positives else means
     assert_allclose(running.reshape(-1)[:units], expected, rtol=1e-5)
     assert_allclose(total, expected.sum(), rtol=1e-5)
     dz, taking_part = empty(rows, units)[0], np.full(rows, np.nan, F)
     mean = F(total / units)
-    kernels.peer_gradient(panels(h), c, positives, units, running, mean, F(strength), dz, taking_part, None)
-    checked(dz, None, reference.peer_gradient(h, c, positives, expected, strength))
-    assert_array_equal(taking_part, (np.arange(rows) < positives) | (c != 0))
+    kernels.peer_gradient(panels(h), c, positives, units, running, mean, F(strength), dz, taking_part, weights)
+    checked(dz, None, reference.peer_gradient(h, c, positives, expected, strength, weights))
+    drawn = np.arange(rows) < positives
+    drawn[:positives] &= weights is None or weights > 0
+    assert_array_equal(taking_part, drawn | (c != 0))
 
 
 def test_peers_padding_is_left_out() -> None:
