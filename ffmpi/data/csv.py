@@ -43,11 +43,11 @@ class _Samples:
     weights: list[float]
 
 
-def _read(table: Table, split: str, fields: Fields, images: bool) -> _Samples:
+def _read(table: Table, split: str, fields: Fields, images: bool, weights: bool) -> _Samples:
     """Read the samples of `split`; all of them if no column says of which they are."""
     label, divides = label_column(table, fields.labels), table.named([_SPLIT])
-    weights = _weight_column(table, fields.weights, split) if fields.weights else None
-    others = [index for index in range(table.columns) if index not in (label, weights, *divides[:1])]
+    often = _weight_column(table, fields.weights, weights) if fields.weights else None
+    others = [index for index in range(table.columns) if index not in (label, often, *divides[:1])]
     if not others:
         raise UserError(f"{table.file}: has no column beside the labels, expected {PATH}")
     found = _Samples(table, [], [], [], len(others), [])
@@ -61,8 +61,8 @@ def _read(table: Table, split: str, fields: Fields, images: bool) -> _Samples:
             raise UserError(f"{table.file}: line {number} {what}, expected a whole number or the name of a class")
         found.labels.append(text)
         found.lines.append(number)
-        if weights is not None and split == "train":
-            found.weights.append(_weight(table, number, table.field(line, weights).strip()))
+        if weights and often is not None:
+            found.weights.append(_weight(table, number, table.field(line, often).strip()))
         if images:
             block.append((number, line))
             if len(block) == _ROWS:
@@ -75,11 +75,11 @@ def _read(table: Table, split: str, fields: Fields, images: bool) -> _Samples:
     return found
 
 
-def _weight_column(table: Table, name: str, split: str) -> int | None:
-    """Return the column of the weights, which test samples need not have."""
+def _weight_column(table: Table, name: str, wanted: bool) -> int | None:
+    """Return the column of the weights, which need not be there if they are not `wanted`."""
     if name in table.header:
         return table.header.index(name)
-    if split != "train":
+    if not wanted:
         return None
     have = f"has the columns {shortened(table.header)}" if table.header else "has no names of columns"
     raise UserError(f"{table.file}: {have}, expected data.weights = {name!r} among them")
@@ -156,7 +156,10 @@ class Csv(Format):
                 other = next(iter(tables.values())).file
                 there = "for training, as none says of which split it is" if "train" in tables else "for tests"
                 raise UserError(f"{path}: all samples of {other.name} are {there}; expected {PATH}")
-            parts = {name: _read(table, name, fields, images and name == split) for name, table in tables.items()}
+            parts = {
+                name: _read(table, name, fields, images and name == split, name == split == "train")
+                for name, table in tables.items()
+            }
             inputs = {part.inputs for part in parts.values()}
             if len(inputs) > 1:
                 train, test = (part.table for part in parts.values())
