@@ -51,7 +51,8 @@ if [ "$status" -eq 75 ] && [ "$limit" = yes ]; then
     if [ "$(saved)" = "$before" ]; then
         echo "stopped before anything new was saved: not put back into the queue; expected a longer --time" >&2
     else
-        scontrol requeue "$SLURM_JOB_ID"
+        # The job's number alone may mean the whole array.
+        scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"
     fi
 fi
 exit "$status"

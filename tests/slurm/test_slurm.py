@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,12 @@ pytestmark = [pytest.mark.slurm, pytest.mark.skipif(bool(missing()), reason=miss
 SCRIPTS = ROOT / "runs" / "slurm"
 SMALL = sets("network.layers=[64,64]", "train.batch_size=20")
 EPOCHS = 60
+
+#: What Open MPI wants of root, and where ranks outnumber cores.
+VARIABLES = {
+    "OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_MCA_hwloc_default_binding_policy": "none", "OMPI_MCA_hwloc_base_binding_policy": "none",
+}  # fmt: skip
 
 Submit = Callable[..., str]
 
@@ -43,9 +50,7 @@ def submit(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     environment = tmp_path / ".venv" / "bin"
     environment.mkdir(parents=True)
-    # What Open MPI wants of root, and where ranks outnumber cores.
-    variables = ["ALL", "OMP_NUM_THREADS=1", "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"]
-    variables += ["PRTE_MCA_hwloc_default_binding_policy=none", "OMPI_MCA_hwloc_base_binding_policy=none"]
+    variables = ["ALL", *(f"{name}={value}" for name, value in VARIABLES.items())]
 
     def sbatch(script: str, options: list[str], *args: object, python: str = sys.executable) -> str:
         (environment / "activate").write_text(f"export PATH={Path(python).parent}:$PATH\n")
@@ -78,8 +83,8 @@ def done(cluster: Cluster, job: str) -> bool:
 def test_a_run_goes_through_the_queue_twice_to_the_same_bits(
     script: str, python: str, cluster: Cluster, submit: Submit, tmp_path: Path
 ) -> None:
-    undisturbed = submit("seeds.sh", ["--array=0"], DIGITS, "runs", *SMALL, *sets(f"train.epochs={EPOCHS}"))
-    cluster.until(lambda: done(cluster, undisturbed + "_0"), 60)
+    undisturbed = submit("one-node.sh", ["--ntasks=1"], DIGITS, "undisturbed", *SMALL, *sets(f"train.epochs={EPOCHS}"))
+    cluster.until(lambda: done(cluster, undisturbed), 60)
     job = submit(script, [], DIGITS, "run", *SMALL, *sets(f"train.epochs={EPOCHS}"), python=python)
     cluster.until(lambda: (tmp_path / "run" / "checkpoint.h5").exists(), 90)
     cluster.run("scancel", "--batch", "--signal=USR1", job)  # as Slurm does before the time limit
@@ -91,7 +96,7 @@ def test_a_run_goes_through_the_queue_twice_to_the_same_bits(
     assert output.count("continuing after epoch") == 1 and "Traceback" not in output
     facts = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert facts["ranks"] == 2 and len(facts["continued"]) == 1 and len(lines(tmp_path / "run")) == EPOCHS
-    assert_same_bits(tmp_path / "runs" / "seed-0", tmp_path / "run")
+    assert_same_bits(tmp_path / "undisturbed", tmp_path / "run")
 
 
 def test_a_suspended_job_goes_on(cluster: Cluster, submit: Submit, tmp_path: Path) -> None:
@@ -134,10 +139,34 @@ def test_a_job_that_saves_nothing_is_not_repeated(cluster: Cluster, submit: Subm
     assert "stopped by SIGUSR1 before anything was saved" in output and "not put back into the queue" in output
 
 
-def test_seeds_are_runs_of_their_own(cluster: Cluster, submit: Submit, tmp_path: Path) -> None:
-    job = submit("seeds.sh", ["--array=1-2"], DIGITS, "runs", *SMALL, *sets("train.epochs=2"))
-    for task in ("1", "2"):
-        cluster.until(lambda task=task: done(cluster, f"{job}_{task}"), 90)
-    for seed in (1, 2):
-        run = tmp_path / "runs" / f"seed-{seed}"
-        assert f"seed = {seed}\n" in (run / "config.toml").read_text() and len(lines(run)) == 2
+def test_a_sweep_is_a_job_array(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task goes through the queue twice; what is finished is not submitted again."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in VARIABLES.items():
+        monkeypatch.setitem(cluster.env, name, value)
+    grid = [DIGITS, *SMALL, *sets(f"train.epochs={EPOCHS}"), "--dir", "all runs 100%", "-n", 2, "--slurm", "--submit"]
+
+    def sweep(seeds: int, *options: str) -> dict[str, Any]:
+        more = ["--seeds", seeds, "--json", "--", *options]
+        answer = cluster.run(sys.executable, "-m", "ffmpi", "sweep", *grid, *more)
+        return dict(json.loads(answer))
+
+    job, runs = sweep(2, "--time=00:10:00", "-J", "short name")["job"], tmp_path / "all runs 100%"
+    cluster.until(lambda: (runs / "seed=1" / "checkpoint.h5").exists(), 90)
+    cluster.run("scancel", "--batch", "--signal=USR1", f"{job}_1")
+    for task in (0, 1):
+        cluster.until(lambda task=task: done(cluster, f"{job}_{task}"), 120)
+        output = (runs / f"seed={task}" / "output.log").read_text()
+        facts = json.loads((runs / f"seed={task}" / "environment.json").read_text())
+        assert cluster.state(f"{job}_{task}") == "COMPLETED", output
+        assert len(facts.get("continued", [])) == output.count("continuing after epoch") == task, output
+        assert facts["ranks"] == 2 and len(lines(runs / f"seed={task}")) == EPOCHS
+    told = cluster.run("scontrol", "show", "job", f"{job}_0")
+    assert "JobName=short name" in told and "TimeLimit=00:10:00" in told
+    assert sorted(path.name for path in (runs / "slurm").iterdir()) == [f"{job}_0.log", f"{job}_1.log"]
+    again = sweep(3)
+    cluster.until(lambda: done(cluster, f"{again['job']}_2"), 90)
+    assert again["tasks"] == [2] and len(lines(runs / "seed=2")) == EPOCHS
+    assert sweep(3) == {"runs": 3, "tasks": [], "script": None, "job": None}
+    with pytest.raises(AssertionError, match=r"ffmpi: sbatch .*invalid partition"):
+        sweep(4, "-p", "nowhere")

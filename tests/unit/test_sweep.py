@@ -116,7 +116,8 @@ def test_the_script_of_a_job_array(tmp_path: Path) -> None:
 
 def test_the_script_handles_signals_as_those_for_single_runs_do(tmp_path: Path) -> None:
     here, there = script(SweepDirectory(tmp_path)), (ROOT / "runs" / "slurm" / "one-node.sh").read_text()
-    assert here.split("launcher=$! ")[1] == there.split("launcher=$! ")[1]
+    before, after = (text.split("launcher=$! ")[1].split("    else\n") for text in (here, there))
+    assert before[0] == after[0] and 'scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"' in before[1]
     assert (
         "saved() { " in here
         and here.split("saved() {")[1].split("\n\n")[0] == there.split("saved() {")[1].split("\n\n")[0]
