@@ -1,9 +1,11 @@
-"""The two definitions of a container, Docker's and Apptainer's, make the same image of files that are there."""
+"""What else installs ffmpi does as setup.cfg says: a conda package, and containers by Docker's and Apptainer's way."""
 
 from __future__ import annotations
 
+import configparser
 import re
 
+from ffmpi import __version__
 from tests.helpers import ROOT
 
 PLACE = ROOT / "runs" / "containers"
@@ -33,3 +35,15 @@ def test_they_run_the_same_commands() -> None:
     docker = [command.strip() for run in re.findall(r"^RUN (.*)", DOCKER, re.MULTILINE) for command in run.split("&&")]
     assert docker == [line for line in _sections()["post"] if line and not line.startswith("#")]
     assert "/opt/ffmpi/bin" in DOCKER.partition("ENV PATH=")[2] and "/opt/ffmpi/bin" in _sections()["environment"][0]
+
+
+def test_the_conda_recipe_requires_the_same() -> None:
+    recipe = (ROOT / "runs" / "conda" / "recipe.yaml").read_text()
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    required = re.findall(r"^    - (.*)", recipe.partition("  run:\n")[2].partition("\ntests:")[0], re.MULTILINE)
+    assert required[:2] == ["python >=${{ python_min }}", "__linux"]
+    assert [name.replace(" ", "") for name in required[2:]] == setup["options"]["install_requires"].split()
+    assert f'python_min: "{setup["options"]["python_requires"].removeprefix(">=")}"' in recipe
+    assert f"  version: {__version__}\n" in recipe
+    assert setup["options.entry_points"]["console_scripts"].strip() in recipe
