@@ -95,7 +95,7 @@ def show(rows: Sequence[dict[str, Any]], as_markdown: bool = False) -> None:
 def _stack(columns: Sequence[str], cells: Sequence[dict[str, str]], width: int) -> None:
     """Print each row on lines of its own, where a table would cut numbers off."""
     for row in cells:
-        print(", ".join(row[name] for name in _ALWAYS))
+        print(", ".join(row[name] for name in _ALWAYS if name in columns) or row["model"])
         parts = [f"{name} {row[name]}" for name in columns if name not in _ALWAYS and row[name]]
         # A number stays beside its name.
         glued = ", ".join(part.replace(" ", _GLUE) if len(part) < width // 2 else part for part in parts)

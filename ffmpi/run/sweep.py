@@ -103,10 +103,15 @@ class SweepDirectory:
 def runs_in(paths: Iterable[Path]) -> list[Path]:
     """Return `paths` with a sweep's directory replaced by its runs, and without what else lies in such a directory."""
     found: list[Path] = []
+    names: dict[Path, list[str] | None] = {}  # of the runs of the sweep there, if there is one
     for path in paths:
-        inside, around = SweepDirectory(path), SweepDirectory(path.parent)
-        if inside.exists():
-            found += [path / name for name in inside.names()]
-        elif not (around.exists() and path.name not in around.names()):
+        for place in (path, path.parent):
+            if place not in names:
+                sweep = SweepDirectory(place)
+                names[place] = sweep.names() if sweep.exists() else None
+        inside, around = names[path], names[path.parent]
+        if inside is not None:
+            found += [path / name for name in inside]
+        elif around is None or path.name in around:
             found.append(path)
     return list(dict.fromkeys(found))
