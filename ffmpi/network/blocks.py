@@ -10,9 +10,9 @@ import numpy as np
 from ..config.schema import Config
 from . import random
 
-#: Blocks of a window: so many that classes are mixed even where they stand one after the other in the file, and so few
-#: that a block is worth a read.
-_BLOCKS = 256
+#: Blocks of a large window, and of a small one: so many that classes are mixed even where they stand one after another
+#: in the file; and the samples of a block that are worth a read, which small windows have, too, if they can.
+_BLOCKS, _FEWEST, _WORTH = 256, 16, 16
 
 
 class Blocks:
@@ -22,7 +22,8 @@ class Blocks:
     """
 
     def __init__(self, config: Config, epoch: int, count: int) -> None:
-        self.size, self.count, self._block = config.data.window, count, max(1, config.data.window // _BLOCKS)
+        self.size, self.count = config.data.window, count
+        self._block = max(1, min(_WORTH, self.size // _FEWEST), self.size // _BLOCKS)
         blocks = -(-count // self._block)
         order = random.order_of_blocks(config.seed, epoch, blocks) if config.train.shuffle else np.arange(blocks)
         lengths = np.full(blocks, self._block)

@@ -24,6 +24,17 @@ def pictures(path: Path, samples: int, shape: tuple[int, ...]) -> None:
             file[f"{split}/labels"] = np.arange(count) % 10
 
 
+#: The command line with a limit of so many megabytes, as 'ulimit -d' sets it.
+LIMITED = """
+import resource, sys
+from ffmpi.__main__ import main
+
+limit = int(sys.argv.pop(1)) << 20
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+main()
+"""
+
+
 def train(ffmpi: Run, directory: Path, ranks: int, *settings: str) -> tuple[str, list[dict[str, float]]]:
     """Return what was printed, and each rank's numbers."""
     recipe = directory / "run.toml"
@@ -59,6 +70,26 @@ def test_other_runs(ffmpi: Run, tmp_path: Path, ranks: int, settings: list[str])
     _, found = train(ffmpi, tmp_path, ranks, *settings)
     for rank in found:
         assert not rank["seconds"] or 0.5 * rank["priced_bytes"] < rank["peak_bytes"] <= rank["priced_bytes"]
+
+
+def test_a_set_larger_than_memory_is_streamed(run: Run, tmp_path: Path) -> None:
+    """One of 313 MB within 310 MB; what has not been written of it are zeros, which take no disk."""
+    limit, random = 310, np.random.default_rng(0)
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        for split, count in (("train", 80_000), ("test", 400)):
+            images = file.create_dataset(f"{split}/images", (count, 64, 64), "u1")
+            images[:20] = images[-20:] = random.integers(0, 256, (20, 64, 64), dtype=np.uint8)
+            file[f"{split}/labels"] = np.arange(count) % 10
+            assert split == "test" or images.size > limit * MB
+    own = ["data.name=hdf5", f"data.path={tmp_path}/set.h5", "network.layers=[16]", "train.epochs=1"]
+    for window, passes in ((512, True), (0, False)):
+        settings = sets(*own, f"data.window={window}", "train.batch_size=200")
+        place = tmp_path / str(window)
+        done = run(0, "-c", LIMITED, limit, "train", DIGITS, "--run", place, *settings, seconds=200)
+        assert done.returncode == (0 if passes else 2), done.stderr
+    assert "set.h5: too large for this machine's memory" in done.stderr
+    (rank,) = records(tmp_path / "512")[-1]["ranks"]
+    assert rank["peak_bytes"] <= rank["priced_bytes"] < limit * MB
 
 
 def test_what_cannot_fit_is_refused_before_it_starts(run: Run, tmp_path: Path) -> None:

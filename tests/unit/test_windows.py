@@ -29,10 +29,10 @@ def windowed(size: int, shuffle: bool = True, seed: int = 5, batch_size: int = 1
 
 
 # -- The order --------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("size", "count"), [(1, 7), (10, 7), (10, 95), (600, 1437), (1024, 5003), (2048, 2048)])
+@pytest.mark.parametrize(("size", "count"), [(1, 7), (10, 7), (40, 95), (600, 1437), (5120, 5903), (8192, 8192)])
 def test_windows_are_blocks_in_a_random_order_each_shuffled(size: int, count: int) -> None:
     """Said once more, with lists."""
-    block = max(1, size // 256)
+    block = {1: 1, 10: 1, 40: 2, 600: 16, 5120: 20, 8192: 32}[size]
     pieces = [list(range(start, min(start + block, count))) for start in range(0, count, block)]
     chosen = np.argsort(np.random.Philox(key=[5, 3], counter=[0, 0, 1, 9]).random_raw(len(pieces)), kind="stable")
     row = [sample for index in chosen for sample in pieces[index]]
@@ -53,7 +53,7 @@ def test_one_window_for_all_is_the_usual_order() -> None:
 
 def test_each_epoch_has_other_windows_and_none_without_shuffle() -> None:
     one, other = (set(order_of(windowed(64), epoch, 640)[:64].tolist()) for epoch in (0, 1))
-    assert len(one & other) < 32
+    assert len(one & other) < 48
     assert_array_equal(order_of(windowed(64, shuffle=False), 1, 640), np.arange(640))
 
 
