@@ -328,9 +328,12 @@ def data(
 @click.option("--compress", is_flag=True, help="Write chunks compressed by gzip; reading them takes longer.")
 @image_name
 @label_name
+@click.option("--weights", default="", metavar="NAME", help="Of the training samples' weights, as data.weights.")
 @as_json
 @once
-def convert(name: str, places: tuple[str, ...], compress: bool, images: str, labels: str, as_json: bool) -> None:
+def convert(
+    name: str, places: tuple[str, ...], compress: bool, images: str, labels: str, weights: str, as_json: bool
+) -> None:  # fmt: skip
     """Write the data set NAME in PATH to the new HDF5 file OUT.h5.
 
     From it images can be streamed (data.window) instead of being held in memory; training on it gives the same weights.
@@ -340,7 +343,7 @@ def convert(name: str, places: tuple[str, ...], compress: bool, images: str, lab
         raise UserError(f"data convert: found {len(places)} places after {name!r}; expected a path and the new file")
     from .commands import convert as command
 
-    command.convert(name, path[0] if path else None, target, compress, as_json, images, labels)
+    command.convert(name, path[0] if path else None, target, compress, as_json, images, labels, weights)
 
 
 @app.group(no_args_is_help=True)

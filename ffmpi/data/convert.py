@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import h5py
 import numpy as np
 
 from ..errors import UserError
-from . import find
+from . import find, load
 from .files import CHUNK, look_for
 from .known import USUAL, DataSet, Fields
 from .labels import LONGEST_NAME
@@ -25,9 +26,10 @@ def convert(
 ) -> dict[str, DataSet]:  # fmt: skip
     """Write the data set `name` at `path` to the HDF5 file `target`, which must not be there.
 
-    The file has groups train and test with images and labels, and the names of the classes in `class_names`. Images
-    stand in one piece, from which any block of them is one read, or compressed in chunks. They are read and written
-    block by block where the format can. Returns the splits that were written, without images. Raises UserError.
+    The file has groups train and test with images and labels, weights of the training samples if `fields` names some,
+    and the names of the classes in `class_names`. Images stand in one piece, from which any block of them is one read,
+    or compressed in chunks. They are read and written block by block where the format can. Returns the splits that were
+    written, without images. Raises UserError.
     """
     known, where = find(name, path)
     out = Path(os.path.expanduser(target))
@@ -37,10 +39,10 @@ def convert(
     written = {}
     with _replacing(out) as partial, h5py.File(partial, "w") as file:
         for split in known.splits(where, fields):
-            part = known.stream(where, split, fields)
+            part = load(name, path, split, fields=fields, streamed=True)
             file.attrs["class_names"] = _encoded(part.names, where)
             _write(file.create_group(split), part, compress)
-            written[split] = DataSet(None, part.classes, part.shape, part.names)
+            written[split] = dataclasses.replace(part, images=None)
     return written
 
 
@@ -65,6 +67,8 @@ def _write(group: h5py.Group, part: DataSet, compress: bool) -> None:
     for start in range(0, count, rows):
         data[start : start + rows] = images[start : start + rows].reshape(-1, *part.shape)
     group["labels"] = part.classes
+    if part.weights is not None:
+        group["weights"] = part.weights
 
 
 @contextmanager

@@ -24,11 +24,11 @@ def test_the_same_weights(train_all, tmp_path: Path, capsys: pytest.CaptureFixtu
         (tmp_path / name).mkdir()
         place, target = write(name, tmp_path / name), tmp_path / f"{name}.h5"
         fields = FIELDS.get(name, Fields())
-        convert(name, str(place) if place else None, str(target), False, True, fields.images, fields.labels)
+        convert(name, str(place) if place else None, str(target), False, True, *vars(fields).values())
         told = json.loads(capsys.readouterr().out)["settings"]
         common = ["train.epochs=1", "network.layers=[32,32]", "train.batch_size=10"]
         own = [f"data.name={name}", f"data.path={place or ''}", f"data.images={fields.images}"]
-        own.append(f"data.labels={fields.labels}")
+        own += [f"data.labels={fields.labels}", f"data.weights={fields.weights}"]
         runs |= {name: [*common, *own], f"{name}-converted": [*common, *told]}
     found = train_all(1, runs)
     for name in NAMES:

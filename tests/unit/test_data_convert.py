@@ -18,7 +18,7 @@ from ffmpi.data.convert import convert
 from ffmpi.data.streamed import StreamedImages
 from tests.unit.samples import labels, pixels, refused, write_mnist
 
-FIELDS = {"hdf5": data.Fields("x", "y")}
+FIELDS = {"hdf5": data.Fields("x", "y", "often"), "csv": data.Fields(weights="p3")}
 
 
 def write(name: str, folder: Path) -> Path | None:
@@ -39,6 +39,7 @@ def write(name: str, folder: Path) -> Path | None:
             for split, part in (("train", train), ("test", test)):
                 file.create_dataset(f"{split}/x", data=part / np.float16(3), chunks=(7, 2, 5))
                 file[f"{split}/y"] = labels(len(part))
+                file[f"{split}/often"] = np.arange(len(part)) % 3
         return folder / "set.h5"
     elif name == "numpy":
         np.savez_compressed(
@@ -51,7 +52,9 @@ def write(name: str, folder: Path) -> Path | None:
                 ",".join(map(str, [*row, f"of{label}"]))
                 for row, label in zip(part.reshape(-1, 30) / 2, labels(len(part)), strict=True)
             ]
-            (folder / f"{split}.csv").write_text("\n".join(["p," * 30 + "label", *lines]) + "\n")
+            (folder / f"{split}.csv").write_text(
+                "\n".join([",".join(f"p{i}" for i in range(30)) + ",label", *lines]) + "\n"
+            )
     elif name == "folder":
         for split, part in (("train", train), ("test", test)):
             for index, (image, label) in enumerate(zip(part, labels(len(part)), strict=True)):
@@ -80,7 +83,13 @@ def test_the_same_samples(
     written = convert(name, path, str(target), fields, compress)
     assert list(target.parent.iterdir()) == [target]
     for split, part in written.items():
-        before, after = data.load(name, path, split, fields=fields), data.load("hdf5", str(target), split)
+        weighted = data.Fields(weights="weights" if fields.weights else "")
+        before, after = (
+            data.load(name, path, split, fields=fields),
+            data.load("hdf5", str(target), split, fields=weighted),
+        )
+        assert (before.weights is None) == (not fields.weights or split == "test")
+        np.testing.assert_array_equal(before.weights, after.weights)
         assert isinstance(before.images, np.ndarray) and isinstance(after.images, np.ndarray)
         assert_array_equal(after.images, before.images, strict=True)
         assert_array_equal(after.classes, before.classes, strict=True)
