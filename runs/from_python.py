@@ -42,7 +42,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             run = Path(place) / "run"
             changes = [part for one in [f"data.path={arguments.mnist}", *settings] for part in ("--set", one)]
-            command = [sys.executable, "-m", "ffmpi", "train", str(RECIPE), "--run", str(run), *changes]
+            command = [sys.executable, "-P", "-m", "ffmpi", "train", str(RECIPE), "--run", str(run), *changes]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             trained = ffmpi.load(run)
         network = ffmpi.fit(
