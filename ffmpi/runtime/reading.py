@@ -146,7 +146,7 @@ class Files:
             for shard in range(config.shards.count):
                 if config.shards.count == 1 or shard % comm.size == comm.rank:
                     self._own[shard] = load(config, "train", images=True, path=_path(config, shard))
-                expect_some([self._own[shard].weights], _path(config, shard))
+                    expect_some([self._own[shard].weights], _path(config, shard))
             test = load(config, "test", images=True, path=elsewhere)
         parts = {shard: contents(data) for shard, data in self._own.items()}
         files = {f"{_path(config, shard)} (train)": part for shard, part in parts.items()}
