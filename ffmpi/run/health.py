@@ -71,6 +71,8 @@ def findings(
     steps = before * per_epoch
     settled = steps >= _STEPS or late or (last and (done > 1 or done * per_epoch >= 2 * _STEPS))
     for index, (layer, began) in enumerate(zip(record["layers"], first["layers"], strict=False)):
+        if not layer.keys() & {"training_accuracy", "positive_goodness"}:
+            continue  # its rule measures nothing that could be judged
         cure = _cure(index, layer, began, config, classes, found)
         units = config.network.layers[index]
         if "training_accuracy" in layer:

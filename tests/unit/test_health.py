@@ -121,3 +121,10 @@ def test_records_of_older_versions_have_no_pairs() -> None:
     for layer in old["layers"]:
         del layer["pairwise_accuracy"]
     assert found(old) == []
+
+
+def test_layers_of_a_rule_that_measures_nothing() -> None:
+    """Their losses have no scale that is known; what the head and the accuracies say is still told."""
+    bare = [{"loss": 600.0, "active": 1.0}] * 3
+    now = {"epoch": 60, "layers": bare, "head": {"loss": 2.3, "training_accuracy": 10.0}, "accuracy": {}}
+    assert [finding.who for finding in found(now, began=now)] == ["softmax head"]
