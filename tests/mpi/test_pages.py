@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import pytest
 
 from ffmpi.cli import app
@@ -26,7 +25,7 @@ PAGES = {page.name: page.read_text() for page in sorted((ROOT / "docs").glob("*.
 #: The page whose program is a specification: see `tests.helpers.scores_by_numpy`.
 SPECIFICATION = "design.md"
 #: A block in its language, and the remark before it that says why it is not run.
-BLOCK = re.compile(r"(?:^<!-- not run: (.+) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"(?:^<!-- not run: ([^\n]+) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SETTINGS = {setting.key for setting in describe.settings()}
 #: More ranks than cores, which Open MPI refuses unless it is told.
 CROWDED = {"OMPI_MCA_rmaps_base_oversubscribe": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
