@@ -47,6 +47,12 @@ def _measured(config: Config) -> str:
     return f"data.standardise = {how!r}" if how in ("set", "pixel") else ""
 
 
+def _in_order(config: Config) -> str:
+    if config.train.shuffle or FORMATS[config.data.name].streams:
+        return ""
+    return f"train.shuffle = false and data.name = {config.data.name!r}"
+
+
 def _unread(reads: Callable[[Any], bool]) -> Callable[[Config], str]:
     """Return the reason of what a format only reads if ``reads(format)``."""
     return lambda c: "" if reads(FORMATS[c.data.name]) else f"data.name = {c.data.name!r}"
@@ -61,6 +67,7 @@ _ROWS: list[tuple[tuple[str, ...], Callable[[Config], str]]] = [
     (("shards.count",), _not_sharded),
     (("shards.by", "shards.sizes"), _one_shard),
     (("data.mean", "data.std"), _measured),
+    (("data.window",), _in_order),
     (("network.transforms",), _one_layer),
     (("data.path",), _unread(lambda known: bool(known.path))),
     (("data.images",), _unread(lambda known: "images" in known.reads)),

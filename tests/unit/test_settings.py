@@ -94,6 +94,12 @@ def test_an_optimiser_brings_its_own_defaults() -> None:
             "rule.name = 'local-softmax'\nrule.threshold = 3\nnegatives.kind = 'fixed'\nnegatives.lag = 4",
             ["rule.threshold = 3, negatives.name = 'fixed', negatives.lag = 4: no effect, since rule.name = 'local"],
         ),
+        (
+            "[data]\nwindow = 500\n[train]\nshuffle = false",
+            ["data.window = 500: no effect, since train.shuffle = false and data.name = 'digits'"],
+        ),
+        ("data.window = 500", []),
+        ("data.name = 'hdf5'\ndata.path = 'x'\ndata.window = 500\ntrain.shuffle = false", []),
         ("negatives.lag = 2", ["negatives.lag = 2: no effect, since negatives.name = 'random'"]),
         ("schedule.exchange = 'weights'", ["schedule.exchange = 'weights': no effect, since schedule.name = 'pipel"]),
         ("schedule.name = 'sequential'\nschedule.depth = 9", ["schedule.depth = 9: no effect, since schedule.name"]),
