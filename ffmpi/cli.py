@@ -299,6 +299,9 @@ image_name = click.option(
 label_name = click.option(
     "--labels", default="labels", metavar="NAME", help="Of the labels in an HDF5, NumPy or CSV file, as data.labels."
 )
+weight_name = click.option(
+    "--weights", default="", metavar="NAME", help="Of the weights of training samples in such a file, as data.weights."
+)
 
 
 @app.command(cls=_OfDataSets)
@@ -308,18 +311,20 @@ label_name = click.option(
 @click.option("--url", help="Fetch from this address instead of the usual one.")
 @image_name
 @label_name
+@weight_name
 @as_json
 @once
 def data(
-    name: str | None, path: str | None, download: bool, url: str | None, images: str, labels: str, as_json: bool
-) -> None:
+    name: str | None, path: str | None, download: bool, url: str | None, images: str, labels: str, weights: str,
+    as_json: bool,
+) -> None:  # fmt: skip
     """List the known data sets, check the one called NAME in PATH, or download it there.
 
     'ffmpi data convert NAME [PATH] OUT.h5' writes it as an HDF5 file instead; see 'ffmpi data convert --help'.
     """
     from .commands import data as command
 
-    command.data_sets(name, path, download, url, as_json, images, labels)
+    command.data_sets(name, path, download, url, as_json, images, labels, weights)
 
 
 @click.command()
@@ -328,7 +333,7 @@ def data(
 @click.option("--compress", is_flag=True, help="Write chunks compressed by gzip; reading them takes longer.")
 @image_name
 @label_name
-@click.option("--weights", default="", metavar="NAME", help="Of the training samples' weights, as data.weights.")
+@weight_name
 @as_json
 @once
 def convert(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from .. import config as configuration
 from ..data.memory import Arrays, holding
@@ -24,12 +25,14 @@ from .settings import AnyConfig, complete
 from .trained import TrainedNetwork
 from .warning import warn_caller
 
+#: What weights are called, as data.weights.
+_WEIGHTS = "weights"
 #: Told of each chapter's record, on rank 0; true ends the training after it.
 Callback = Callable[[dict[str, Any]], object]
 
 
 def fit(
-    images: Any, labels: Any, config: AnyConfig = None, *, test: tuple[Any, Any] | None = None,
+    images: Any, labels: Any, config: AnyConfig = None, *, weights: Any = None, test: tuple[Any, Any] | None = None,
     classes: Sequence[str] = (), callbacks: Callback | Iterable[Callback] = (), run: str | Path | None = None,
     comm: Any = None, verbose: bool = False,
 ) -> TrainedNetwork:  # fmt: skip
@@ -40,6 +43,7 @@ def fit(
     images : (samples, ...) uint8 or floats of any range; labels : (samples,) whole numbers from 0
     config : `ffmpi.Config`, a dict of tables, the path of a TOML file, or another network's `config`; without
         ``data.mean`` and ``data.std`` pixels are standardised as ``data.standardise = "auto"`` says
+    weights : (samples,) floats from 0, how often the loss of each sample counts
     test : images and labels that accuracy is measured on after each chapter; ``data.validation`` takes some of the
         training samples instead
     classes : names of the classes, by number; without any they are called by their numbers
@@ -53,7 +57,7 @@ def fit(
     Raises UserError, with the sentence that the command line would print; warns with FfmpiWarning.
     """
     listeners = [callbacks] if callable(callbacks) else list(callbacks)
-    samples = _samples(images, labels, test, tuple(classes))
+    samples = _samples(images, labels, weights, test, tuple(classes))
     kept, history = Kept(), list[dict[str, Any]]()
 
     def chapter(record: dict[str, Any]) -> bool:
@@ -65,6 +69,8 @@ def fit(
         held.enter_context(holding(samples))
         with all_ranks_or_exit(ranks):
             settled = complete(config)
+            if weights is not None:
+                settled = structs.replace(settled, data=structs.replace(settled.data, weights=_WEIGHTS))
             if settled.checkpoint.best and run is None:
                 raise UserError(
                     "checkpoint.best = True: keeps a file in the run directory; expected run = DIR beside it"
@@ -89,8 +95,12 @@ def fit(
     return TrainedNetwork(settled, dataset, *state)
 
 
-def _samples(images: Any, labels: Any, test: tuple[Any, Any] | None, classes: tuple[str, ...]) -> Arrays:
+def _samples(
+    images: Any, labels: Any, weights: Any, test: tuple[Any, Any] | None, classes: tuple[str, ...]
+) -> Arrays:  # fmt: skip
     given = {"train/images": np.asarray(images), "train/labels": np.asarray(labels)}
     if test is not None:
         given |= {"test/images": np.asarray(test[0]), "test/labels": np.asarray(test[1])}
+    if weights is not None:
+        given[f"train/{_WEIGHTS}"] = np.asarray(weights)
     return Arrays(given, classes)

@@ -13,7 +13,7 @@ from ..errors import UserError, warn
 
 def data_sets(
     name: str | None, path: str | None, download: bool, url: str | None, as_json: bool,
-    images: str = "images", labels: str = "labels",
+    images: str = "images", labels: str = "labels", weights: str = "",
 ) -> None:  # fmt: skip
     """List the data sets, or check one of them, after downloading it if asked to."""
     if name is None:
@@ -29,7 +29,7 @@ def data_sets(
                 print(f"{file}: there, checksum good")
     elif url is not None:
         raise UserError("--url: only used together with --download")
-    summary = data_sets_module.check(name, path, data_sets_module.Fields(images, labels))
+    summary = data_sets_module.check(name, path, data_sets_module.Fields(images, labels, weights))
     found, where = summary.statistics, path or name
     told = check(found, where)
     for text in told:

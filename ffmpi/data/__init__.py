@@ -33,15 +33,9 @@ def load(
     images are left in their file until they are wanted, if the format can. Raises UserError for whatever is wrong
     outside.
     """
-    known, where = find(name, path)
+    known, where = find(name, path, fields if split == "train" else USUAL)
     if split not in SPLITS:
         raise UserError(f"data set {name!r} has no split {split!r}, expected 'train' or 'test'")
-    if fields.weights and split == "train" and "weights" not in known.reads:
-        those = " or ".join(repr(one.name) for one in FORMATS.members().values() if "weights" in one.reads)
-        raise UserError(
-            f"data.weights = {fields.weights!r}: the samples of data.name = {name!r} have none; expected none, or "
-            f"data.name = {those}"
-        )
     with reading(where, known.path or known.description):
         if streamed and images:
             return known.stream(where, split, fields)
@@ -50,14 +44,23 @@ def load(
 
 def check(name: str, path: str | None, fields: Fields = USUAL) -> Summary:
     """Read all of the data set `name` and compare it with the published MD5s. Raises UserError as `load` does."""
-    known, where = find(name, path)
+    known, where = find(name, path, fields)
     with reading(where, known.path or known.description):
         return known.check(where, fields)
 
 
-def find(name: str, path: str | None) -> tuple[Format, Path]:
-    """Return the format called `name`, and where its files are. Raises UserError if nothing is there."""
+def find(name: str, path: str | None, fields: Fields = USUAL) -> tuple[Format, Path]:
+    """Return the format called `name`, and where its files are.
+
+    Raises UserError if nothing is there, or if it has no weights and `fields` names some.
+    """
     known: Format = FORMATS[name]
+    if fields.weights and "weights" not in known.reads:
+        those = " or ".join(repr(one.name) for one in FORMATS.members().values() if "weights" in one.reads)
+        raise UserError(
+            f"data.weights = {fields.weights!r}: the samples of data.name = {name!r} have none; expected none, or "
+            f"data.name = {those}"
+        )
     if path and not known.path:
         raise UserError(f"data set {name!r} takes no path, found {path!r}; expected none, or another data.name")
     if known.path and not path:

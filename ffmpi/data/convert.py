@@ -31,7 +31,7 @@ def convert(
     or compressed in chunks. They are read and written block by block where the format can. Returns the splits that were
     written, without images. Raises UserError.
     """
-    known, where = find(name, path)
+    known, where = find(name, path, fields)
     out = Path(os.path.expanduser(target))
     if out.exists() or out.is_symlink():
         raise UserError(f"{out}: is there already, expected the name of a new file")

@@ -102,11 +102,11 @@ def describe(found: Statistics) -> list[str]:
             + (f"; {found.shared} images are in train, too" if split == "test" and found.shared else "")
         )
         lines.append(f"{split}: samples of each class: {_classes(found.names, part.per_class, len(found.names))}")
-    return lines
+    return lines + _weights(found.splits["train"])
 
 
 def outline(found: Statistics) -> list[str]:
-    """Return two lines on both splits: their pixels, and the samples of each class."""
+    """Return a line on both splits' pixels, one on the samples of each class, and one on weights if there are any."""
     train, other = found.splits["train"], ""
     if test := found.splits.get("test"):
         ranges = [(part.dtype, f"{part.least:g} to {part.greatest:g}") for part in (train, test)]
@@ -115,7 +115,16 @@ def outline(found: Statistics) -> list[str]:
     return [
         f"pixels {train.dtype}, {_pixels(train)}{other}{again}",
         f"training samples of each class: {_classes(found.names, train.per_class)}",
+        *_weights(train),
     ]
+
+
+def _weights(part: Split) -> list[str]:
+    """Return a line on the samples' weights, if they have some."""
+    if not (found := part.weights):
+        return []
+    none = f"; {found.none} samples of weight 0" if found.none else ""
+    return [f"weights of training samples: {found.least:.4g} to {found.greatest:.4g}, mean {found.mean:.4g}{none}"]
 
 
 def _pixels(part: Split) -> str:

@@ -16,6 +16,16 @@ _CHUNK = 1 << 18  # pixels that are widened to float64 at once
 
 
 @dataclass(frozen=True)
+class Weights:
+    """How often losses count: the least, greatest and mean weight of the samples, and how many weigh nothing."""
+
+    least: float
+    greatest: float
+    mean: float
+    none: int
+
+
+@dataclass(frozen=True)
 class Split:
     """The samples of one split.
 
@@ -24,6 +34,7 @@ class Split:
     constant_pixels : pixels that have one value in all images
     repeated : images that are the same as one before them
     contradicting : different images that are there with more than one class
+    weights : of the samples, if they have some
     """
 
     samples: int
@@ -36,6 +47,7 @@ class Split:
     constant_pixels: int
     repeated: int
     contradicting: int
+    weights: Weights | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +113,7 @@ class Tally:
         self._moments = 0, 0.0, 0.0
         self._hashes: list[np.ndarray] = []
         self._classes: list[np.ndarray] = []
+        self._weights: list[np.ndarray] = []
 
     def add(self, images: Images, classes: np.ndarray) -> Tally:
         """Count `images` (n, pixels) uint8 or float32 of `classes` (n,); returns itself."""
@@ -111,6 +124,10 @@ class Tally:
         for start in range(0, len(images), rows):
             self._measure(images[start : start + rows])
         return self
+
+    def weigh(self, weights: np.ndarray) -> None:
+        """Count the weights (n,) float32 of some samples."""
+        self._weights.append(weights)
 
     def _measure(self, block: np.ndarray) -> None:
         low, high = block.min(axis=0), block.max(axis=0)
@@ -151,7 +168,13 @@ class Tally:
             constant_pixels=int(np.count_nonzero(self._low == self._high)),
             repeated=int(np.count_nonzero(same)),
             contradicting=len(np.unique(hashes[1:][other])),
+            weights=_measured(np.concatenate(self._weights)) if self._weights else None,
         )
+
+
+def _measured(weights: np.ndarray) -> Weights:
+    mean = math.fsum(weights.tolist()) / len(weights)
+    return Weights(float(weights.min()), float(weights.max()), mean, int(np.count_nonzero(weights == 0)))
 
 
 def _combined(one: tuple[int, float, float], other: tuple[int, float, float]) -> tuple[int, float, float]:
@@ -167,6 +190,8 @@ def tally(*parts: DataSet) -> Tally:
     for part in parts:
         assert part.images is not None
         found.add(part.images, part.classes)
+        if part.weights is not None:
+            found.weigh(part.weights)
     return found
 
 
@@ -192,9 +217,20 @@ def combined(parts: Sequence[Statistics]) -> Statistics:
         constant_pixels=min(part.constant_pixels for part in every),
         repeated=sum(part.repeated for part in every),
         contradicting=sum(part.contradicting for part in every),
+        weights=_weights_of(every),
     )
     whole, shared = parts[0], sum(part.shared for part in parts)
     return Statistics(whole.shape, whole.names, whole.splits | {"train": train}, shared)
+
+
+def _weights_of(parts: Sequence[Split]) -> Weights | None:
+    """Return the weights of samples in several places."""
+    found = [part.weights for part in parts if part.weights]
+    if not found:
+        return None
+    least, greatest, _, none = zip(*found, strict=True)
+    sums = math.fsum(part.samples * part.weights.mean for part in parts if part.weights)
+    return Weights(min(least), max(greatest), sums / sum(part.samples for part in parts), sum(none))
 
 
 def statistics_of(shape: tuple[int, ...], names: tuple[str, ...], tallies: dict[str, Tally]) -> Statistics:

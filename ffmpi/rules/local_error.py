@@ -59,18 +59,22 @@ class LocalError(LocalSoftmax, frozen=True, kw_only=True, tag="local-error"):
     epsilon: Annotated[Positive, Meta(description="What is added to a variance before its root divides.")] = 1e-5
 
     def conflict(self, config: Any) -> str:
-        """Refuse batches that have no variance, and weights of pairs of samples."""
-        if self.similarity and config.data.weights:
-            return (
-                f"data.weights = {config.data.weights!r} with rule.similarity = {self.similarity:g}: the similarity "
-                "loss is of pairs of samples, which have no weights; expected rule.similarity = 0"
-            )
+        """Refuse batches that have no variance."""
         if config.train.batch_size == 1:
             return (
                 f"train.batch_size = 1: rule.name = {self.name!r} normalises each unit over a batch's samples; "
                 "expected at least 2"
             )
         return super().conflict(config)
+
+    def misfit(self, config: Any, classes: int) -> str:
+        """Refuse weights of pairs of samples."""
+        if self.similarity and config.data.weights:
+            return (
+                f"data.weights = {config.data.weights!r} with rule.similarity = {self.similarity:g}: the similarity "
+                "loss is of pairs of samples, which have no weights; expected rule.similarity = 0"
+            )
+        return super().misfit(config, classes)
 
     def blocks(self, config: Config, units: int, classes: int) -> dict[str, Block]:
         """Return the classifier, and each unit's gain and shift with its running mean and variance."""

@@ -38,10 +38,11 @@ class Progress:
 
     def __init__(
         self, config: Config, dataset: DatasetInfo, schedule: Schedule, hosts: list[str], as_json: bool,
-        memory: Sequence[float] = (), balance: Balance | None = None,
+        memory: Sequence[float] = (), balance: Balance | None = None, notes: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.config, self.dataset, self.schedule, self.hosts, self.as_json = config, dataset, schedule, hosts, as_json
         self.memory, self.balance = memory, balance  # bytes that each rank needs at most; how work is shared out
+        self._notes = notes  # what else to tell before it begins
         self._computing = np.zeros(schedule.spec.ranks)  # seconds of each rank in the schedule's first round
         # Open MPI gives its ranks a terminal even where its own output is a file; other launchers give them a pipe.
         self.console = Console(highlight=False, markup=False, emoji=False, force_terminal=False if launched() else None)
@@ -77,6 +78,8 @@ class Progress:
         if self.balance and spec.ranks > 1:
             why = f", but ranks wait {delay}" if (delay := self.schedule.delay) else ""
             self._say(f"ideal speed-up, by load balance: about {self.balance.ideal:.2f}{why}")
+        for note in self._notes:
+            self._say(note)
         where = f"starting: {spec.epochs} epochs"
         if self._first:
             where = f"continuing after epoch {self._first}: epochs {self._first + 1} to {spec.epochs}"

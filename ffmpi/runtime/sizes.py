@@ -13,7 +13,7 @@ from ..network.stages import sizes_of
 from ..schedule import Schedule, ScheduleSpec
 from ..schedule.cost import Rows, StepCosts
 from ..schedule.spec import Adaptive
-from ..schedule.steps import LEARNT, Split, Stream
+from ..schedule.steps import LEARNT, Batch, Forward, Split, Stream, Update
 from ..schedule.totals import Balance, balance_of, stage_loads
 
 
@@ -96,3 +96,37 @@ def _batches(config: Config, dataset: DatasetInfo, spec: ScheduleSpec) -> dict[t
 def expected_balance(config: Config, dataset: DatasetInfo, schedule: Schedule) -> Balance:
     """Return how the work is expected to be shared out between the ranks of `schedule`."""
     return balance_of(schedule, step_costs(config, dataset, schedule.spec))
+
+
+#: Epochs of training from which on it is told how long scoring every class takes.
+_LONG = 5.0
+
+
+def long_scoring(config: Config, dataset: DatasetInfo, spec: ScheduleSpec) -> list[str]:
+    """Return a sentence on each way of scoring samples shown with every class that takes as long as epochs do."""
+    costs, layers = step_costs(config, dataset, spec), range(spec.layers)
+
+    def seconds(stream: Stream, split: Split, batches: int) -> float:
+        each = (costs.of(Forward(layer, Batch(stream, 0, split))).seconds for layer in layers)
+        return batches * sum(each)
+
+    learnt = sum(costs.of(Update(layer, Batch("train", 0), 0)).seconds for layer in layers) * sum(spec.batches)
+    epoch = seconds("train", "train", sum(spec.batches)) + learnt
+    told = []
+    for split, streams in spec.scored:
+        batches, every = streams.get("goodness", (0, 0))
+        if (took := seconds("goodness", split, batches) / epoch if batches else 0.0) >= _LONG:
+            when = "once, at the end" if not every else f"every {every} chapters" if every > 1 else "each chapter"
+            told.append(
+                f"to tell the {dataset.samples(split)} {split} samples by goodness, each shown with all "
+                f"{dataset.classes} classes, takes as long as about {took:.0f} epochs, {when}: classify.methods and "
+                "classify.goodness_every choose"
+            )
+    if spec.adaptive and spec.adaptive.scores == "goodness":
+        took = seconds("candidates", "train", sum(spec.candidate_batches)) / epoch
+        if took >= _LONG:
+            told.append(
+                f"to choose negatives by goodness among {dataset.classes - 1} wrong classes takes as long as about "
+                f"{took:.0f} epochs, each chapter: negatives.scores = 'softmax' takes less than one"
+            )
+    return told

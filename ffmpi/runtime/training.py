@@ -28,7 +28,7 @@ from . import stop
 from .joined import Alone
 from .launch import library_name
 from .mpi import host
-from .sizes import expected_balance
+from .sizes import expected_balance, long_scoring
 from .worker import Worker
 
 
@@ -82,7 +82,9 @@ def progress_of(comm: Any, worker: Worker, as_json: bool = False) -> Progress | 
     if comm.rank > 0:
         return None
     most = [price.total for price in worker.prices]
-    return Progress(worker.config, worker.dataset, worker.schedule, hosts, as_json, most, balance_of(worker))
+    config, dataset, schedule = worker.config, worker.dataset, worker.schedule
+    notes = long_scoring(config, dataset, schedule.spec)
+    return Progress(config, dataset, schedule, hosts, as_json, most, balance_of(worker), notes)
 
 
 def balance_of(worker: Worker) -> Balance:

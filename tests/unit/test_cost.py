@@ -13,7 +13,7 @@ from simulate import spec_of
 from ffmpi import config
 from ffmpi.data.info import DatasetInfo, resolved
 from ffmpi.run import progress
-from ffmpi.runtime.sizes import expected_balance, step_costs
+from ffmpi.runtime.sizes import expected_balance, long_scoring, step_costs
 from ffmpi.runtime.sizes import spec_of as priced_spec
 from ffmpi.schedule import Schedule, ScheduleSpec, schedule_of
 from ffmpi.schedule import steps as s
@@ -231,3 +231,25 @@ def test_a_balance_that_was_not_expected_is_told(capsys: pytest.CaptureFixture[s
             })  # fmt: skip
         lines = [line for line in capsys.readouterr().out.splitlines() if "ideal" in line]
         assert lines == ([f"ideal speed-up, by load balance: {expected}"] if expected else [])
+
+
+def test_that_scoring_every_class_takes_long_is_told() -> None:
+    settings = ["negatives.name=adaptive", "negatives.scores=goodness", "network.layers=[100,100]"]
+    for classes, samples, settings_more, words in (
+        (10, 500, [], []),
+        (
+            500,
+            500,
+            [],
+            ["tell the 500 test samples by goodness", "choose negatives by goodness among 499 wrong classes"],
+        ),
+        (500, 1, ["classify.goodness_every=2"], ["choose negatives"]),
+        (500, 500, ["classify.methods=['softmax']"], ["choose negatives"]),
+        (500, 500, ["negatives.scores=softmax", "classify.goodness_every=1"], ["all 500 classes"]),
+    ):
+        settled = config.parse("", "test", [*settings, *settings_more, "train.epochs=4"])
+        dataset = DatasetInfo((8, 8), tuple(map(str, range(classes))), 1000, samples)
+        settled = resolved(settled, dataset)
+        told = long_scoring(settled, dataset, priced_spec(settled, dataset, 1))
+        assert len(told) == len(words) and all(word in text for word, text in zip(words, told, strict=True)), told
+    assert "takes as long as about" in told[0] and "each chapter" in told[0]

@@ -11,6 +11,7 @@ import pytest
 
 from ffmpi import config, data
 from ffmpi.data.memory import Arrays, holding
+from ffmpi.data.remarks import describe
 from ffmpi.data.split import contents, load, subset
 from ffmpi.data.weights import expect_some
 from tests.unit.samples import labels, pixels, refused
@@ -140,3 +141,10 @@ def test_shards_of_which_nothing_counts() -> None:
     nothing = np.zeros(2, np.float32)
     refused(lambda: expect_some([nothing], "x.h5"), "x.h5: the weights are all 0, expected")
     refused(lambda: expect_some([nothing + 1, nothing], "x.h5"), "x.h5: the weights of shard 2 are all 0")
+
+
+def test_weights_are_told(tmp_path: Path) -> None:
+    fields = data.Fields(weights="often")
+    told = describe(data.check("hdf5", write("hdf5", tmp_path, WEIGHTS), fields).statistics)
+    assert told[-1] == "weights of training samples: 0 to 3.625, mean 1.812; 1 samples of weight 0"
+    refused(lambda: data.check("digits", None, fields), "the samples of data.name = 'digits' have none")

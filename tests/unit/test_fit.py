@@ -252,3 +252,25 @@ def test_a_network_is_exported(network: ffmpi.TrainedNetwork, tmp_path: Path) ->
     assert "layers/1/weights" in np.load(tmp_path / "out.npz")
     with pytest.raises(ffmpi.UserError, match="is there already"):
         network.export(tmp_path / "out.npz")
+
+
+def test_weights_are_repetitions_and_absences() -> None:
+    """Of whole batches in order; and a wrong one is named."""
+    whole = ffmpi.Config(
+        network=ffmpi.Network(layers=[12]), rule=ffmpi.Rule("local-softmax"), data=ffmpi.Data(standardise="fixed"),
+        train=ffmpi.Train(epochs=3, batch_size=300, shuffle=False),
+    )  # fmt: skip
+    weights = np.arange(len(LABELS)) % 3
+    found, plain, expected = (
+        ffmpi.fit(IMAGES[at], LABELS[at], whole, weights=each).parameters
+        for at, each in ((slice(None), weights), (slice(None), None), (np.flatnonzero(weights == 1), None))
+    )
+    zeros = ffmpi.fit(IMAGES, LABELS, whole, weights=np.where(weights == 1, 0.5, 0)).parameters
+    for name, array in expected.items():
+        np.testing.assert_allclose(zeros[name], array, rtol=1e-4, atol=1e-5, err_msg=name)
+    assert any(np.abs(found[name] - array).max() > 1e-3 for name, array in plain.items())
+    with pytest.raises(ffmpi.UserError, match="'train/weights': sample 4 has the weight -1"):
+        ffmpi.fit(IMAGES, LABELS, whole, weights=np.where(np.arange(len(LABELS)) == 4, -1, 1))
+    paired = {"rule": {"name": "local-error", "similarity": 0.5}}
+    with pytest.raises(ffmpi.UserError, match=r"rule.similarity = 0.5: the similarity loss is of pairs of samples"):
+        ffmpi.fit(IMAGES, LABELS, paired, weights=weights)
