@@ -150,6 +150,8 @@ def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
 def evaluate(checkpoint: str, settings: tuple[str, ...], confusion: bool, split: Any, as_json: bool) -> None:
     """Measure the accuracy of CHECKPOINT, a file or a run directory, and that of each class, on test samples.
 
+    Started with mpiexec, ranks share the samples, and say the same.
+
     Only settings that leave the network as it is may be changed: {EVALUATION}.
     """
     stop.install()
@@ -172,7 +174,10 @@ def evaluate(checkpoint: str, settings: tuple[str, ...], confusion: bool, split:
 )
 @as_json
 def predict(checkpoint: str, images: str, method: str | None, name: str | None, as_json: bool) -> None:
-    """Classify IMAGES (an HDF5 or NumPy file, an image or a folder of them): class and scores of each."""
+    """Classify IMAGES (an HDF5 or NumPy file, an image or a folder of them): class and scores of each.
+
+    Lines come in the order of the images, as they are found. Started with mpiexec, ranks share the images.
+    """
     stop.install()
     check_numba()
     from .commands import predict as command

@@ -3,64 +3,53 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import data
-from ..data import DataSet
-from ..data.info import DatasetInfo
-from ..data.pixels import converted
+from ..data.split import glimpse
 from ..errors import UserError
-from ..network.methods import METHODS
-from ..run.checkpoint import Header
 from ..run.directory import checkpoint_path
-from ..runtime.mpi import all_ranks_or_exit, on_rank_0, wait
-from ..schedule import Pipeline
-from .evaluate import read_header, readout_spec, readout_steps, readout_worker
+from ..runtime.agreement import agree
+from ..runtime.answering import block_size, converted_on_all, in_order, memory_of
+from ..runtime.mpi import all_ranks_or_exit, on_rank_0
+from ..runtime.setup import trained_network
+from .evaluate import read_header
 
 
 def predict(
     comm: Any, path: str, images_path: str, method: str | None, name: str | None, as_json: bool
 ) -> None:  # fmt: skip
-    """Print the class and the scores of each image."""
+    """Print the class and the scores of each image, as they are found."""
     file: Path = on_rank_0(comm, lambda: checkpoint_path(path))
     header, settled = read_header(comm, file, [])
     method = method or settled.methods[0]
+    sources = [name] if name else list(dict.fromkeys([settled.data.images, "images"]))
     with all_ranks_or_exit(comm):
         if method not in settled.methods:
             raise UserError(f"--method {method}: not in {file}; expected {' or '.join(settled.methods)}")
-    images, names = np.empty((0, 0), np.uint8), list[str]()
-    sources = [name] if name else list(dict.fromkeys([settled.data.images, "images"]))
-
-    def read() -> DatasetInfo:
-        nonlocal images, names
         images, names = data.read_images(images_path, header.shape, sources)
-        images = np.asarray(converted(images, header.pixel_format, images_path))
-        return DatasetInfo(header.shape, header.names, header.train, len(images), scaling=header.scaling)
-
-    dataset: DatasetInfo = on_rank_0(comm, read)
-    with all_ranks_or_exit(comm):
-        pipeline = Pipeline(readout_spec(settled, dataset, comm.size))
-    unlabelled = DataSet(images, np.empty(0, np.uint8), header.shape, header.names) if comm.rank == 0 else None
-    worker = readout_worker(comm, file, header, settled, dataset, pipeline, unlabelled)
-    worker.wanted = method
-    stream = METHODS[method].stream
-    batches = [batch for batch in pipeline.spec.scored_after(settled.chapters - 1) if batch.stream == stream]
-    worker.execute(readout_steps(pipeline, comm.rank, batches))
-    # One rank has scored each image, the others hold zeros.
-    scores = np.zeros_like(worker.scores["test"])
-    wait(comm.Ireduce(worker.scores["test"], scores), settled.schedule.timeout, "the scores")
-    if comm.rank == 0:
-        _print_predictions(header, names, scores, as_json)
+        checksums = glimpse(images), zlib.crc32(repr(names).encode())
+    fact = "{} images, a few of CRC-32 {:08x}, their names of {:08x}".format(len(images), *checksums)
+    agree(comm, {images_path: fact}, "the same images on all ranks")
+    images = converted_on_all(comm, images, header.pixel_format, images_path)
+    network = trained_network(comm, file, header, settled, memory_of(images))
+    block = block_size(network, images, (method,), comm.size)
+    scores = in_order(comm, images, block, lambda part: network.scores(part, method), settled.schedule.timeout)
+    for part, found in scores:
+        _print_predictions(header.names, names[part], found, as_json)
 
 
-def _print_predictions(header: Header, names: Sequence[str], scores: np.ndarray, as_json: bool) -> None:
+def _print_predictions(classes: tuple[str, ...], names: Iterable[object], scores: np.ndarray, as_json: bool) -> None:
     for name, row in zip(names, scores, strict=True):
         best = int(row.argmax())
         if as_json:
-            print(json.dumps({"image": name, "class": best, "name": header.names[best], "scores": row.tolist()}))
+            print(json.dumps({"image": str(name), "class": best, "name": classes[best], "scores": row.tolist()}))
         else:
-            print(f"{name}\t{header.names[best]}\t" + " ".join(f"{score:.5g}" for score in row))
+            print(f"{name}\t{classes[best]}\t" + " ".join(f"{score:.5g}" for score in row))
+    sys.stdout.flush()

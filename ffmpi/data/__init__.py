@@ -10,8 +10,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from ..config.registries import FORMATS
 from ..errors import UserError
 from .files import look_for, reading
@@ -19,6 +17,7 @@ from .format import Format
 from .kinds import expect
 from .known import SPLITS, USUAL, DataSet, Fields, File
 from .statistics import Summary
+from .streamed import Images
 
 __all__ = ["FORMATS", "DataSet", "Fields", "File", "Format", "Summary", "check", "load", "read_images"]
 
@@ -73,8 +72,8 @@ def find(name: str, path: str | None, fields: Fields = USUAL) -> tuple[Format, P
 
 def read_images(
     path: str, shape: tuple[int, ...], sources: Sequence[str] = ("images",)
-) -> tuple[np.ndarray, list[str]]:  # fmt: skip
-    """Read images to classify, and a name for each.
+) -> tuple[Images, Sequence[str]]:  # fmt: skip
+    """Find images to classify, and a name for each; many are read when they are wanted, if they can be.
 
     `path` is a file of a kind that one of the formats reads, with images of `shape`, or with as many pixels in another
     arrangement, such as colours first for last; where names tell arrays in it apart, in the first of `sources` that is

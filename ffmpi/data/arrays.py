@@ -9,11 +9,11 @@ import numpy as np
 
 from ..errors import UserError
 from .kinds import shortened
-from .known import DataSet, Fields
+from .known import DataSet, Fields, Numbers
 from .labels import MOST_CLASSES, check_labels, class_type, classes_of, expect_labels
 from .names import guess, names_of
 from .shapes import agree, arranged, rearranged
-from .streamed import Images, Source, StreamedImages
+from .streamed import LARGEST_CHUNK, Images, Source, StreamedImages
 from .weights import expect_weights, weights_of
 
 
@@ -190,11 +190,29 @@ def _read_images(store: Store, array: Array) -> np.ndarray:
 
 def read_images(
     store: Store, shape: tuple[int, ...], sources: Sequence[str]
-) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+) -> tuple[np.ndarray, Sequence[str]]:  # fmt: skip
     """Return the images in the first of the arrays `sources` that is there, arranged to `shape`, and their indices.
 
     Images are (samples, inputs) uint8 or float32. Raises UserError for those that cannot be arranged.
     """
+    array = _first_of(store, sources)
+    found = arranged(_read_images(store, array), array.shape[1:], shape, f"{store.where}: {array.name!r}")
+    return found, Numbers(len(found))
+
+
+def stream_images(
+    store: Store, shape: tuple[int, ...], sources: Sequence[str], source_of: Callable[[Array], Source]
+) -> tuple[Images, Sequence[str]]:  # fmt: skip
+    """Return what `read_images` does, but leave images where they are unless reading a few takes much more memory."""
+    array = _first_of(store, sources)
+    source = source_of(array)
+    if source.at_once > LARGEST_CHUNK:
+        return read_images(store, shape, [array.name])
+    return rearranged(StreamedImages(source), array.shape[1:], shape, source.where), Numbers(array.shape[0])
+
+
+def _first_of(store: Store, sources: Sequence[str]) -> Array:
+    """Return the first of the arrays `sources` that is there. Raises UserError if none is, or it is no images."""
     names = [Fields(source).names("test")[0] if Fields(source).by_split else source for source in sources]
     name = next((name for name in names if store.exists(name)), "")
     if not name:
@@ -203,6 +221,4 @@ def read_images(
         raise UserError(
             f"{store.where}: has no data set {missing}; it holds {held}; expected the name of one by --images"
         )
-    array = open_images(store, name)
-    found = arranged(_read_images(store, array), array.shape[1:], shape, f"{store.where}: {name!r}")
-    return found, [str(index) for index in range(len(found))]
+    return open_images(store, name)

@@ -17,6 +17,7 @@ from .format import Format
 from .kinds import CSV, listing, shortened
 from .known import SPLITS, USUAL, DataSet, Fields
 from .labels import LONGEST_NAME, MOST_CLASSES, check_labels, class_type, classes_of
+from .streamed import Images
 from .tables import Table, is_number, label_column, numbers_of, open_table
 from .weights import weights_of
 
@@ -180,7 +181,7 @@ class Csv(Format):
 
     def images_of(
         self, path: Path, kind: str, shape: tuple[int, ...], sources: Sequence[str]
-    ) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+    ) -> tuple[Images, Sequence[str]]:  # fmt: skip
         """Return the lines of a table, with a column for each pixel and perhaps one of labels, by their numbers."""
         with reading(path, PATH, _DAMAGE):
             table, inputs = open_table(path), math.prod(shape)

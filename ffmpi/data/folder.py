@@ -106,7 +106,7 @@ class Folder(Format):
 
     def images_of(
         self, path: Path, kind: str, shape: tuple[int, ...], sources: Sequence[str]
-    ) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+    ) -> tuple[Images, Sequence[str]]:  # fmt: skip
         """Return one image, under the name of its file."""
         return read(path, shape)[np.newaxis], [path.name]
 

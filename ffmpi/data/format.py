@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
 from .known import SPLITS, DataSet, Fields, File, Source
 from .pixels import fitted, measured_format
 from .statistics import Summary, statistics_of, tally
+from .streamed import Images
 
 
 @dataclass(frozen=True)
@@ -68,10 +67,11 @@ class Format:
 
     def images_of(
         self, path: Path, kind: str, shape: tuple[int, ...], sources: Sequence[str]
-    ) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+    ) -> tuple[Images, Sequence[str]]:  # fmt: skip
         """Return the images to classify in a file of one of `kinds`, and a name for each.
 
-        Images are (samples, inputs) uint8 or float32, of `shape`; `sources` are names under which they may lie there.
+        Images are (samples, inputs) uint8 or float32, of `shape`, and may be left in the file; `sources` are names
+        under which they may lie there.
         Raises UserError.
         """
         raise NotImplementedError

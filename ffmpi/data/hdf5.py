@@ -20,7 +20,7 @@ from .hdf5_contents import contents, dataset, exists, kind_of, read_class_names
 from .kinds import HDF5, expect
 from .known import DataSet, Fields
 from .names import names_of
-from .streamed import LARGEST_CHUNK
+from .streamed import LARGEST_CHUNK, Images
 
 PATH = "an HDF5 file with groups train and test, each with images and labels"
 #: Bytes of chunks that HDF5 keeps, since the next images may be in them, too; and a prime number of places for them.
@@ -149,10 +149,11 @@ class Hdf5(Format):
 
     def images_of(
         self, path: Path, kind: str, shape: tuple[int, ...], sources: Sequence[str]
-    ) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+    ) -> tuple[Images, Sequence[str]]:  # fmt: skip
         """Return the images in the first of the data sets `sources` that is there, named by index."""
-        with _open(path) as store:
-            return arrays.read_images(store, shape, sources)
+        with reading(path, PATH, _DAMAGE):
+            file = _file(path)
+            return arrays.stream_images(_Store(file), shape, sources, lambda array: _Rows(file, cast(_Array, array)))
 
 
 FORMAT = Hdf5("hdf5", "your own images, in HDF5", PATH)

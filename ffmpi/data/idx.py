@@ -19,8 +19,9 @@ from ..errors import UserError
 from .files import CHUNK, DEFLATE, fill, reading
 from .format import Format
 from .kinds import GZIP, HEAD, IDX, expect, listing, read_head
-from .known import DataSet, Fields, File
+from .known import DataSet, Fields, File, Numbers
 from .labels import check_labels
+from .streamed import Images
 
 IDX_PATH = "a directory with the four IDX files (train-images-idx3-ubyte and so on, plain or .gz)"
 #: Where torchvision puts the files below the directory that it is given.
@@ -64,10 +65,10 @@ class Idx(Format):
 
     def images_of(
         self, path: Path, kind: str, shape: tuple[int, ...], sources: Sequence[str]
-    ) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+    ) -> tuple[Images, Sequence[str]]:  # fmt: skip
         """Return all images of a file, named by index."""
         images = _read(path, shape).reshape(-1, math.prod(shape))
-        return images, [str(index) for index in range(len(images))]
+        return images, Numbers(len(images))
 
     def is_published(self, path: Path, file: File) -> bool | None:
         """Compare the MD5 of a file with the published one; None if there is none for a file of this kind."""

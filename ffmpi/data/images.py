@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import warnings
 import zlib
@@ -17,9 +18,12 @@ import numpy as np
 from ..errors import UserError
 from .files import DAMAGE, reading
 from .kinds import HEAD, IMAGES, PNG, describe, expect, kind_of, listing, read_head, shortened
+from .streamed import Images, StreamedImages
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the colour type of the header
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+#: Pixels in a directory of which more are not read at once.
+_MANY = 1 << 24
 _EXPECTED = "an image such as PNG or JPEG"
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
@@ -173,14 +177,28 @@ def refuse(directory: Path, bad: Sequence[UserError], files: int, expected: str 
         raise UserError(f"{directory}: {len(bad)} of {files} images cannot be used: {every}{expected}")
 
 
-def read_directory(directory: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, list[str]]:
+class _Pictures:
+    """Files of images of one shape, see `streamed.Source`."""
+
+    dtype, at_once = np.dtype(np.uint8), 1
+
+    def __init__(self, directory: Path, files: list[Path], shape: tuple[int, ...]) -> None:
+        self.where, self._files, self._shape = str(directory), files, shape
+        self.shape: tuple[int, ...] = len(files), math.prod(shape)
+
+    def read_rows(self, first: int, out: np.ndarray) -> None:
+        """Read the images from number `first` on into `out`. Raises UserError for the first that cannot be read."""
+        for index in range(len(out)):
+            out[index] = read(self._files[first + index], self._shape)
+
+
+def read_directory(directory: Path, shape: tuple[int, ...]) -> tuple[Images, list[str]]:
     """Return the images in `directory`, (samples, inputs) uint8, and their files' names, in the order of these.
 
     What counts is content, not the name; a file that is called .png and is none, or another image, is an error, and
-    all of those are named in one.
+    all of those are named in one. Many images are read when they are wanted.
     """
-    found: list[np.ndarray] = []
-    names: list[str] = []
+    files: list[Path] = []
     bad: list[UserError] = []
     with reading(directory, "a directory of images"):
         entries = sorted(
@@ -189,11 +207,20 @@ def read_directory(directory: Path, shape: tuple[int, ...]) -> tuple[np.ndarray,
     for file in entries:
         try:
             if is_image(file):
-                found.append(read(file, shape))
-                names.append(file.name)
+                files.append(file)
         except UserError as error:
             bad.append(error)
-    refuse(directory, bad, len(bad) + len(names))
+    names, total = [file.name for file in files], len(files) + len(bad)
+    if len(files) * math.prod(shape) > _MANY:
+        refuse(directory, bad, total)
+        return StreamedImages(_Pictures(directory, files, shape)), names
+    found: list[np.ndarray] = []
+    for file in files:
+        try:
+            found.append(read(file, shape))
+        except UserError as error:
+            bad.append(error)
+    refuse(directory, sorted(bad, key=str), total)
     if not found:
         raise UserError(f"{directory}: holds no image; it {listing(directory)}, expected a directory of images")
     return np.stack(found), names

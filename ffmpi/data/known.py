@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
@@ -50,6 +52,28 @@ def _filled(name: str, split: str) -> str:
 
 
 USUAL = Fields()
+
+
+class Numbers(Sequence[str]):
+    """The names "0", "1" and so on of `count` images, made when they are wanted."""
+
+    def __init__(self, count: int) -> None:
+        self._range = range(count)
+
+    def __repr__(self) -> str:
+        return f"{len(self)} numbers"
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        return list(map(str, self._range[at])) if isinstance(at, slice) else str(self._range[at])
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from .kinds import NPY, NPZ, expect, listing
 from .known import USUAL, DataSet, Fields
 from .labels import LONGEST_NAME, MOST_CLASSES
 from .names import names_of
+from .streamed import Images
 
 PATH = (
     "a .npz file with x_train, y_train, x_test and y_test (or train_images, train_labels and so on), or a directory "
@@ -109,10 +110,10 @@ class _Array:
 class _Rows:
     """Images in an array that stays open, see `streamed.Source`; in an archive only reading on is fast."""
 
-    at_once = 1
-
-    def __init__(self, array: _Array) -> None:
+    def __init__(self, array: arrays.Array) -> None:
+        array = cast(_Array, array)
         self._array = array
+        self.at_once = 1 << 62 if array.fortran else 1  # else each image is in pieces all over the file
         self._stream = cast(BufferedIOBase, array.store.stream(array.member))
         self.where = f"{array.store.where}: {array.name!r}"
         self.shape, self.dtype = array.shape, np.dtype(np.uint8 if array.dtype.kind == "u" else np.float32)
@@ -315,7 +316,7 @@ class Numpy(Format):
             images, _ = named.names(split)
             if images in store.members and store.open(images).fortran:  # each image is in pieces all over the file
                 return arrays.load(store, split, True, named)
-            return arrays.load(store, split, True, named, lambda array: _Rows(cast(_Array, array)))
+            return arrays.load(store, split, True, named, _Rows)
 
     def splits(self, path: Path, fields: Fields) -> tuple[str, ...]:
         """Return which splits there are."""
@@ -324,14 +325,16 @@ class Numpy(Format):
 
     def images_of(
         self, path: Path, kind: str, shape: tuple[int, ...], sources: Sequence[str]
-    ) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+    ) -> tuple[Images, Sequence[str]]:  # fmt: skip
         """Return the images in an .npy file, or in the first array of an archive that is called as one of `sources`."""
         if kind == NPY:
             with reading(path, "a NumPy file of images", _DAMAGE):
-                return arrays.read_images(_Directory(path, path), shape, ["images"])
-        with _open(path, "a NumPy archive of images") as store:
+                return arrays.stream_images(_Directory(path, path), shape, ["images"], _Rows)
+        expected = "a NumPy archive of images"
+        with reading(path, expected, _DAMAGE):
+            store = _store(path, expected)
             usual = [name for fields in _NAMES if store.exists(name := fields.names("test")[0])]
-            return arrays.read_images(store, shape, [*filter(store.exists, sources), *usual] or sources)
+            return arrays.stream_images(store, shape, [*filter(store.exists, sources), *usual] or sources, _Rows)
 
 
 FORMAT = Numpy("numpy", "your own images, in NumPy's .npz or .npy", PATH)

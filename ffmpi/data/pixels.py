@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -10,9 +9,10 @@ from itertools import pairwise
 import numpy as np
 
 from ..errors import UserError, note, warn
+from .files import CHUNK
 from .known import DataSet
 from .shapes import rearranged
-from .streamed import Images, StreamedImages, blocks_of
+from .streamed import Images, StreamedImages
 
 _CHUNK = 1 << 18  # pixels that are widened to float64 at once
 _BYTES, _UNIT, _SIGNED = (0.0, 255.0), (0.0, 1.0), (-1.0, 1.0)
@@ -20,6 +20,7 @@ _SLACK = 0.05  # of a scale's width: so far pixels may lie outside, as after res
 #: Floats above this are no 0 to 1, but below _BRIGHT they may go to 16 or 20 as well as to 255.
 _BRIGHT = 32.0
 _OUTLIERS = 0.02  # share of an image's pixels: more of them outside a scale are another scale
+_ALL = slice(None)
 _SNAP = 1e-4  # of 255: nearer to a whole number is that number, rounded in another scale
 
 
@@ -106,27 +107,74 @@ def scales(trained: PixelFormat, found: PixelFormat) -> tuple[tuple[float, float
     return (scale, source) if scale and source else None
 
 
-def converted(images: Images, trained: PixelFormat | None, where: str) -> Images:
+@dataclass(frozen=True)
+class PixelSpan:
+    """What decides how images are converted for a network; that of parts of them adds up to that of all.
+
+    pixel_format : type and range
+    outside : how many of `pixels` lie outside the scale of the network's
+    """
+
+    pixel_format: PixelFormat
+    outside: int
+    pixels: int
+
+    def __add__(self, other: PixelSpan) -> PixelSpan:
+        one, another = self.pixel_format, other.pixel_format
+        both = PixelFormat(one.dtype, min(one.least, another.least), max(one.greatest, another.greatest))
+        return PixelSpan(both, self.outside + other.outside, self.pixels + other.pixels)
+
+    @property
+    def share_outside(self) -> float:
+        """The share of the pixels that lie outside."""
+        return self.outside / max(1, self.pixels)
+
+
+def span_of(images: Images, trained: PixelFormat, part: slice = _ALL) -> PixelSpan:
+    """Return the span of a part of `images`, which is read if `trained` does not tell without."""
+    scale, dtype = _scale_of_training(trained), images.dtype
+    found = PixelSpan(PixelFormat(dtype.name, np.inf, -np.inf), 0, 0)
+    if dtype == np.uint8 and scale:  # which range they have does not matter
+        return found
+    least, greatest, slack = (*scale, _SLACK) if scale else (trained.least, trained.greatest, 1.0)
+    least, greatest = least - slack * (greatest - least), greatest + slack * (greatest - least)
+    start, stop, _ = part.indices(len(images))
+    rows = max(1, CHUNK // (images.shape[1] * dtype.itemsize))
+    for first in range(start, stop, rows):
+        block = images[first : min(first + rows, stop)]
+        here = measured_format(block)
+        outside = 0
+        if here.least < least or here.greatest > greatest:
+            outside = int(np.count_nonzero((block < least) | (block > greatest)))
+        found += PixelSpan(here, outside, block.size)
+    return found
+
+
+def converted(
+    images: Images, trained: PixelFormat | None, where: str, span: PixelSpan | None = None
+) -> Images:  # fmt: skip
     """Return `images` (samples, inputs) in the pixels of `trained`, those that a network was trained on.
 
     uint8, and floats of 0..255, 0..1 and -1..1, become one another: uint8 x is x / 255 or x / 127.5 - 1, as float32;
     this is told in a note, on rank 0. Other floats are a scale of their own, which only its own pixels have. Raises
     UserError, which names `where` the images are from, if that cannot be; None, of old checkpoints: nothing is done.
+    `span` is what `span_of` says of all of them, if that is known.
     """
     if trained is None:
         return images
-    found = measured_format(images)
+    span = span or span_of(images, trained)
+    found = span.pixel_format
     scale = _scale_of_training(trained)
     same = found.dtype == trained.dtype
     if scale is None:
         if not same:
             raise _refusal(where, found, trained, f"{trained.dtype} pixels, prepared as those")
-        _check_own_scale(images, found, trained, where)
+        _check_own_scale(span, trained, where)
         return images
     source = _scale_of_images(found, scale if same else None)
     if source is None:
         dark = scale == _BYTES and found.greatest <= _BRIGHT
-        if same and not dark and _share_outside(images, scale) < _OUTLIERS:
+        if same and not dark and span.share_outside < _OUTLIERS:
             return images
         raise _refusal(where, found, trained, "uint8, or floats of 0..1, 0..255 or -1..1")
     if same and source == scale:
@@ -139,13 +187,6 @@ def converted(images: Images, trained: PixelFormat | None, where: str) -> Images
     return _rescaled(images, source, scale, dtype)
 
 
-def _share_outside(images: Images, scale: tuple[float, float], slack: float = _SLACK) -> float:
-    slack *= scale[1] - scale[0]
-    blocks = blocks_of(images)
-    outside = sum(np.count_nonzero((one < scale[0] - slack) | (one > scale[1] + slack)) for one in blocks)
-    return float(outside / math.prod(images.shape))
-
-
 def _name(pixels: PixelFormat, scale: tuple[float, float]) -> str:
     return f"{pixels.dtype} of {scale[0]:g} to {scale[1]:g}"
 
@@ -154,9 +195,10 @@ def _refusal(where: str, found: PixelFormat, trained: PixelFormat, expected: str
     return UserError(f"{where}: pixels are {found}, but the network was trained on {trained}; expected {expected}")
 
 
-def _check_own_scale(images: Images, found: PixelFormat, trained: PixelFormat, where: str) -> None:
+def _check_own_scale(span: PixelSpan, trained: PixelFormat, where: str) -> None:
     """Refuse pixels that cannot be of the scale that is `trained`'s own, and warn of those that hardly can be."""
-    if _share_outside(images, (trained.least, trained.greatest), slack=1.0) >= _OUTLIERS:
+    found = span.pixel_format
+    if span.share_outside >= _OUTLIERS:
         raise _refusal(where, found, trained, f"{trained.dtype} pixels, prepared as those")
     margin = 0.25 * (trained.greatest - trained.least)
     beyond = found.least < trained.least - margin or found.greatest > trained.greatest + margin

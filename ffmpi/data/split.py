@@ -6,6 +6,7 @@ import dataclasses
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -14,15 +15,18 @@ from ..config.schema import Config
 from ..errors import UserError
 from . import DataSet
 from .scaling import Moments, moments
-from .streamed import LARGEST_CHUNK, StreamedImages
+from .streamed import LARGEST_CHUNK, Images, StreamedImages
+
+#: Images that are compared, where none but its own are read by a rank.
+_GLIMPSED = 8
 
 
-def load(config: Config, split: str, *, images: bool, path: str = "", weights: bool = True) -> DataSet:
+def load(config: Config, split: str, *, images: bool, path: str = "") -> DataSet:
     """Return one split of the configured data set, or of the one at `path`; its images are left there if `streams`.
 
-    With `weights` training samples have their weights, if the configuration names some.
+    Training samples have their weights, if the configuration names some.
     """
-    fields = data.Fields(config.data.images, config.data.labels, config.data.weights if weights else "")
+    fields = data.Fields(config.data.images, config.data.labels, config.data.weights)
     place, streamed = path or config.data.path or None, streams(config)
     found = data.load(config.data.name, place, split, images=images, fields=fields, streamed=streamed)
     if isinstance(found.images, StreamedImages) and found.images.source.at_once > LARGEST_CHUNK:
@@ -31,6 +35,16 @@ def load(config: Config, split: str, *, images: bool, path: str = "", weights: b
             f"data.window = {config.data.window}: {source.where} lies in chunks of {source.at_once / 2**20:.0f} MB, "
             f"expected at most {LARGEST_CHUNK >> 20} MB; 'ffmpi data convert' writes the file anew"
         )
+    return found
+
+
+def load_in_order(config: Config, split: str, path: str = "") -> DataSet:
+    """Return a split, without weights, whose images are to be read in order: left in their files if they can."""
+    fields = data.Fields(config.data.images, config.data.labels)
+    place = path or config.data.path or None
+    found = data.load(config.data.name, place, split, fields=fields, streamed=True)
+    if isinstance(found.images, StreamedImages) and found.images.source.at_once > LARGEST_CHUNK:
+        return data.load(config.data.name, place, split, fields=fields)
     return found
 
 
@@ -124,6 +138,18 @@ def subset(whole: DataSet, samples: np.ndarray) -> DataSet:
     if images is not None:
         images = images.subset(samples) if isinstance(images, StreamedImages) else images[samples]
     return dataclasses.replace(whole, images=images, classes=whole.classes[samples], weights=weights)
+
+
+def glimpsed(read: DataSet) -> Contents:
+    """Return what was read, but that the CRC-32 of the images is that of a few of them."""
+    assert read.images is not None
+    return dataclasses.replace(contents(dataclasses.replace(read, images=None)), images=glimpse(read.images))
+
+
+def glimpse(images: Images) -> int:
+    """Return the CRC-32 of a few images, the first and the last among them."""
+    places = np.linspace(0, len(images) - 1, _GLIMPSED).astype(int).tolist() if len(images) else []
+    return reduce(lambda digest, at: zlib.crc32(images[at : at + 1].tobytes(), digest), places, 0)
 
 
 def measured(config: Config, parts: Iterable[DataSet]) -> list[Moments]:

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -76,6 +76,9 @@ class StreamedImages:
         """Bytes of an image in memory."""
         return self.shape[1] * self.dtype.itemsize
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
     def __getitem__(self, part: slice) -> np.ndarray:
         """Read the images of a slice. Raises UserError if a pixel is not finite."""
         samples = np.arange(*part.indices(len(self)))
@@ -143,11 +146,3 @@ class StreamedImages:
 
 #: Images in memory, or in their file.
 Images = np.ndarray | StreamedImages
-
-
-def blocks_of(images: Images) -> Iterator[np.ndarray]:
-    """Yield images in order, in one part or in several."""
-    if isinstance(images, StreamedImages):
-        yield from images.blocks()
-    else:
-        yield images

@@ -76,12 +76,19 @@ class Inference:
         """The ways to classify, the run's first one first."""
         return self.config.methods
 
+    def images_at_once(self, method: str) -> int:
+        """Return how many images are in a batch that is classified by `method`."""
+        return self._rows // self._labels_each(method)
+
+    def _labels_each(self, method: str) -> int:
+        return self.dataset.classes if METHODS[method].stream == "goodness" else 1
+
     def scores(self, images: np.ndarray, method: str) -> np.ndarray:
         """Return what `method` says of each class, (n, classes) float32; the class is that of the greatest score."""
         if method not in self.methods:
             raise UserError(f"method {method!r}: not this network's; expected {' or '.join(map(repr, self.methods))}")
         stream, classes, last = METHODS[method].stream, self.dataset.classes, self._outputs[-1]
-        each = classes if stream == "goodness" else 1
+        each = self._labels_each(method)
         every = np.tile(np.arange(classes), (self._rows // classes, 1)) if each > 1 else None
         found = np.empty((len(images), classes), np.float32)
         for part, builder, samples in self._batches(images, each):

@@ -15,21 +15,26 @@ from .header import Header
 def load(path: str) -> tuple[Header, Inference]:
     """Return the network of the checkpoint, or of the run directory, at `path`. Raises UserError."""
     with reading(checkpoint_path(path)) as reader:
-        return reader.header, restored(reader, reader.header.config)
+        network = empty(reader.header, reader.header.config)
+        fill(network, reader)
+        return reader.header, network
 
 
-def restored(reader: Reader, config: Config) -> Inference:
-    """Return the network that `reader` has, to be read out as in `config`: the checkpoint's, but for how it classifies.
+def empty(header: Header, config: Config) -> Inference:
+    """Return a network of the sizes that `header` tells, all zeros, to be read out as in `config`.
 
-    Its arrays are checked one by one: size and type, checksum, and whether they are finite.
+    That is the checkpoint's configuration, but for how samples are classified.
     """
-    header = reader.header
     dataset = DatasetInfo(
         header.shape, header.names, header.train, 0, header.digest, scaling=header.scaling,
         pixel_format=header.pixel_format,
     )  # fmt: skip
     config = resolved(config, dataset)
     blocks = {name: Parameters(block, learns=False) for name, block in every_block(config, dataset).items()}
-    for name, parameters in blocks.items():
-        reader.load(name, parameters)
     return Inference(config, dataset, blocks)
+
+
+def fill(network: Inference, reader: Reader) -> None:
+    """Read the network's arrays, each checked: size and type, checksum, and whether it is finite."""
+    for name, parameters in network.blocks.items():
+        reader.load(name, parameters)

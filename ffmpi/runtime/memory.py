@@ -20,6 +20,7 @@ from ..data.split import streams
 from ..data.streamed import AROUND
 from ..errors import UserError, ranges, warn
 from ..network.activations import Activations
+from ..network.inference import Inference
 from ..network.layout import BatchLayout
 from ..network.stages import sizes_of
 from ..network.window import window_of
@@ -136,6 +137,14 @@ def _price(
         base=base,
         starting=max(reading, 2.5 * largest),
     )
+
+
+def price_of_answers(network: Inference, data: float, base: float) -> Price:
+    """Return what a rank needs that has `network` and, of the images that it answers for, `data` bytes."""
+    weights = _bytes(network.blocks.values())
+    largest = max(4.0 * math.prod(array.shape) for one in network.blocks.values() for array in one.held)
+    activations = _bytes([network]) - weights
+    return Price(weights, activations, stash=0.0, links=0.0, data=data, base=base, starting=2.5 * largest)
 
 
 def base_of(threads: int) -> float:

@@ -12,7 +12,7 @@ from ..data.info import DatasetInfo
 from ..data.known import SPLITS
 from ..data.pixels import combined_format, fitted, measured_format, nonzero_share
 from ..data.scaling import PixelScaling, scaling_of
-from ..data.split import Contents, contents, divide, load, measured, partition, subset
+from ..data.split import Contents, contents, divide, load, load_in_order, measured, partition, subset
 from ..data.statistics import Statistics, combined, statistics_of, tally
 from ..data.weights import expect_some
 from ..errors import UserError
@@ -54,14 +54,13 @@ def _cut(config: Config, train: DataSet) -> tuple[DataSet, DataSet | None]:
     return subset(train, kept), subset(train, taken)
 
 
-def read_split(config: Config, split: Split, images: bool) -> DataSet:
-    """Return the samples of a split of a run that is over. Raises UserError if it has none."""
+def read_split(config: Config, split: Split) -> DataSet:
+    """Return the samples of a split of a run that is over, with images to be read in order. Raises UserError."""
     if split == "test":
-        return load(config, "test", images=images, path=config.shards.test_path)
+        return load_in_order(config, "test", config.shards.test_path)
     if config.shards.by == "file":
         raise UserError(f"--split {split}: the samples lie in files of their own (shards.by = 'file'); expected 'test'")
-    whole = load(config, "train", images=images, weights=False)
-    found = dict(zip(("train", "validation"), _cut(config, whole), strict=True))[split]
+    found = dict(zip(("train", "validation"), _cut(config, load_in_order(config, "train")), strict=True))[split]
     if found is None:
         raise UserError(
             f"--split {split}: the network was trained with data.validation = 0; expected 'test' or 'train'"

@@ -15,10 +15,11 @@ from ..data.info import DatasetInfo, resolved
 from ..data.scaling import PixelScaling
 from ..data.shapes import geometry_of
 from ..errors import UserError, warn
+from ..network.inference import Inference
 from ..network.layout import LAYOUTS, BatchLayout
-from ..run import checkpoint
+from ..run import checkpoint, trained
 from ..run.checkpoint import Header
-from ..schedule import Schedule, ScheduleSpec, schedule_of
+from ..schedule import ScheduleSpec, schedule_of
 from . import memory, stop
 from .limits import Place, available_memory, crowded, memory_limits
 from .model import RankModel
@@ -45,7 +46,9 @@ def training_worker(
         _check_window(config, dataset, spec)
         schedule = schedule_of(config.schedule.name, spec, first)
     prepare_kernels(comm, config)
-    prices = _priced(comm, config, dataset, schedule)
+    with all_ranks_or_exit(comm):
+        own = memory.price(config, dataset, schedule, comm.rank, memory.base_of(config.schedule.threads))
+    prices = _checked(comm, own)
     samples, scored = source.share(schedule)
     with all_ranks_or_exit(comm):
         model = RankModel(config, dataset, schedule, comm.rank, samples, scored)
@@ -54,10 +57,22 @@ def training_worker(
         return Worker(comm, model, schedule, prices)
 
 
-def _priced(comm: Any, config: Config, dataset: DatasetInfo, schedule: Schedule) -> list[memory.Price]:
-    """Return what each rank needs of memory, by rank; what cannot fit is refused before there is any of it."""
+def trained_network(comm: Any, path: Path, header: Header, config: Config, data: float) -> Inference:
+    """Return the network of the checkpoint at `path`, of which rank 0 has read `header` before, on every rank.
+
+    It is read out as in `config`, on images of which a rank has `data` bytes in memory.
+    """
+    prepare_kernels(comm, config)
     with all_ranks_or_exit(comm):
-        own = memory.price(config, dataset, schedule, comm.rank, memory.base_of(config.schedule.threads))
+        network = trained.empty(header, config)
+    _checked(comm, memory.price_of_answers(network, data, memory.base_of(config.schedule.threads)))
+    with all_ranks_or_exit(comm), _reading(comm, path, header) as reader:
+        trained.fill(network, reader)
+    return network
+
+
+def _checked(comm: Any, own: memory.Price) -> list[memory.Price]:
+    """Return what each rank needs of memory, by rank; what cannot fit is refused before there is any of it."""
     limits = tuple(memory_limits(host()))
     needs = allgather(comm, memory.Need(host(), own, memory.resident(), limits, available_memory()))
     with all_ranks_or_exit(comm):
@@ -77,7 +92,19 @@ def _warn_of_crowding(comm: Any, config: Config) -> None:
 
 def restore(comm: Any, path: Path, header: Header, model: RankModel) -> None:
     """Take over what this rank trains from the checkpoint at `path`, of which rank 0 has read `header` before."""
-    with all_ranks_or_exit(comm), checkpoint.reading(path) as reader:
+    with all_ranks_or_exit(comm), _reading(comm, path, header) as reader:
+        for name, parameters in model.all_states.items():
+            reader.load(name, parameters)
+        for samples in model.samples.values():
+            samples.labels.choices = reader.choices(samples.labels.classes)
+        if comm.rank == 0:
+            reader.check(others=True)
+
+
+@contextmanager
+def _reading(comm: Any, path: Path, header: Header) -> Iterator[checkpoint.Reader]:
+    """Open the checkpoint at `path`. Raises UserError if it is not the one of which rank 0 has read `header`."""
+    with checkpoint.reading(path) as reader:
         if reader.header != header:
             found, expected = (f"chapter {one.chapter}, id {one.id or 'none'}" for one in (reader.header, header))
             if comm.rank == 0:
@@ -86,12 +113,7 @@ def restore(comm: Any, path: Path, header: Header, model: RankModel) -> None:
                 f"{path}: not the checkpoint that rank 0 reads: {found} here, {expected} there; expected one file that "
                 "all ranks see and nobody replaces meanwhile"
             )
-        for name, parameters in model.all_states.items():
-            reader.load(name, parameters)
-        for samples in model.samples.values():
-            samples.labels.choices = reader.choices(samples.labels.classes)
-        if comm.rank == 0:
-            reader.check(others=True)
+        yield reader
 
 
 def check(config: Config, dataset: DatasetInfo) -> None:

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import kernels
-from ..data.labels import class_type
 from ..errors import Consequence, UserError
-from ..network.methods import METHOD_NAMES
 from ..network.parameters import Parameters
 from ..network.transformed import TransformedInput
 from ..rules import Rates
@@ -58,14 +56,8 @@ class Worker:
         #: The inputs of layers that learn from transformed ones.
         self._transformed = {k: TransformedInput(self.config, k, rows) for k in model.trained if k > 0 and transforms}
         self.snapshots: dict[tuple[int, int], dict[str, Parameters]] = {}
-        # Of the samples of each split that are scored here; classes by METHOD_NAMES.
-        counts: dict[s.Split, int] = {"validation": self.dataset.validation, "test": self.dataset.test}
-        self.scores = {split: np.zeros((count, self.dataset.classes), np.float32) for split, count in counts.items()}
-        kind = class_type(self.dataset.classes)
-        self.predicted = {split: np.zeros((len(METHOD_NAMES), count), kind) for split, count in counts.items()}
         self.measurements = Measurements.zeros(len(self.config.network.layers), comm.size, len(self.rule.measures))
         self.collector = Collector(comm, model, self.measurements, len(schedule.links))
-        self.wanted: str | None = None  # the method whose scores are kept; otherwise the last one's are
         self.spent: dict[type, float] = defaultdict(float)
         self.flop = 0.0
         self.on_update: Callable[[s.Update], None] | None = None  # told of one now and then
@@ -268,13 +260,8 @@ class Worker:
             both = {"last-layer": self._own_scores, "all-layers": self._last_scores(count)}
             found = {method: both[method] for method in self.config.methods}
         for method, scores in found.items():
-            if method == self.wanted or self.wanted is None:
-                self.scores[split][samples] = scores
-            result = self.predicted[split][METHOD_NAMES.index(method), samples] = scores.argmax(axis=1)
-            if split in self.model.scored:
-                classes = self.model.scored[split].labels.classes
-                if len(classes):  # none when images are to be classified
-                    self.measurements.add_scores(split, method, int((result == classes[samples]).sum()), count)
+            right = scores.argmax(axis=1) == self.model.scored[split].labels.classes[samples]
+            self.measurements.add_scores(split, method, int(right.sum()), count)
 
     # -- Bringing together --------------------------------------------------------------------------------------------
     def _report(self, step: s.Report) -> None:

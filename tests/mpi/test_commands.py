@@ -55,10 +55,11 @@ def test_default_run_directory_is_named_for_the_recipe(ffmpi: Run, tmp_path: Pat
     assert [path.name.split("-")[0] for path in (tmp_path / "results").iterdir()] == ["digits"]
 
 
-@pytest.mark.parametrize("ranks", [0, 4])
-def test_evaluate_measures_what_training_measured(ranks: int, finished: Path, ffmpi: Run) -> None:
+def test_evaluate_measures_what_training_measured(finished: Path, ffmpi: Run) -> None:
     last = records(finished)[-1]
-    measured = json.loads(ffmpi(ranks, "evaluate", finished, "--json").stdout)
+    alone, together = (ffmpi(ranks, "evaluate", finished, "--json").stdout for ranks in (0, 4))
+    assert alone == together
+    measured = json.loads(together)
     assert measured["accuracy"] == last["accuracy"]
     assert measured["samples"] == 360
     test = np.bincount(data.load("digits", None, "test").classes)
@@ -86,13 +87,13 @@ def test_evaluate_prints_each_class(finished: Path, ffmpi: Run) -> None:
 
 SWAPPED = """
 import shutil, sys
-from ffmpi.commands import evaluate
+from ffmpi.runtime import setup
 from ffmpi.__main__ import main
-other, prepare = sys.argv.pop(), evaluate.prepare_kernels
+other, prepare = sys.argv.pop(), setup.prepare_kernels
 def swap(*args):
     shutil.copy(other, sys.argv[2])
     prepare(*args)
-evaluate.prepare_kernels = swap
+setup.prepare_kernels = swap
 main()
 """
 
@@ -116,8 +117,8 @@ def test_evaluate_by_the_goodness_of_chosen_layers(finished: Path, ffmpi: Run) -
     assert results[1]["accuracy"]["goodness"] != trained["goodness"] > 50
 
 
-def predicted(ffmpi: Run, ranks: int, run: Path, method: str) -> float:
-    """Return how many percent of the test digits `predict` classifies rightly."""
+def predicted(ffmpi: Run, ranks: int, run: Path, method: str) -> tuple[str, float]:
+    """Return what `predict` says of the test digits, and how many percent it classifies rightly."""
     test, images = data.load("digits", None, "test"), run.parent / "images.h5"
     assert test.images is not None
     with h5py.File(images, "w") as file:
@@ -125,12 +126,73 @@ def predicted(ffmpi: Run, ranks: int, run: Path, method: str) -> float:
     done = ffmpi(ranks, "predict", run, images, "--method", method, "--json")
     results = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(results[0]["scores"]) == 10
-    return float(100 * np.mean([one["class"] for one in results] == test.classes))
+    return done.stdout, float(100 * np.mean([one["class"] for one in results] == test.classes))
 
 
-@pytest.mark.parametrize(("method", "ranks"), [("softmax", 3), ("goodness", 2), ("goodness", 0)])
-def test_predict_agrees_with_evaluate(method: str, ranks: int, finished: Path, ffmpi: Run) -> None:
-    assert predicted(ffmpi, ranks, finished, method) == pytest.approx(records(finished)[-1]["accuracy"][method])
+def test_predict_says_on_any_number_of_ranks_what_training_measured(finished: Path, ffmpi: Run) -> None:
+    each = [predicted(ffmpi, ranks, finished, method) for method, ranks in (("softmax", 3), ("goodness", 2))]
+    for (_, accuracy), method in zip(each, ("softmax", "goodness"), strict=True):
+        assert accuracy == pytest.approx(records(finished)[-1]["accuracy"][method])
+    assert predicted(ffmpi, 0, finished, "goodness") == each[1]
+
+
+#: Classifies the images in several files after each other, and prints the most memory it has had after each, in MB.
+MEMORY = """
+import resource, sys
+from ffmpi.commands import predict
+from ffmpi.runtime import mpi
+
+def main(comm):
+    for file in sys.argv[2:]:
+        predict.predict(comm, sys.argv[1], file, None, None, False)
+        if comm.rank == 0:
+            print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+mpi.run(main)
+"""
+
+
+def test_images_are_read_as_they_are_answered(ffmpi: Run, run: Run, tmp_path: Path) -> None:
+    """Of images of 128 MB no rank has more than a few blocks in memory."""
+    shape = (256, 256)
+    with h5py.File(tmp_path / "own.h5", "w") as file:
+        for split in ("train", "test"):
+            file[f"{split}/images"], file[f"{split}/labels"] = (
+                (255 * np.eye(256, dtype=np.uint8))[None].repeat(8, 0),
+                np.arange(8),
+            )
+    small = sets("data.name=hdf5", f"data.path={tmp_path / 'own.h5'}", "train.epochs=1", "network.layers=[16,16]")
+    ffmpi(0, "train", DIGITS, "--run", "run", *small, *sets("train.batch_size=4", "data.standardise=fixed"))
+    packed = {"compression": "gzip", "compression_opts": 1}
+    for name, count in (("few", 8), ("many", 2000)):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file.create_dataset("images", (count, *shape), np.uint8, chunks=(8, *shape), **packed)
+            for first in range(0, count, 32):
+                file["images"][first : first + 32] = np.full((min(32, count - first), *shape), first % 251, np.uint8)
+    done = run(2, "-c", MEMORY, "run", "few.h5", "many.h5")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    few, many = (float(line.split()[1]) for line in lines if line.startswith("peak"))
+    assert len(lines) == 8 + 2000 + 2 and lines[-2].startswith("1999\t")
+    assert many - few < 60
+
+
+#: The command line, but directories are read as if they were large.
+LARGE = "from ffmpi.data import images; images._MANY = 0; from ffmpi.__main__ import main; main()"
+
+
+def test_a_rank_that_cannot_read_its_images_ends_the_job(finished: Path, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for index in range(10, 50):
+        Image.fromarray(np.full((8, 8), 5 * index, np.uint8)).save(tmp_path / "pictures" / f"{index}.png")
+    well = run(2, "-c", LARGE, "predict", finished, "pictures")
+    assert well.returncode == 0 and well.stdout.count("\n") == 40
+    assert well.stdout == run(0, "-m", "ffmpi", "predict", finished, "pictures").stdout
+    last = tmp_path / "pictures" / "35.png"  # not among those that all ranks look at
+    last.write_bytes(last.read_bytes()[:-8])
+    done = run(2, "-c", LARGE, "predict", finished, "pictures")
+    assert done.returncode == 2 and "35.png: is truncated" in done.stderr
+    assert done.stderr.startswith("ffmpi: rank 1 on ") and well.stdout.startswith(done.stdout)
 
 
 def test_an_exported_network_scores_as_predict_does(finished: Path, ffmpi: Run, run: Run, tmp_path: Path) -> None:
@@ -298,7 +360,7 @@ def test_a_network_of_classifiers_is_read_out_as_it_was_trained(ffmpi: Run, tmp_
     assert last["last-layer"] != last["all-layers"] and min(last.values()) > 90
     assert json.loads(ffmpi(3, "evaluate", "run", "--json").stdout)["accuracy"] == last
     for (method, accuracy), ranks in zip(last.items(), (2, 0), strict=True):
-        assert predicted(ffmpi, ranks, tmp_path / "run", method) == pytest.approx(accuracy)
+        assert predicted(ffmpi, ranks, tmp_path / "run", method)[1] == pytest.approx(accuracy)
 
 
 def test_a_finished_run_stays_as_it_is(finished: Path, ffmpi: Run, run: Run) -> None:

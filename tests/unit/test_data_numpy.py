@@ -166,7 +166,7 @@ def test_places(tmp_path: Path) -> None:
 def test_images_to_predict(tmp_path: Path) -> None:
     path = write(tmp_path / "set.npz", arrays())
     found, names = data.read_images(path, (5, 4))
-    assert names == [str(i) for i in range(20)]
+    assert names[:] == [str(i) for i in range(20)]
     assert_array_equal(found, pixels(20, 5, 4).reshape(20, -1))
     found, _ = data.read_images(path, (20,), ["x_train"])
     assert len(found) == 30

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -14,6 +16,8 @@ from ffmpi.data.info import DatasetInfo, resolved
 from ffmpi.network.inference import Inference
 from ffmpi.network.parameters import Parameters
 from ffmpi.network.stages import every_block
+from ffmpi.run import trained
+from tests.contract.digests import unpack
 from tests.unit.samples import refused
 
 TEST = data.load("digits", None, "test")
@@ -97,3 +101,23 @@ def test_what_cannot_be_answered_is_refused() -> None:
     refused(lambda: made.goodness(IMAGES, CLASSES - 1), "from -1 to 8", "expected 0 to 9")
     one, _ = network("rule.name=local-softmax")
     refused(lambda: one.activations(IMAGES, 0, CLASSES), "without a label")
+
+
+def test_of_a_checkpoint_only_what_answers_need_is_read(tmp_path: Path) -> None:
+    file = unpack("format-3-peers", tmp_path / "run")
+    header, made = trained.load(str(tmp_path / "run"))
+    assert header.chapter == 2 and made.methods == ("softmax", "goodness")
+    scores = made.scores(IMAGES, "softmax")
+    with h5py.File(file, "r+") as held:
+        for name in (
+            "layers/0/weights_m",
+            "layers/1/weights_v",
+            "layers/2/steps",
+            "head/1/bias_m",
+            "layers/0/peers/means",
+        ):
+            del held[name]
+    assert_array_equal(trained.load(str(file))[1].scores(IMAGES, "softmax"), scores)
+    with h5py.File(file, "r+") as held:
+        held["layers/1/weights"][3, 2] += 1
+    refused(lambda: trained.load(str(file)), file, "damaged: 'layers/1/weights'")

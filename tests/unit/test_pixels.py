@@ -11,7 +11,8 @@ from samples import pixels, refused
 
 from ffmpi import errors
 from ffmpi.data import DataSet
-from ffmpi.data.pixels import PixelFormat, combined_format, converted, fitted, measured_format
+from ffmpi.data.pixels import PixelFormat, combined_format, converted, fitted, measured_format, span_of
+from ffmpi.errors import UserError
 
 BYTES = np.concatenate([np.arange(256, dtype=np.uint8)[None], pixels(9, 256)])
 SAME = {
@@ -41,6 +42,21 @@ def test_every_scale_becomes_every_other_to_the_bit(one: str, other: str, capsys
     )
     single = np.float32(SAME[one]) if one == "-1 to 1" else SAME[one]
     assert_array_equal(converted(single[3:4], trained, "x.h5"), SAME[other][3:4])  # one picture is enough
+
+
+@pytest.mark.parametrize("own", [*SAME.values(), STANDARDISED])
+def test_parts_are_converted_as_the_whole_is(own: np.ndarray) -> None:
+    trained = measured_format(own)
+    for images in SAME.values():
+        parts = [span_of(images, trained, slice(first, first + 3)) for first in range(0, 10, 3)]
+        assert sum(parts[1:], parts[0]) == span_of(images, trained)
+        if images.dtype == own.dtype or own is not STANDARDISED:
+            try:
+                whole = converted(images, trained, "x.h5")
+            except UserError as error:
+                refused(lambda: converted(images, trained, "x.h5", sum(parts[1:], parts[0])), str(error))  # noqa: B023
+            else:
+                assert_array_equal(converted(images[:2], trained, "x.h5", sum(parts[1:], parts[0])), whole[:2])
 
 
 def test_rounding_in_single_precision_is_no_difference() -> None:
