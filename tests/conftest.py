@@ -166,9 +166,14 @@ def train_once(_trained: Path, ffmpi: Run) -> Callable[..., Path]:
 
 #: Trains on digits for each run directory and its settings, one after another.
 SEVERAL = """
-import json, sys
+import functools, json, sys
+from ffmpi.data import digits
+from ffmpi.run import directory
 from ffmpi.runtime import mpi
 from ffmpi.commands import train
+
+# What is the same for all of them, read once.
+digits.table, directory._commit = functools.cache(digits.table), functools.cache(directory._commit)
 
 def main(comm):
     for run, settings in json.loads(sys.argv[2]).items():

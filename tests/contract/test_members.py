@@ -15,6 +15,7 @@ from tests.helpers import arrays, assert_same_bits
 pytestmark = pytest.mark.mpi
 
 COMMON = ["train.epochs=2", "network.layers=[24,20,16]", "train.batch_size=150", "optimizer.learning_rate=0.002"]
+COMMON += ["checkpoint.every=2"]  # what is in the last one is compared
 #: What members need to be told, since their defaults are for nobody.
 NEEDED = {
     "learning_rate.steps": ["learning_rate.milestones=[1]"],
