@@ -18,7 +18,7 @@ from ..run.directory import RunDirectory
 from ..run.kept import Kept
 from ..runtime.agreement import agree
 from ..runtime.joined import joined
-from ..runtime.mpi import all_ranks_or_exit, on_rank_0
+from ..runtime.mpi import all_ranks_or_raise, on_rank_0
 from ..runtime.setup import training_worker
 from ..runtime.training import Listeners, Observed, execute, facts, progress_of
 from .settings import AnyConfig, complete
@@ -67,7 +67,7 @@ def fit(
     with joined(comm) as ranks, ExitStack() as held:
         held.enter_context(telling(warn_caller if ranks.rank == 0 else lambda text: None))
         held.enter_context(holding(samples))
-        with all_ranks_or_exit(ranks):
+        with all_ranks_or_raise(ranks):
             settled = complete(config)
             if weights is not None:
                 settled = structs.replace(settled, data=structs.replace(settled.data, weights=_WEIGHTS))

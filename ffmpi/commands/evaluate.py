@@ -18,7 +18,7 @@ from ..run import checkpoint
 from ..run.checkpoint import Header
 from ..run.directory import checkpoint_path
 from ..runtime.answering import block_size, converted_on_all, in_order, memory_of
-from ..runtime.mpi import all_ranks_or_exit, on_rank_0
+from ..runtime.mpi import all_ranks_or_raise, on_rank_0
 from ..runtime.reading import compare, read_split
 from ..runtime.setup import trained_network
 from ..schedule.steps import Split
@@ -32,14 +32,14 @@ def evaluate(
     file: Path = on_rank_0(comm, lambda: checkpoint_path(path))
     header, settled = read_header(comm, file, settings, places=True)
     source = (split == "test" and settled.shards.test_path) or settled.data.path or settled.data.name
-    with all_ranks_or_exit(comm):
+    with all_ranks_or_raise(comm):
         test = read_split(settled, split)
         if test.names != header.names:
             raise UserError(
                 f"{source}: has the classes {', '.join(test.names)}; expected {', '.join(header.names)} as in {file}"
             )
     compare(comm, {f"{source} ({split})": glimpsed(test)})
-    with all_ranks_or_exit(comm):
+    with all_ranks_or_raise(comm):
         assert test.images is not None
         images = rearranged(test.images, test.shape, header.shape, source)
     images = converted_on_all(comm, images, header.pixel_format, source)

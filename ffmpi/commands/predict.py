@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..run.directory import checkpoint_path
 from ..runtime.agreement import agree
 from ..runtime.answering import block_size, converted_on_all, in_order, memory_of
-from ..runtime.mpi import all_ranks_or_exit, on_rank_0
+from ..runtime.mpi import all_ranks_or_raise, on_rank_0
 from ..runtime.setup import trained_network
 from .evaluate import read_header
 
@@ -30,7 +30,7 @@ def predict(
     header, settled = read_header(comm, file, [])
     method = method or settled.methods[0]
     sources = [name] if name else list(dict.fromkeys([settled.data.images, "images"]))
-    with all_ranks_or_exit(comm):
+    with all_ranks_or_raise(comm):
         if method not in settled.methods:
             raise UserError(f"--method {method}: not in {file}; expected {' or '.join(settled.methods)}")
         images, names = data.read_images(images_path, header.shape, sources)

@@ -16,7 +16,7 @@ from ..run import checkpoint
 from ..run.directory import RunDirectory, reserve
 from ..runtime import stop
 from ..runtime.agreement import agree, checksum_of_file
-from ..runtime.mpi import all_ranks_or_exit, on_rank_0
+from ..runtime.mpi import all_ranks_or_raise, on_rank_0
 from ..runtime.setup import restore, training_worker
 from ..runtime.training import Listeners, Observed, execute, facts, progress_of
 from ..runtime.worker import Worker
@@ -100,7 +100,7 @@ def _continue(comm: Any, directory: RunDirectory, changed: Callable[[Config], Co
     header, settled = on_rank_0(comm, read_header)
     worker = training_worker(comm, settled, header.chapter, header.scaling)
     settled = worker.config
-    with all_ranks_or_exit(comm):
+    with all_ranks_or_raise(comm):
         found = worker.dataset
         source = settled.data.path or settled.data.name
         if (header.shape, header.train, header.digest) != (found.shape, found.train, found.digest):

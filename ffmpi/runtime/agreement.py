@@ -12,7 +12,7 @@ from typing import Any
 from .. import __version__
 from ..errors import UserError
 from .launch import library_name
-from .mpi import all_ranks_or_exit, allgather, folder, host
+from .mpi import all_ranks_or_raise, allgather, folder, host
 
 
 def agree(comm: Any, facts: dict[str, str], expected: str = "the same on all ranks") -> None:
@@ -28,7 +28,7 @@ def agree(comm: Any, facts: dict[str, str], expected: str = "the same on all ran
         name, there, _ = every[rank]
         return f"rank {rank} on {name}" + (f" in {there}" if len(folders) > 1 else "")
 
-    with all_ranks_or_exit(comm):
+    with all_ranks_or_raise(comm):
         for rank, (_, _, others) in enumerate(every):
             for name, fact in others.items():
                 first = known.setdefault(name, rank)
@@ -51,7 +51,7 @@ def check(comm: Any, arguments: Sequence[str]) -> None:
 def refuse(comm: Any, arguments: Sequence[str], fault: str) -> None:
     """End all ranks because of a `fault` that this one has found; the others may find themselves in `check`."""
     agree(comm, _command_line(arguments))
-    with all_ranks_or_exit(comm):
+    with all_ranks_or_raise(comm):
         raise UserError(fault)
 
 

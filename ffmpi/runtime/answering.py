@@ -15,7 +15,7 @@ from ..data.pixels import PixelFormat, converted, span_of
 from ..data.streamed import AROUND, Images
 from ..network.inference import Inference
 from . import stop
-from .mpi import all_ranks_or_exit, allgather, make_progress, wait
+from .mpi import all_ranks_or_raise, allgather, make_progress, wait
 
 #: Batches of the network's that are answered at once, of so many bytes of images; how many of a rank's answers may be
 #: under way.
@@ -28,10 +28,10 @@ def converted_on_all(comm: Any, images: Images, trained: PixelFormat | None, whe
     if trained is None:
         return images
     count = len(images)
-    with all_ranks_or_exit(comm):
+    with all_ranks_or_raise(comm):
         span = span_of(images, trained, slice(count * comm.rank // comm.size, count * (comm.rank + 1) // comm.size))
     whole = reduce(add, allgather(comm, span))
-    with all_ranks_or_exit(comm):
+    with all_ranks_or_raise(comm):
         return converted(images, trained, where, whole)
 
 

@@ -169,7 +169,7 @@ def _abort(comm: Any, status: int) -> None:
 
 
 @contextmanager
-def all_ranks_or_exit(comm: Any) -> Iterator[None]:
+def all_ranks_or_raise(comm: Any) -> Iterator[None]:
     """Run a block that may fail on some ranks, by UserError or for want of memory.
 
     Then all raise Agreed with the error of the lowest such rank, and its host if it is not rank 0; `run` lets that rank
@@ -205,7 +205,7 @@ def all_ranks_or_exit(comm: Any) -> Iterator[None]:
 def on_rank_0(comm: Any, make: Callable[[], Any]) -> Any:
     """Return on all ranks what ``make()`` returns on rank 0; a UserError there ends all ranks with its sentence."""
     value = None
-    with all_ranks_or_exit(comm):
+    with all_ranks_or_raise(comm):
         if comm.rank == 0:
             value = make()
     return comm.bcast(value)

@@ -20,7 +20,7 @@ from ..network import random
 from ..schedule import Schedule
 from ..schedule.steps import Split
 from .agreement import agree
-from .mpi import all_ranks_or_exit, allgather, on_rank_0
+from .mpi import all_ranks_or_raise, allgather, on_rank_0
 
 #: What is told of the samples, on rank 0; it may raise UserError.
 Look = Callable[[Statistics], None]
@@ -111,7 +111,7 @@ class Whole:
     def share(self, schedule: Schedule) -> Share:
         """Return what this rank needs, which all ranks have found to be the same."""
         rank = self.comm.rank
-        with all_ranks_or_exit(self.comm):
+        with all_ranks_or_raise(self.comm):
             images = 0 in schedule.computed(rank)
             labels = needs_samples(self.config, self.dataset, schedule, rank)
             if rank > 0 and labels:
@@ -119,7 +119,7 @@ class Whole:
         compare(self.comm, self._read)
         whole = self._sets
         self._sets = None
-        with all_ranks_or_exit(self.comm):
+        with all_ranks_or_raise(self.comm):
             if not whole or not labels:
                 return {}, {}
             test = fitted(whole[1], self.dataset.pixel_format, self.dataset.shape, f"{self._source} (test)")
@@ -141,7 +141,7 @@ class Files:
         """
         self._own: dict[int, DataSet] = {}
         pattern, elsewhere = config.data.path, config.shards.test_path
-        with all_ranks_or_exit(comm):
+        with all_ranks_or_raise(comm):
             for shard in range(config.shards.count):
                 if config.shards.count == 1 or shard % comm.size == comm.rank:
                     self._own[shard] = load(config, "train", images=True, path=_path(config, shard))
@@ -157,7 +157,7 @@ class Files:
             facts[shard] = part, measured_format(images), [] if scaling else measured(config, [self._own[shard]])
         every = {shard: fact for each in allgather(comm, facts) for shard, fact in each.items()}
         every = dict(sorted(every.items()))
-        with all_ranks_or_exit(comm):
+        with all_ranks_or_raise(comm):
             for shard, (part, *_) in every.items():
                 if (part.shape, part.names) != (test.shape, test.names):
                     raise UserError(

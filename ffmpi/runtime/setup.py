@@ -23,7 +23,7 @@ from ..schedule import ScheduleSpec, schedule_of
 from . import memory, stop
 from .limits import Place, available_memory, crowded, memory_limits
 from .model import RankModel
-from .mpi import all_ranks_or_exit, allgather, host, one_per_host_first
+from .mpi import all_ranks_or_raise, allgather, host, one_per_host_first
 from .reading import Look, reading
 from .sizes import spec_of
 from .worker import Worker
@@ -40,17 +40,17 @@ def training_worker(
     source = reading(comm, config, scaling, look)
     dataset = source.dataset
     config = resolved(config, dataset)
-    with all_ranks_or_exit(comm):
+    with all_ranks_or_raise(comm):
         check(config, dataset)
         spec = spec_of(config, dataset, comm.size)
         _check_window(config, dataset, spec)
         schedule = schedule_of(config.schedule.name, spec, first)
     prepare_kernels(comm, config)
-    with all_ranks_or_exit(comm):
+    with all_ranks_or_raise(comm):
         own = memory.price(config, dataset, schedule, comm.rank, memory.base_of(config.schedule.threads))
     prices = _checked(comm, own)
     samples, scored = source.share(schedule)
-    with all_ranks_or_exit(comm):
+    with all_ranks_or_raise(comm):
         model = RankModel(config, dataset, schedule, comm.rank, samples, scored)
         if first == 0:
             model.initialise()
@@ -63,10 +63,10 @@ def trained_network(comm: Any, path: Path, header: Header, config: Config, data:
     It is read out as in `config`, on images of which a rank has `data` bytes in memory.
     """
     prepare_kernels(comm, config)
-    with all_ranks_or_exit(comm):
+    with all_ranks_or_raise(comm):
         network = trained.empty(header, config)
     _checked(comm, memory.price_of_answers(network, data, memory.base_of(config.schedule.threads)))
-    with all_ranks_or_exit(comm), _reading(comm, path, header) as reader:
+    with all_ranks_or_raise(comm), _reading(comm, path, header) as reader:
         trained.fill(network, reader)
     return network
 
@@ -75,7 +75,7 @@ def _checked(comm: Any, own: memory.Price) -> list[memory.Price]:
     """Return what each rank needs of memory, by rank; what cannot fit is refused before there is any of it."""
     limits = tuple(memory_limits(host()))
     needs = allgather(comm, memory.Need(host(), own, memory.resident(), limits, available_memory()))
-    with all_ranks_or_exit(comm):
+    with all_ranks_or_raise(comm):
         if comm.rank == 0:
             memory.check(needs)
     return [need.price for need in needs]
@@ -92,7 +92,7 @@ def _warn_of_crowding(comm: Any, config: Config) -> None:
 
 def restore(comm: Any, path: Path, header: Header, model: RankModel) -> None:
     """Take over what this rank trains from the checkpoint at `path`, of which rank 0 has read `header` before."""
-    with all_ranks_or_exit(comm), _reading(comm, path, header) as reader:
+    with all_ranks_or_raise(comm), _reading(comm, path, header) as reader:
         for name, parameters in model.all_states.items():
             reader.load(name, parameters)
         for samples in model.samples.values():

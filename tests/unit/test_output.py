@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from ffmpi import cli, config, errors
+from ffmpi import config, errors
+from ffmpi.cli import app, options
 from ffmpi.commands.table import table
 from ffmpi.data.info import DatasetInfo, resolved
 from ffmpi.errors import ranges, why_missing
@@ -135,13 +136,13 @@ def test_an_output_that_cannot_be_written_to(command: str, output: str, status: 
 
 def test_home_in_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ann")
-    assert cli.PLACE.convert("~/run", None, None) == "/home/ann/run"
-    for command in (cli.train, cli.resume, cli.evaluate, cli.predict, cli.info, cli.table, cli.data):
+    assert options.PLACE.convert("~/run", None, None) == "/home/ann/run"
+    for command in (app.commands[name] for name in ("train", "resume", "evaluate", "predict", "info", "table", "data")):
         for parameter in command.params:
             if parameter.name in ("config", "run", "runs", "checkpoint", "path") or (
-                command is cli.predict and parameter.name == "images"
+                command.name == "predict" and parameter.name == "images"
             ):
-                assert parameter.type is cli.PLACE, (command.name, parameter.name)
+                assert parameter.type is options.PLACE, (command.name, parameter.name)
 
 
 def test_files_that_may_not_be_read(tmp_path: Path) -> None:

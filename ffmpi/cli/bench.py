@@ -1,0 +1,66 @@
+"""The commands that measure, one function each; no logic."""
+
+from __future__ import annotations
+
+import click
+
+from .options import PLACE, as_json, check_numba, settings
+
+
+@click.group(no_args_is_help=True)
+def bench() -> None:
+    """Measure ffmpi against other libraries and against this machine."""
+
+
+@bench.command()
+@click.option("--repeats", type=click.IntRange(1), default=15, help="Counted runs of each; the median is reported.")
+@click.option(
+    "--shapes", multiple=True, metavar="INPUTSxUNITSxROWS", help="Such as 2000x2000x128; may be repeated; default 12."
+)
+@click.option("--threads", type=click.IntRange(1), default=1, help="Of ffmpi's kernels; the others stay on one core.")
+@click.option("--plot", metavar="FILE.png", type=PLACE, help="Draw a roofline: GFLOP/s over arithmetic intensity.")
+@as_json
+def kernels(repeats: int, shapes: tuple[str, ...], threads: int, plot: str | None, as_json: bool) -> None:
+    """Time a layer's step against NumPy, PyTorch if it is there, and the peak of a core, in turn."""
+    check_numba()
+    from ..commands.bench import kernels as command
+
+    command.kernels(repeats, shapes, threads, as_json, plot)
+
+
+@bench.command()
+@click.option("--shape", default="1000x1000x256", show_default=True, metavar="INPUTSxUNITSxROWS")
+@click.option("--repeats", type=click.IntRange(1), default=15, show_default=True, help="Counted runs of each.")
+@as_json
+def operations(shape: str, repeats: int, as_json: bool) -> None:
+    """Time what is done beside a layer's products, and each optimiser, against the same in NumPy, in turn."""
+    check_numba()
+    from ..commands.bench import operations as command
+
+    command.operations(shape, repeats, as_json)
+
+
+@bench.command()
+@click.argument("config", type=PLACE)
+@click.option("--chapters", type=click.IntRange(1), default=2, show_default=True, help="How many are trained.")
+@settings
+@as_json
+def costs(config: str, chapters: int, settings: tuple[str, ...], as_json: bool) -> None:
+    """Train CONFIG for some chapters on one rank, and time each kind of step against what placement expects of it."""
+    check_numba()
+    from ..commands.bench import costs as command
+
+    command.costs(config, list(settings), chapters, as_json)
+
+
+@bench.command()
+@click.option("--threads", "count", default=2, show_default=True, help="How many, against one.")
+@click.option("--shape", default="2000x2000x256", show_default=True, metavar="INPUTSxUNITSxROWS")
+@click.option("--repeats", type=click.IntRange(1), default=9, show_default=True, help="Bursts of each.")
+@as_json
+def threads(count: int, shape: str, repeats: int, as_json: bool) -> None:
+    """Time a layer's step on several threads against one."""
+    check_numba()
+    from ..commands.bench import threads as command
+
+    command.threads(count, shape, repeats, as_json)

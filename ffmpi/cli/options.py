@@ -1,0 +1,73 @@
+"""What commands have in common: arguments, options, and on which ranks they run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any
+
+import click
+
+from ..launcher import launched_rank
+
+
+def once(command: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Run a command that needs no MPI on one rank, if a launcher has started several; it may return an exit status."""
+
+    @wraps(command)
+    def on_rank_0(*args: object, **options: object) -> int | None:
+        return command(*args, **options) if launched_rank() == 0 else None
+
+    return on_rank_0
+
+
+def explained(**names: Iterable[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Write lists of names into a command's help, ``{NAME}`` by NAME."""
+
+    def fill_in(command: Callable[..., None]) -> Callable[..., None]:
+        command.__doc__ = (command.__doc__ or "").format(**{key: ", ".join(each) for key, each in names.items()})
+        return command
+
+    return fill_in
+
+
+class _Place(click.ParamType):
+    """A path in which ``~`` is the user's home: no shell replaces it in ``--run=~/here``."""
+
+    name = "path"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return os.path.expanduser(value)
+
+
+PLACE = _Place()
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+settings = click.option(
+    "--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Change a configured value; may be repeated."
+)
+checkpoint = click.argument("checkpoint", type=PLACE)
+
+
+def check_numba() -> None:
+    """See `numba_check.check`; for the commands that compute, which import the kernels."""
+    from ..runtime.numba_check import check
+
+    check()
+
+
+#: The commands that `on_all_ranks` starts.
+WITH_MPI = ("train", "resume", "evaluate", "predict")
+
+
+def on_all_ranks(command: Callable[[Any], None]) -> None:
+    """Start MPI and run a command on all ranks, if they are alike."""
+    from ..runtime import agreement, mpi
+
+    def main(comm: Any) -> None:
+        agreement.check(comm, sys.argv[1:])
+        command(comm)
+
+    mpi.run(main)
