@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.helpers import PACKAGE
+from tests.helpers import PACKAGE, ROOT
 
 #: Floors from the bottom; a package or module imports from its own floor and from those below.
 FLOORS = [
@@ -148,3 +149,9 @@ def test_nobody_but_its_registry_imports_a_rule() -> None:
         if name.startswith("ffmpi.rules.") and _room(module) != "rules"
     }
     assert sorted(found) == []
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """Since pytest imports them by it: with two, nothing is collected."""
+    names = Counter(file.name for file in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
