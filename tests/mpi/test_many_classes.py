@@ -58,6 +58,7 @@ def test_every_rule_tells_many_classes(train_all: Callable[..., Callable[[str], 
     assert min(records(runs("collaboration"))[-1]["accuracy"].values()) >= 98  # also by goodness, among all classes
 
 
+@pytest.mark.slow
 def test_negatives_among_many_classes(
     train_all: Callable[..., Callable[[str], Path]], run: Run, tmp_path: Path
 ) -> None:  # fmt: skip
@@ -71,6 +72,7 @@ def test_negatives_among_many_classes(
     assert_survives_kill(run, one("by softmax"), tmp_path / "killed", sets(*kinds["by softmax"]), 2, 1)
 
 
+@pytest.mark.slow
 def test_the_most_classes_that_there_may_be(ffmpi: Run, tmp_path: Path) -> None:
     """Trained, evaluated and asked on any ranks; their predictions are not cut to a byte."""
     file, trained = write(tmp_path / "samples.h5", MOST_CLASSES, 4 * MOST_CLASSES, MOST_CLASSES // 2), tmp_path / "run"

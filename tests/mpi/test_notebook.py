@@ -13,6 +13,7 @@ from tests.helpers import ROOT
 NOTEBOOK = ROOT / "runs" / "digits.ipynb"
 
 
+@pytest.mark.pages
 def test_the_notebook(tmp_path: Path) -> None:
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")

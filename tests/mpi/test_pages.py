@@ -73,11 +73,12 @@ def clone(tmp_path: Path) -> Path:
 @pytest.fixture
 def shell(clone: Path) -> Iterator[Job]:
     """Return a job that runs the script `page.sh` in the folder of the clone."""
+    wide = {"COLUMNS": "160"}  # as wide as what the pages show
     paths = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(clone)}
     (clone / "page.sh").touch()
     os.mkfifo(clone / "begin")
     command = ["bash", "-c", "read -r < begin; exec bash -euo pipefail page.sh 2>&1"]
-    job = Job(command, clone, 180, paths | CROWDED)
+    job = Job(command, clone, 180, paths | wide | CROWDED)
     yield job
     assert not job.end()
 
@@ -86,6 +87,7 @@ def pattern_of(line: str) -> str:
     return ".*".join(map(re.escape, line.split("...")))
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize("page", RUN)
 def test_a_page_does_what_it_shows(page: str, clone: Path, shell: Job) -> None:
     found = blocks(page)
