@@ -5,7 +5,6 @@ What is in them is told in `header`.
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -15,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import msgspec
@@ -28,6 +27,7 @@ from ..config.schema import Config
 from ..data.kinds import HDF5, expect
 from ..data.scaling import PixelScaling
 from ..errors import Consequence, UserError, why_missing
+from .durable import keep, sync, sync_directory
 from .header import FORMAT, MOST, DatasetText, Header, dtype_of, header_checksum, identity
 from .untrusted import attribute, fail, reason, stored_array
 
@@ -36,39 +36,6 @@ if TYPE_CHECKING:  # they import kernels, which those who describe a checkpoint 
     from ..network.parameters import Parameters
 
 _OVERHEAD, _OVERHEAD_EACH = 1 << 17, 1 << 10  # bytes of HDF5's own: headers and attributes
-#: What file systems answer that cannot put a file, or a directory, on the disk at once.
-_NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES)
-
-
-def _sync(descriptor: int) -> None:
-    """Put a file, or a directory, on the disk, where the file system can."""
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_SYNC:
-            raise
-
-
-def _sync_directory(path: Path) -> None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except PermissionError:  # one may write there without reading
-        return
-    try:
-        _sync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _keep(file: Path, name: Path) -> None:
-    """Give `file` a second name, in one step, or where the file system cannot do that make a copy."""
-    partial = name.with_name(name.name + ".partial")
-    partial.unlink(missing_ok=True)
-    try:
-        os.link(file, partial)
-    except OSError:
-        shutil.copyfile(file, partial)
-    os.replace(partial, name)
 
 
 def copy(source: Path, place: Path) -> None:
@@ -81,22 +48,6 @@ def copy(source: Path, place: Path) -> None:
         os.replace(partial, place)
     except OSError as error:
         raise UserError(f"{place}: cannot be written ({error.strerror or error})") from None
-
-
-class Target(Protocol):
-    """What the arrays of a run's state are handed to: room for all is made first, then come their parts in order."""
-
-    def create(self, shapes: dict[str, tuple[int, ...]]) -> None:
-        """Make room for arrays of these names and shapes."""
-        ...
-
-    def write(self, name: str, array: np.ndarray, part: slice | tuple[()] = ()) -> None:
-        """Take an array, or the rows of it in `part`."""
-        ...
-
-    def commit(self) -> None:
-        """Take note that all is there."""
-        ...
 
 
 class Writer:
@@ -205,11 +156,11 @@ class Writer:
                     f"{self._path}: another ffmpi writes here, too, so this one ends; what the other saves stays"
                 )
             with open(self._partial, "rb+") as file:
-                _sync(file.fileno())
+                sync(file.fileno())
             if self._copy:
-                _keep(self._partial, self._copy)
+                keep(self._partial, self._copy)
             os.replace(self._partial, self._path)
-            _sync_directory(self._path.parent)
+            sync_directory(self._path.parent)
 
         self._guard(replace)
 

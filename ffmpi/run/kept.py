@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from .checkpoint import Target
 from .header import dtype_of
+
+
+class Target(Protocol):
+    """What the arrays of a run's state are handed to: room for all is made first, then come their parts in order."""
+
+    def create(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        """Make room for arrays of these names and shapes."""
+        ...
+
+    def write(self, name: str, array: np.ndarray, part: slice | tuple[()] = ()) -> None:
+        """Take an array, or the rows of it in `part`."""
+        ...
+
+    def commit(self) -> None:
+        """Take note that all is there."""
+        ...
 
 
 class Kept:

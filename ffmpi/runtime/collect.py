@@ -8,7 +8,8 @@ import numpy as np
 
 from ..network.parameters import Parameters
 from ..network.stages import declared
-from ..run.checkpoint import Target, dtype_of
+from ..run.header import dtype_of
+from ..run.kept import Target
 from ..run.metrics import RANK, Measurements
 from ..schedule.steps import Save
 from .model import RankModel

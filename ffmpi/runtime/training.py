@@ -20,7 +20,7 @@ from ..run import checkpoint
 from ..run.best import Best
 from ..run.directory import RunDirectory
 from ..run.health import findings
-from ..run.kept import Kept
+from ..run.kept import Kept, Target
 from ..run.metrics import Clock, Measurements
 from ..run.progress import Progress
 from ..schedule.totals import Balance
@@ -146,9 +146,9 @@ class _Teller:
         if listeners.chapter and listeners.chapter(record):
             self.enough = True
 
-    def save(self, chapter: int) -> checkpoint.Target | None:
+    def save(self, chapter: int) -> Target | None:
         """Return where the state after the chapter is to go; once a listener has had enough the run ends with that."""
-        writer: checkpoint.Target | None = None
+        writer: Target | None = None
         if directory := self.listeners.directory:
             copy = self.best.takes((chapter + 1) * self.spec.epochs_per_chapter) if self.best else None
             located = config.located(self.config)

@@ -15,7 +15,7 @@ from ..errors import Consequence, UserError
 from ..network.parameters import Parameters
 from ..network.transformed import TransformedInput
 from ..rules import Rates
-from ..run.checkpoint import Target
+from ..run.kept import Target
 from ..run.metrics import Measurements
 from ..schedule import Schedule, Steps
 from ..schedule import steps as s
