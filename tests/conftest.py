@@ -8,20 +8,24 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 from ffmpi import kernels
+from tests import ready
 from tests.helpers import DIGITS
 
 #: The interpreter of a second environment with another vendor's MPI, if there is one.
 OTHER_PYTHON = os.environ.get("FFMPI_TEST_OTHER_PYTHON", "")
 _MARK = "FFMPI_TEST_JOB"
+#: The environment of every job.
+OURS = {"OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
 @cache
@@ -41,11 +45,10 @@ class Job:
 
     def __init__(self, command: list[str], cwd: Path, seconds: float, env: dict[str, str]) -> None:
         self._mark, self._seconds = uuid.uuid4().hex, seconds
-        ours = {"OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         self.process = subprocess.Popen(
             ["timeout", "--kill-after=5", str(seconds), *command],
             cwd=cwd,
-            env=os.environ | ours | env | {_MARK: self._mark},
+            env=os.environ | OURS | env | {_MARK: self._mark},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -115,12 +118,18 @@ def warm_kernels() -> None:
 
 @pytest.fixture
 def start(tmp_path: Path):
-    """Return ``start(ranks, *args)``, which starts ``mpiexec -n ranks python args`` (0 ranks: without mpiexec)."""
+    """Return ``start(ranks, *args)``, which starts ``mpiexec -n ranks python args`` (0 ranks: without mpiexec).
+
+    With the socket `place` of an interpreter that is `ready`, the ranks are copies of that.
+    """
     jobs: list[Job] = []
 
-    def begin(ranks: int, *args: object, seconds: float = 90, python: str = sys.executable, **env: str) -> Job:
+    def begin(
+        ranks: int, *args: object, seconds: float = 90, python: str = sys.executable, place: str = "", **env: str
+    ) -> Job:
         launcher = [*mpiexec_of(python), "-n", str(ranks)] if ranks else []
-        job = Job([*launcher, python, *map(str, args)], tmp_path, seconds, env)
+        copied = ["-I", "-S", ready.__file__, place] if place else []
+        job = Job([*launcher, python, *copied, *map(str, args)], tmp_path, seconds, env)
         jobs.append(job)
         return job
 
@@ -129,10 +138,31 @@ def start(tmp_path: Path):
     assert not left, f"processes left behind: {sorted(left)}"
 
 
+@pytest.fixture(scope="session")
+def interpreter(warm_kernels: None) -> Iterator[str]:
+    """Return the socket of an interpreter that is `ready`."""
+    with tempfile.TemporaryDirectory(prefix="ffmpi-") as folder:
+        place = f"{folder}/ready"
+        command = [sys.executable, ready.__file__, place]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(command, cwd=folder, env=os.environ | OURS, **pipes) as process:
+            assert process.stdout.readline() == b"ready\n"
+            yield place
+            process.stdin.close()
+
+
 @pytest.fixture
-def run(start: Start) -> Run:
-    """Return ``run(ranks, *args)``: like `start`, but waits for the end."""
-    return lambda ranks, *args, **options: start(ranks, *args, **options).wait()
+def run(start: Start, interpreter: str) -> Run:
+    """Return ``run(ranks, *args)``: like `start`, but waits for the end.
+
+    The ranks are copies of a ready interpreter, unless they are to be `fresh`, or to have another one, or environment.
+    """
+
+    def go(ranks: int, *args: object, fresh: bool = False, seconds: float = 90, **options: str):
+        copied = {} if fresh or options else {"place": interpreter}
+        return start(ranks, *args, seconds=seconds, **copied, **options).wait()
+
+    return go
 
 
 @pytest.fixture

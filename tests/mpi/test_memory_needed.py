@@ -39,7 +39,9 @@ def train(ffmpi: Run, directory: Path, ranks: int, *settings: str) -> tuple[str,
     """Return what was printed, and each rank's numbers."""
     recipe = directory / "run.toml"
     recipe.write_text(f"[data]\nname = 'hdf5'\npath = '{directory}/set.h5'\n")
-    done = ffmpi(ranks, "train", recipe, "--run", directory / "run", *sets("train.epochs=1", *settings), seconds=200)
+    done = ffmpi(
+        ranks, "train", recipe, "--run", directory / "run", *sets("train.epochs=1", *settings), seconds=200, fresh=True
+    )
     return done.stdout, records(directory / "run")[-1]["ranks"]
 
 
@@ -85,7 +87,7 @@ def test_a_set_larger_than_memory_is_streamed(run: Run, tmp_path: Path) -> None:
     for window, passes in ((512, True), (0, False)):
         settings = sets(*own, f"data.window={window}", "train.batch_size=200")
         place = tmp_path / str(window)
-        done = run(0, "-c", LIMITED, limit, "train", DIGITS, "--run", place, *settings, seconds=200)
+        done = run(0, "-c", LIMITED, limit, "train", DIGITS, "--run", place, *settings, seconds=200, fresh=True)
         assert done.returncode == (0 if passes else 2), done.stderr
     assert "set.h5: too large for this machine's memory" in done.stderr
     (rank,) = records(tmp_path / "512")[-1]["ranks"]
@@ -93,7 +95,8 @@ def test_a_set_larger_than_memory_is_streamed(run: Run, tmp_path: Path) -> None:
 
 
 def test_what_cannot_fit_is_refused_before_it_starts(run: Run, tmp_path: Path) -> None:
-    done = run(2, "-m", "ffmpi", "train", DIGITS, "--run", tmp_path / "run", *sets("network.layers=[150000,150000]"))
+    settings = sets("network.layers=[150000,150000]")
+    done = run(2, "-m", "ffmpi", "train", DIGITS, "--run", tmp_path / "run", *settings, fresh=True)
     assert done.returncode == 2 and not (tmp_path / "run" / "checkpoint.h5").exists()
     (output,) = [line for line in done.stderr.splitlines() if "warning" not in line]
     assert output.startswith("ffmpi: ") and "not enough memory: " in output and "need" in output
