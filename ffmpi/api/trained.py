@@ -21,6 +21,8 @@ from ..network.parameters import Parameters
 from ..network.stages import every_block
 from ..run import checkpoint, trained
 from ..run.directory import RunDirectory, checkpoint_path
+from ..run.header import identity
+from ..run.writer import Writer
 from .tables import frame
 from .warning import warn_caller
 
@@ -157,14 +159,17 @@ class TrainedNetwork:
         if isinstance(self._state, Path):
             checkpoint.copy(self._state, place)
             return
-        missing = [name for name in self._shapes() if name not in self._state]
+        every = every_block(self.config, self._dataset)
+        missing = [f"{name}/{key}" for name, block in every.items() for key in block.shapes()]
+        missing = [name for name in missing if name not in self._state]
         if missing:
             raise UserError(
                 f"{place}: the network was read from a checkpoint and pickled; expected a copy of that file"
             )
         dataset, settled = self._dataset, config.located(self.config)
-        writer = checkpoint.Writer(place, settled, dataset, self._chapter, checkpoint.identity(place))
-        writer.create({name: array.shape for name, array in self._state.items()})
+        writer = Writer(place, settled, dataset, self._chapter, identity(place))
+        axes = {f"{name}/{key}": axis for name, block in every.items() for key, axis in block.axes().items()}
+        writer.create({name: array.shape for name, array in self._state.items()}, axes)
         for name, array in self._state.items():
             writer.write(name, array)
         writer.commit()
@@ -175,11 +180,6 @@ class TrainedNetwork:
         Raises UserError if the file is there already, unless by `force`, or where a library is missing.
         """
         export.write(self._inference, path, method, force)
-
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of all arrays that a checkpoint has of the network."""
-        every = every_block(self.config, self._dataset)
-        return {f"{name}/{key}": shape for name, block in every.items() for key, shape in block.shapes().items()}
 
 
 def load(path: str | Path) -> TrainedNetwork:

@@ -10,7 +10,7 @@ from .. import kernels
 from . import random
 from .activations import Activations
 from .normalise import Normalisation
-from .parameters import Block, Parameters, dense
+from .parameters import Array, Block, Parameters
 
 if TYPE_CHECKING:
     from ..config.schema import Config
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def classifier_block(config: Config, units: int, classes: int) -> Block:
     """Return the declaration of a classifier's weights (units, classes) and bias (classes,)."""
-    return dense(units, classes, config.head.optimizer)
+    weights, bias = Array("weights", (units, classes), axis=0), Array("bias", (classes,), scope="layer")
+    return Block((weights, bias), config.head.optimizer)
 
 
 class Classifier:

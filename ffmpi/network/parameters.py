@@ -30,6 +30,7 @@ class Array:
     scope : of each unit, to be cut with the units; or of the layer, the same wherever a part of the layer is
     start : the value it begins with, unless its owner initialises it otherwise
     nonnegative : what a file may hold
+    axis : along which one of scope "unit" is cut
     """
 
     name: str
@@ -39,6 +40,7 @@ class Array:
     scope: Literal["unit", "layer"] = "unit"
     start: float = 0.0
     nonnegative: bool = False
+    axis: int = -1
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,18 @@ class Block:
         for moment in self.moments:
             for array in self.arrays:
                 if array.learnt:
-                    yield Array(f"{array.name}_{moment}", array.shape, False, False, array.scope, 0.0, moment == "v")
+                    yield Array(
+                        f"{array.name}_{moment}", array.shape, False, False, array.scope, 0.0, moment == "v", array.axis
+                    )
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the names and shapes of what a checkpoint holds; all float32 but `steps`, int64."""
         steps: dict[str, tuple[int, ...]] = {} if self.optimizer is None else {"steps": ()}
         return steps | {array.name: array.shape for array in self.stored()}
+
+    def axes(self) -> dict[str, int]:
+        """Return the names of what a checkpoint holds that is cut with the units, and along which axis."""
+        return {array.name: array.axis % len(array.shape) for array in self.stored() if array.scope == "unit"}
 
 
 def dense(inputs: int, units: int, optimizer: Optimiser | None) -> Block:
@@ -108,6 +116,7 @@ class Parameters:
         self.plain = self.flat[: sum(size for size, array in zip(sizes, every, strict=True) if array.inference)]
         parts = np.split(self.flat, np.cumsum(sizes))
         self._shapes = {array.name: array.shape for array in every}
+        self._axes = {array.name: array.axis for array in every}
         self.panels = {
             array.name: part.reshape(_panel_shape(array.shape)) for array, part in zip(every, parts[:-1], strict=True)
         }
@@ -158,6 +167,34 @@ class Parameters:
             panels.reshape(-1)[: shape[0]] = value
         else:
             panels[:] = kernels.to_panels(value, pitch=panels.shape[1])
+
+    def span(self, name: str) -> tuple[slice, ...]:
+        """Return where what is here of an array lies in the whole of it."""
+        return tuple(slice(0, size) for size in self._shapes[name])
+
+    def part(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Return of an array that is cut with the units what `array` returns of units `start` to `stop` here.
+
+        start : a multiple of 16
+        """
+        panels, shape, first = self.panels[name], self._shapes[name], start // kernels.LANES
+        if len(shape) == 1:
+            return panels.reshape(-1)[start:stop].copy()
+        if self._axes[name] == 0:
+            return kernels.from_panels(panels, stop - start, shape[1], start)
+        return kernels.from_panels(panels[first:], shape[0], stop - start)
+
+    def set_part(self, name: str, start: int, value: np.ndarray) -> None:
+        """Take over what `part` returned of the units from `start` on; padding stays zero."""
+        panels, shape, first = self.panels[name], self._shapes[name], start // kernels.LANES
+        if len(shape) == 1:
+            panels.reshape(-1)[start : start + len(value)] = value
+        elif self._axes[name] == 0:
+            made = kernels.to_panels(value)
+            panels[:, start : start + len(value)] = made
+        else:
+            made = kernels.to_panels(value, pitch=panels.shape[1])
+            panels[first : first + len(made)] = made
 
     def next_step(self, rate: float) -> tuple[int, np.ndarray]:
         """Count one more step, and return the optimiser's kind and the constants of this step."""

@@ -2,8 +2,9 @@
 
 The root has the attributes format, ffmpi (version), id (another one with each save), chapter (chapters done) and
 checksum; group header has the texts config (TOML), problem (JSON) and checksums (JSON), as data sets, since HDF5 limits
-attributes to 64 KB. checksums has the CRC-32 of each array's bytes in row order; checksum is that of the header itself,
-see `header_checksum`.
+attributes to 64 KB. checksums has the CRC-32 of each array's bytes in row order or, of one that is cut with the units,
+the axis that counts these and the CRC-32 of each 16 of them, see `checksums`; checksum is that of the header itself,
+see `header_checksum`. Matrices that are cut along their columns are stored in chunks of 16 columns.
 
 Group layers/K has weights (inputs, units) and bias (units,) float32, their moments weights_m, bias_m and, with Adam,
 weights_v, bias_v of the same shapes, and steps, int64. Group layers/K/BLOCK has the same for a block that the rule
@@ -11,7 +12,7 @@ declares, head/K for the head's block on layer K. negatives/C are the adaptive n
 uint8, or uint16 of more than 256 classes. Beside them stand the arrays of `DatasetInfo.statistics`, float32.
 
 Format 1 had its texts in attributes of the root, and neither checksums nor an id; up to format 2 a layer's classifier
-was called classifiers/K. Both are still read.
+was called classifiers/K; up to format 3 each array was stored and checksummed as a whole. All are still read.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from ..data.scaling import PixelScaling
 from ..errors import UserError
 from .untrusted import attribute
 
-FORMAT = 3
+FORMAT = 4
 MOST = 2**62  # of anything counted
 _Size = Annotated[int, Meta(ge=1, le=MOST)]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
@@ -10,14 +11,17 @@ from .header import dtype_of
 
 
 class Target(Protocol):
-    """What the arrays of a run's state are handed to: room for all is made first, then come their parts in order."""
+    """What the arrays of a run's state are handed to: room for all first, then their parts in any order."""
 
-    def create(self, shapes: dict[str, tuple[int, ...]]) -> None:
-        """Make room for arrays of these names and shapes."""
+    #: Whether the run is to wait until all is there.
+    at_once: bool
+
+    def create(self, shapes: dict[str, tuple[int, ...]], axes: Mapping[str, int]) -> None:
+        """Make room for arrays of these names and shapes; those in `axes` come in parts, cut along that axis."""
         ...
 
-    def write(self, name: str, array: np.ndarray, part: slice | tuple[()] = ()) -> None:
-        """Take an array, or the rows of it in `part`."""
+    def write(self, name: str, array: np.ndarray, part: tuple[slice, ...] = ()) -> None:
+        """Take an array, or the part of it that lies in `part` of the whole."""
         ...
 
     def commit(self) -> None:
@@ -34,6 +38,8 @@ class Kept:
     chapter : chapters done
     """
 
+    at_once = False
+
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
         self.chapter = 0
@@ -44,14 +50,14 @@ class Kept:
         """Expect the state of a network of `classes` after `chapter` chapters, which `writer` is to have, too."""
         self._coming, self._classes, self._writer = chapter, classes, writer
 
-    def create(self, shapes: dict[str, tuple[int, ...]]) -> None:
-        """Make room for arrays of these names and shapes."""
+    def create(self, shapes: dict[str, tuple[int, ...]], axes: Mapping[str, int]) -> None:
+        """Make room for arrays of these names and shapes; see `Target`."""
         if self._writer:
-            self._writer.create(shapes)
+            self._writer.create(shapes, axes)
         self.arrays = {name: np.empty(shape, dtype_of(name, self._classes)) for name, shape in shapes.items()}
 
-    def write(self, name: str, array: np.ndarray, part: Any = ()) -> None:
-        """Take an array, or the rows of it in `part`."""
+    def write(self, name: str, array: np.ndarray, part: tuple[slice, ...] = ()) -> None:
+        """Take an array, or a part of it."""
         if self._writer:
             self._writer.write(name, array, part)
         self.arrays[name][part] = array

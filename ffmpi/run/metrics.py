@@ -24,9 +24,9 @@ RANK = (*TIMES, "peak_bytes", "priced_bytes", "owned_bytes", "weight_bytes", "li
 
 @dataclass
 class Measurements:
-    """Views of one float64 array, `flat`, so that one reduction brings all ranks' numbers together.
+    """Views of one float64 array, `flat`, that a rank sends when a chapter is over; and the same of all ranks.
 
-    Every entry is filled in by one rank only and zero on the others: the sum is exact.
+    Every sum is filled in by one rank only and zero on the others: adding them up is exact.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Measurements:
         took part
     head : (3,), columns HEAD
     scored : (2, 4, 2), of SPLITS by METHOD_NAMES, columns SCORES
-    ranks : (ranks, 11), columns RANK
+    ranks : (1, 11), columns RANK, of this rank; or of all, (ranks, 11)
     """
 
     flat: np.ndarray
@@ -44,8 +44,8 @@ class Measurements:
     ranks: np.ndarray
 
     @classmethod
-    def zeros(cls, layers: int, ranks: int, measures: int) -> Measurements:
-        """Return empty measurements of a network of `layers` on `ranks` whose rule has so many `measures`."""
+    def zeros(cls, layers: int, measures: int, ranks: int = 1) -> Measurements:
+        """Return empty measurements of a network of `layers` whose rule has so many `measures`."""
         scored = (len(SPLITS), len(METHOD_NAMES), len(SCORES))
         shapes = [(layers, 3 + measures), (len(HEAD),), scored, (ranks, len(RANK))]
         sizes = [int(np.prod(shape)) for shape in shapes]
@@ -54,9 +54,11 @@ class Measurements:
         views = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
         return cls(flat, *views)
 
-    def empty(self) -> Measurements:
-        """Return empty measurements of the same shape."""
-        return self.zeros(len(self.layers), len(self.ranks), self.layers.shape[1] - 3)
+    def add(self, part: Measurements, rank: int) -> None:
+        """Add what `rank` has measured."""
+        for whole, one in ((self.layers, part.layers), (self.head, part.head), (self.scored, part.scored)):
+            whole += one
+        self.ranks[rank] = part.ranks[0]
 
     def add_scores(self, split: str, method: str, correct: int, rows: int) -> None:
         """Add a batch of one of SPLITS that was classified by `method`."""

@@ -38,8 +38,10 @@ def attribute(file: h5py.File, name: str, kinds: str) -> Any:
     raise fail(file, f"no readable attribute {name!r}", "an ffmpi checkpoint")
 
 
-def stored_array(file: h5py.File, name: str, shape: tuple[int, ...] | None, dtype: type | None) -> Any:
-    """Return the value of the data set `name`, which must lie in this file; UserError if it is another one.
+def stored_array(
+    file: h5py.File, name: str, shape: tuple[int, ...] | None, dtype: type | None, part: tuple[slice, ...] = ()
+) -> Any:  # fmt: skip
+    """Return the value, or a part, of the data set `name`, which must lie in this file; UserError if it is another one.
 
     It must have `shape` and `dtype`; None stands for any shape that the file has room for, and for a text of fixed
     length.
@@ -48,12 +50,12 @@ def stored_array(file: h5py.File, name: str, shape: tuple[int, ...] | None, dtyp
     expected = " ".join([kind, *([str(shape)] if shape else [])])
     try:
         node: Any = file
-        for part in name.split("/"):
+        for step in name.split("/"):
             # Links may lead into other files, virtual and external data sets read from them.
-            link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
+            link = node.get(step, getlink=True) if isinstance(node, h5py.Group) else None
             if not isinstance(link, h5py.HardLink):
                 raise fail(file, f"no data set {name!r}", f"{expected} stored in the file")
-            node = node[part]
+            node = node[step]
         if not isinstance(node, h5py.Dataset) or node.is_virtual or node.external:
             raise fail(file, f"{name!r} is not a plain data set", f"{expected} stored in the file")
         right = node.dtype.kind == "S" if dtype is None else node.dtype == dtype
@@ -62,7 +64,7 @@ def stored_array(file: h5py.File, name: str, shape: tuple[int, ...] | None, dtyp
         size = math.prod(node.shape) * node.dtype.itemsize
         if (shape is None or dtype is None) and size > os.path.getsize(file.filename):
             raise fail(file, f"{name!r} is said to have {size} bytes", "no more than the file has")
-        value = node[()]
+        value = node[part]
     except (OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
         raise fail(file, f"{name!r} cannot be read ({reason(error)})", expected) from None
     return value if dtype is None else np.asarray(value)

@@ -2,121 +2,131 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..network.parameters import Parameters
 from ..network.stages import declared
-from ..run.header import dtype_of
 from ..run.kept import Target
 from ..run.metrics import RANK, Measurements
 from ..schedule.steps import Save
 from .model import RankModel
-from .mpi import wait
-
-_SAVED_AT_ONCE = 1 << 16  # numbers
+from .mpi import until, wait
+from .saving import Saving, Share
 
 
 class Collector:
     """One rank's part in it."""
 
-    def __init__(self, comm: Any, model: RankModel, measurements: Measurements, tag: int) -> None:
+    def __init__(self, comm: Any, model: RankModel, tag: int) -> None:
         """Use `tag` and the next one for messages."""
         self._save_tag, self._report_tag = tag, tag + 1
-        self.comm, self.model, self.measurements = comm, model, measurements
+        self.comm, self.model = comm, model
         self.timeout = model.config.schedule.timeout
-        self._own: list[np.ndarray] = []
+        self._own: list[Measurements] = []
         self._sent: list[tuple[Any, np.ndarray]] = []
-        self._awaited: Any = None
+        self._awaited: list[Any] = []
+        self._saving: Saving | None = None
 
-    def report(self, numbers: dict[str, float]) -> None:
-        """Send the measurements so far, with these `numbers` of this rank, to rank 0 and begin anew."""
-        self.measurements.ranks[self.comm.rank] = [numbers[name] for name in RANK]
-        copy = self.measurements.flat.copy()
-        self.measurements.flat[:] = 0
+    def measurements(self, ranks: int = 1) -> Measurements:
+        """Return empty measurements, of one rank or of many."""
+        config = self.model.config
+        return Measurements.zeros(len(config.network.layers), len(config.rule.measures), ranks)
+
+    def report(self, measured: Measurements, numbers: dict[str, float]) -> None:
+        """Send rank 0 what this rank has `measured`, which is not to change any more, with these `numbers` of it."""
+        measured.ranks[0] = [numbers[name] for name in RANK]
         if self.comm.rank == 0:
-            self._own.append(copy)
+            self._own.append(measured)
             return
         self._sent = [(request, array) for request, array in self._sent if not request.Test()]
-        self._sent.append((self.comm.Isend(copy, 0, self._report_tag), copy))
+        self._sent.append((self.comm.Isend(measured.flat, 0, self._report_tag), measured.flat))
 
     def record(self, ranks: tuple[int, ...]) -> Measurements:
         """Return the sum of the next reports of `ranks`."""
-        total = self.measurements.empty()
-        for rank in ranks:
-            if rank == 0:
-                total.flat += self._own.pop(0)
-                continue
-            part = np.empty_like(total.flat)
-            self._awaited = self.comm.Irecv(part, rank, self._report_tag)
-            wait(self._awaited, self.timeout, f"the measurements of rank {rank}", rank)
-            total.flat += part
+        total, parts = self.measurements(self.comm.size), {rank: self.measurements() for rank in ranks}
+        others = [rank for rank in ranks if rank > 0]
+        self._awaited = [self.comm.Irecv(parts[rank].flat, rank, self._report_tag) for rank in others]
+        for rank, request in zip(others, self._awaited, strict=True):
+            wait(request, self.timeout, f"the measurements of rank {rank}", rank)
+        self._awaited = []
+        if 0 in parts:
+            parts[0] = self._own.pop(0)
+        for rank, part in parts.items():
+            total.add(part, rank)
         return total
 
     def close(self) -> None:
-        """Wait until all that was sent has left."""
+        """Finish a save, and wait until all that was sent has left."""
+        self.finish()
         for request, _ in self._sent:
             wait(request, self.timeout, "rank 0 to take the measurements", 0)
 
     @property
     def pending(self) -> tuple[list[Any], list[Any]]:
         """The requests of what may still be sent, and of what may still come."""
-        return [request for request, _ in self._sent], [self._awaited] if self._awaited else []
+        sent, coming = self._saving.pending if self._saving else ([], [])
+        return [request for request, _ in self._sent] + sent, self._awaited + coming
 
+    @property
+    def saving(self) -> bool:
+        """Whether a save is under way."""
+        return self._saving is not None
+
+    # -- Saves --------------------------------------------------------------------------------------------------------
     def save(
-        self, step: Save, writer: Target | None, snapshots: dict[tuple[int, int], dict[str, Parameters]],
-        choices: dict[int, np.ndarray],
+        self, step: Save, target: Target | None, snapshots: Mapping[tuple[int, int], dict[str, Parameters]],
+        choices: Mapping[int, np.ndarray],
     ) -> None:  # fmt: skip
-        """Bring every array to rank 0, a few rows at a time, in the order of the stages: rank 0 never holds a layer."""
-        config, dataset = self.model.config, self.model.dataset
-        sets = [
-            (stage, owner, name, block.shapes())
-            for stage, owner in enumerate(step.owners)
-            for name, block in declared(config, dataset, stage).items()
-        ]
-        negatives = {f"negatives/{chapter}": chosen for chapter, chosen in choices.items() if chapter > step.chapter}
-        if writer is not None:
-            rooms = {f"{name}/{key}": shape for _, _, name, shapes in sets for key, shape in shapes.items()}
-            writer.create(rooms | {name: chosen.shape for name, chosen in negatives.items()})
-        for stage, owner, name, shapes in sets:
-            parameters = None
+        """Begin to bring every array to rank 0, which hands it to `target`; the save before is to be finished.
+
+        What is in `snapshots` leaves while other steps run, which call `advance`; what else this rank has must not
+        change meanwhile, so it has left when this returns.
+        """
+        shares, states, live = [], dict[str, Parameters](), False
+        for stage, owner in enumerate(step.owners):
+            blocks = declared(self.model.config, self.model.dataset, stage)
+            shares += [Share(owner, name, block) for name, block in blocks.items()]
             if owner == self.comm.rank:
-                parameters = (snapshots.get((stage, step.chapter)) or self.model.states(stage))[name]
-            for key, shape in shapes.items():
-                for part in _parts(shape):
-                    array = self._bring(parameters, key, owner, part, shape)
-                    if writer is not None and array is not None:
-                        writer.write(f"{name}/{key}", array, part)
-        if writer is not None:
-            for name, chosen in negatives.items():
-                writer.write(name, chosen)
-            writer.commit()
+                snapshot = snapshots.get((stage, step.chapter))
+                states |= self.model.states(stage) if snapshot is None else snapshot
+                live = live or snapshot is None
+        lag = self.model.config.negatives.lag if choices else 0
+        beside = {
+            f"negatives/{chapter}": choices[chapter].copy()
+            for chapter in range(step.chapter + 1, step.chapter + 1 + lag)
+            if chapter in choices
+        }
+        classes = self.model.dataset.classes
+        self._saving = saving = Saving(self.comm, self._save_tag, shares, states, target, beside, classes)
+        self.advance()
+        if target is not None and target.at_once:
+            self.finish()
+        elif live:
+            self._wait(saving, lambda: saving.left)
 
-    def _bring(
-        self, parameters: Parameters | None, key: str, owner: int, part: Any, shape: tuple[int, ...]
-    ) -> np.ndarray | None:
-        """Return a part of an array on rank 0, which its owner sends there; None on other ranks."""
-        if parameters is not None:
-            array = parameters.array(key, *([part] if part else []))
-            if owner != 0:
-                self._sent.append((self.comm.Isend(array, 0, self._save_tag), array))
-                wait(self._sent[-1][0], self.timeout, "rank 0 to save", 0)
-                self._sent.pop()
-            return array
-        if self.comm.rank != 0:
-            return None
-        array = np.empty(
-            (part.stop - part.start, shape[1]) if part else shape, dtype_of(key, self.model.dataset.classes)
-        )
-        self._awaited = self.comm.Irecv(array, owner, self._save_tag)
-        wait(self._awaited, self.timeout, f"rank {owner} to save", owner)
-        return array
+    def advance(self) -> None:
+        """Let a save go on, if there is one: to be called between steps, and while this rank waits for others."""
+        if self._saving:
+            self._saving.advance()
+            if self._saving.done:
+                self._saving = None
 
+    def finish(self) -> None:
+        """Wait until there is no save under way."""
+        if saving := self._saving:
+            self._wait(saving, lambda: saving.done)
 
-def _parts(shape: tuple[int, ...]) -> list[Any]:
-    """Cut a matrix of `shape` into slices of rows; anything smaller stays whole, ()."""
-    if len(shape) < 2:
-        return [()]
-    rows = max(1, _SAVED_AT_ONCE // shape[1])
-    return [slice(start, min(start + rows, shape[0])) for start in range(0, shape[0], rows)]
+    def _wait(self, saving: Saving, over: Callable[[], bool]) -> None:
+        """Let a save go on until it is `over`; who it waits for has the time again with each part."""
+        while not over():
+            before = saving.moved
+
+            def more(before: int = before) -> bool:
+                self.advance()
+                return saving.moved > before or over()
+
+            rank = saving.awaited
+            until(more, self.timeout, f"rank {rank} to save", rank)

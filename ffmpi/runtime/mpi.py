@@ -218,19 +218,30 @@ PATIENCE = 3600.0
 def wait(
     request: Any, timeout: float | None = None, what: str = "the other ranks to be ready", rank: int | None = None
 ) -> None:
-    """Wait for `request` without burning the core: a short spin, then naps of up to a millisecond.
+    """Wait for `request` without burning the core; see `until`."""
+    until(request.Test, timeout, what, rank)
+
+
+#: What else a rank does while it waits, such as to bring a save on.
+meanwhile: list[Callable[[], None]] = []
+
+
+def until(done: Callable[[], bool], timeout: float | None, what: str, rank: int | None) -> None:
+    """Wait for what `done` tests without burning the core: a short spin, then naps of up to a millisecond.
 
     A rank in MPI's own Wait takes its core from the ranks that compute. `timeout` is schedule.timeout, or PATIENCE:
     raises UserError after so many seconds, counted while this process is awake, in which neither the message came nor
     `rank`, or if it is None the next one, answered that it is alive. Raises Stopped if a rank has had a signal.
     """
     for _ in range(100):
-        if request.Test():
+        if done():
             return
     limit = PATIENCE if timeout is None else timeout
     waiting = Waiting(limit)
-    while not request.Test():
+    while not done():
         waiting.nap()
+        for action in meanwhile:
+            action()
         if _control:
             _control.attend(waiting, rank)
         stop.check()

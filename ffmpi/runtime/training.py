@@ -16,13 +16,13 @@ from .. import config
 from ..data.remarks import check, outline
 from ..data.statistics import Statistics
 from ..errors import warn
-from ..run import checkpoint
 from ..run.best import Best
 from ..run.directory import RunDirectory
 from ..run.health import findings
 from ..run.kept import Kept, Target
 from ..run.metrics import Clock, Measurements
 from ..run.progress import Progress
+from ..run.writer import Writer
 from ..schedule.totals import Balance
 from . import stop
 from .joined import Alone
@@ -152,7 +152,7 @@ class _Teller:
         if directory := self.listeners.directory:
             copy = self.best.takes((chapter + 1) * self.spec.epochs_per_chapter) if self.best else None
             located = config.located(self.config)
-            made = checkpoint.Writer(directory.checkpoint, located, self.dataset, chapter + 1, self.saved, copy)
+            made = Writer(directory.checkpoint, located, self.dataset, chapter + 1, self.saved, copy)
             self.saved, writer = made.id, made
         last = self.enough or chapter + 1 == self.spec.chapters
         if not last or not self.listeners.kept:
@@ -164,6 +164,8 @@ class _Teller:
 
 class _Final:
     """The last state that is wanted: when it is there, all ranks stop."""
+
+    at_once = True
 
     def __init__(self, kept: Kept) -> None:
         self.create, self.write, self._commit = kept.create, kept.write, kept.commit

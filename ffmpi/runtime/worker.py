@@ -25,7 +25,7 @@ from .buffers import Buffers
 from .collect import Collector
 from .link import Link
 from .model import RankModel
-from .mpi import make_progress
+from .mpi import make_progress, meanwhile
 
 if TYPE_CHECKING:
     from .memory import Price
@@ -56,8 +56,8 @@ class Worker:
         #: The inputs of layers that learn from transformed ones.
         self._transformed = {k: TransformedInput(self.config, k, rows) for k in model.trained if k > 0 and transforms}
         self.snapshots: dict[tuple[int, int], dict[str, Parameters]] = {}
-        self.measurements = Measurements.zeros(len(self.config.network.layers), comm.size, len(self.rule.measures))
-        self.collector = Collector(comm, model, self.measurements, len(schedule.links))
+        self.collector = Collector(comm, model, len(schedule.links))
+        self.measurements = self.collector.measurements()
         self.spent: dict[type, float] = defaultdict(float)
         self.flop = 0.0
         self.on_update: Callable[[s.Update], None] | None = None  # told of one now and then
@@ -92,8 +92,9 @@ class Worker:
         """Carry out `steps` to the end; messages travel between them."""
         advance = make_progress(self.comm) if self.comm.size > 1 else None
         stop.defer()  # what a signal would tear apart here, other ranks would wait for
-        do, spent, signals, clock = self._do, self.spent, stop.signals, time.perf_counter
+        do, spent, signals, clock, collector = self._do, self.spent, stop.signals, time.perf_counter, self.collector
         before = told = self._began = self._start = clock()
+        meanwhile.append(collector.advance)
         try:
             for step in steps:
                 kind = type(step)
@@ -105,16 +106,22 @@ class Worker:
                 now = clock()
                 spent[kind] += now - before
                 before = now
+                if collector.saving:
+                    collector.advance()
+                    before = clock()
+                    spent[s.Save] += before - now
                 if now - told > _EVERY and self.on_update and isinstance(step, s.Update):
                     told = now
                     self.on_update(step)
+            collector.close()
         except BaseException:
             ends: list[Collector | Link] = [self.collector, *self.buffers.links.values()]
             for end in ends:
                 for left, requests in zip(stop.unfinished, end.pending, strict=True):
                     left.extend(requests)
             raise
-        self.collector.close()
+        finally:
+            meanwhile.remove(collector.advance)
 
     # -- Layers -------------------------------------------------------------------------------------------------------
     def _forward(self, step: s.Forward) -> None:
@@ -284,7 +291,8 @@ class Worker:
         numbers = {"elapsed": now - self._start, "seconds": now - self._began, "computing": computing}
         priced = self.prices[self.comm.rank].total if self.prices else 0.0
         numbers |= {"waiting": waiting, "flop": self.flop, "priced_bytes": priced}
-        self.collector.report(numbers | self.model.memory(self.buffers.nbytes))
+        self.collector.report(self.measurements, numbers | self.model.memory(self.buffers.nbytes))
+        self.measurements = self.collector.measurements()
         self.spent.clear()
         self.flop = 0.0
         self._began = now
@@ -293,6 +301,7 @@ class Worker:
             self.batches.labels.forget(step.chapter)
 
     def _save(self, step: s.Save) -> None:
+        self.collector.finish()
         writer = self.on_save(step.chapter) if self.comm.rank == 0 else None
         choices = self.batches.labels.choices if self.comm.rank == 0 and self.batches.samples else {}
         self.collector.save(step, writer, self.snapshots, choices)

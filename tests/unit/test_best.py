@@ -16,8 +16,8 @@ from ffmpi.data.info import DatasetInfo
 from ffmpi.data.split import partition
 from ffmpi.errors import UserError
 from ffmpi.run.best import Best
-from ffmpi.run.checkpoint import Writer
 from ffmpi.run.directory import RunDirectory
+from ffmpi.run.writer import Writer
 
 SETTINGS = config.parse("", "test", ["data.validation=9", "checkpoint.best=true", "train.epochs=10"])
 DATASET = DatasetInfo((2, 2), ("cat", "dog"), 30, 10)

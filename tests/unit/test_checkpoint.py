@@ -25,8 +25,12 @@ from ffmpi.data.info import DatasetInfo
 from ffmpi.data.pixels import PixelFormat
 from ffmpi.data.scaling import PixelScaling
 from ffmpi.errors import UserError
+from ffmpi.network.classifier import classifier_block
 from ffmpi.network.parameters import Parameters, dense
-from ffmpi.run.checkpoint import FORMAT, Header, Writer, identity, reading
+from ffmpi.run import checkpoint
+from ffmpi.run.checkpoint import FORMAT, Header, reading
+from ffmpi.run.header import identity
+from ffmpi.run.writer import Writer
 from tests.helpers import seal
 
 INPUTS, UNITS = 5, 3
@@ -65,7 +69,8 @@ def begin(
     """Write a checkpoint of one layer, but do not commit it."""
     before = identity(path) if before is None else before
     writer, made = Writer(path, SETTINGS, dataset, chapter, before), parameters(seed)
-    writer.create({f"layers/0/{name}": shape for name, shape in shapes().items()})
+    axes = {f"layers/0/{name}": axis for name, axis in BLOCK.axes().items()}
+    writer.create({f"layers/0/{name}": shape for name, shape in shapes().items()}, axes)
     for name in shapes():
         writer.write(f"layers/0/{name}", made.array(name))
     return writer
@@ -127,17 +132,82 @@ def test_round_trip(path: Path) -> None:
         assert_array_equal(mine, other)  # the padding too
 
 
-def test_arrays_in_parts(tmp_path: Path) -> None:
-    path, whole = tmp_path / "parts.h5", parameters().array("weights")
+class Piece:
+    """Parameters of some units only: those of a classifier are rows, others' columns."""
+
+    def __init__(self, whole: Parameters, first: int, stop: int) -> None:
+        self.block, self.learns, self.held = whole.block, whole.learns, whole.held
+        self._whole, self._first, self._stop, self.steps = whole, first, stop, 0
+        self.found: dict[str, np.ndarray] = {}
+
+    def span(self, name: str) -> tuple[slice, ...]:
+        """Return where the units lie."""
+        full = [slice(0, size) for size in self.block.shapes()[name]]
+        if name in self.block.axes():
+            full[self.block.axes()[name]] = slice(self._first, self._stop)
+        return tuple(full)
+
+    def set_array(self, name: str, value: np.ndarray) -> None:
+        """Take an array that is not cut."""
+        self.found[name] = value
+
+    def set_part(self, name: str, start: int, value: np.ndarray) -> None:
+        """Take some units, those in order."""
+        axis, before = self.block.axes()[name], self.found.get(name)
+        assert start == (0 if before is None else before.shape[axis])
+        self.found[name] = value if before is None else np.concatenate([before, value], axis)
+
+
+@pytest.mark.parametrize("classifier", [False, True])
+def test_arrays_in_parts(tmp_path: Path, classifier: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts are written in any order; a piece is read without the rest, of which damage is not seen."""
+    units, cuts = 77, [(48, 77), (0, 16), (16, 48)]
+    block = classifier_block(SETTINGS, units, 3) if classifier else dense(INPUTS, units, SETTINGS.optimizer)
+    whole, path, rng = Parameters(block), tmp_path / "parts.h5", np.random.default_rng(3)
+    for name, shape in block.shapes().items():
+        whole.set_array(name, np.array(9) if name == "steps" else rng.random(shape, np.float32))
+    every = {f"layers/0/{name}": whole.array(name) for name in block.shapes()}
     writer = Writer(path, SETTINGS, THE_SAME, 0)
-    writer.create({WEIGHTS: whole.shape})
-    for part in (slice(0, 3), slice(3, 5)):
-        writer.write(WEIGHTS, parameters().array("weights", part), part)
+    axes = {f"layers/0/{name}": axis for name, axis in block.axes().items()}
+    writer.create({name: array.shape for name, array in every.items()}, axes)
+    for first, stop in cuts:
+        piece = Piece(whole, first, stop)
+        for name in block.axes():
+            writer.write(f"layers/0/{name}", whole.part(name, first, stop), piece.span(name))
+    for name in every.keys() - axes.keys():
+        writer.write(name, every[name])
     writer.commit()
+    monkeypatch.setattr(checkpoint, "_AT_ONCE", 16 * INPUTS)
     with reading(path) as reader:
-        assert_array_equal(reader.array(WEIGHTS, whole.shape), whole)
-        assert reader.header.chapter == 0
-        assert reader.header.pixel_format == PIXELS
+        assert reader.header.chapter == 0 and reader.header.pixel_format == PIXELS
+        reader.check()
+        for name, array in every.items():
+            assert_array_equal(reader.array(name, array.shape), array, strict=True)
+        again = Parameters(block)
+        reader.load("layers/0", again)
+        assert_array_equal(again.flat, whole.flat)
+    with h5py.File(path, "r+") as file:
+        file[WEIGHTS][(40, 1) if classifier else (1, 40)] = 7
+    with reading(path) as reader:
+        for first, stop in cuts[:2]:
+            piece = Piece(whole, first, stop)
+            reader.load("layers/0", piece)  # type: ignore[arg-type]
+            for name, array in piece.found.items():
+                assert_array_equal(array, every[f"layers/0/{name}"][piece.span(name)], strict=True)
+            assert piece.steps == 9
+        with pytest.raises(UserError, match=r"damaged: 'layers/0/weights'"):
+            reader.load("layers/0", Piece(whole, 16, 48))  # type: ignore[arg-type]
+
+
+def test_a_missing_part(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "parts.h5", SETTINGS, THE_SAME, 0)
+    writer.create({WEIGHTS: (2, 32)}, {WEIGHTS: 1})
+    part = slice(0, 2), slice(16, 32)
+    writer.write(WEIGHTS, np.ones((2, 16), np.float32), part)
+    with pytest.raises(AssertionError, match="there already"):
+        writer.write(WEIGHTS, np.ones((2, 16), np.float32), part)
+    with pytest.raises(AssertionError, match=WEIGHTS):
+        writer.commit()
 
 
 def test_plain_hdf5(path: Path) -> None:
@@ -149,7 +219,8 @@ def test_plain_hdf5(path: Path) -> None:
         assert json.loads(file["header/problem"][()]) == PROBLEM | {"pixel_format": dataclasses.asdict(PIXELS)}
         checksums = json.loads(file["header/checksums"][()])
         assert checksums.keys() == {f"layers/0/{name}" for name in shapes()} | SCALING.arrays().keys()
-        assert checksums[WEIGHTS] == zlib.crc32(file[WEIGHTS][()].tobytes())
+        assert checksums[WEIGHTS] == {"axis": 1, "panels": [zlib.crc32(file[WEIGHTS][()].tobytes())]}
+        assert checksums["layers/0/steps"] == zlib.crc32(file["layers/0/steps"][()].tobytes())
 
 
 # what is refused ------------------------------------------------------------------------------------------------------
@@ -273,7 +344,20 @@ def test_wrong_problem(path: Path, problem: str) -> None:
     refused(path, "'problem'")
 
 
-@pytest.mark.parametrize("checksums", ["{", "[]", json.dumps({WEIGHTS: "x"}), json.dumps({WEIGHTS: None}), "{}"])
+@pytest.mark.parametrize(
+    "checksums",
+    [
+        "{",
+        "[]",
+        json.dumps({WEIGHTS: "x"}),
+        json.dumps({WEIGHTS: None}),
+        "{}",
+        *(
+            json.dumps({WEIGHTS: {"axis": axis, "panels": panels}})
+            for axis, panels in ((0, [1]), (1, []), (1, [1, 1]), (2, [1]), (-1, [1]))
+        ),
+    ],
+)
 def test_wrong_checksums(path: Path, checksums: str) -> None:
     seal(path, {"checksums": checksums})
     refused(path, "checksum")
@@ -492,7 +576,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from ffmpi.run.checkpoint import Writer
+from ffmpi.run.writer import Writer
 from ffmpi.errors import UserError
 from ffmpi.data.info import DatasetInfo
 from ffmpi.config.schema import Config
@@ -609,7 +693,8 @@ def test_a_flipped_bit_in_an_array_names_it(name: str, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.h5"
     begin(path).commit()
     with h5py.File(path) as file:
-        offset = file[name].id.get_offset()
+        node = file[name]
+        offset = node.id.get_chunk_info(0).byte_offset if node.chunks else node.id.get_offset()
     damaged = bytearray(path.read_bytes())
     damaged[offset] ^= 1
     path.write_bytes(damaged)

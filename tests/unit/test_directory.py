@@ -13,8 +13,8 @@ import pytest
 from ffmpi import config, errors
 from ffmpi.data.info import DatasetInfo
 from ffmpi.errors import UserError
-from ffmpi.run.checkpoint import Writer
 from ffmpi.run.directory import RunDirectory
+from ffmpi.run.writer import Writer
 
 SETTINGS = config.parse("", "test", [])
 

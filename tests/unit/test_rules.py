@@ -152,14 +152,26 @@ def test_rate() -> None:
 
 
 def test_measurements_are_views_of_one_array() -> None:
-    m = Measurements.zeros(3, 2, 3)
+    m = Measurements.zeros(3, 3)
     assert (m.layers.shape, m.head.shape, m.scored.shape, m.ranks.shape) == (
-        (3, 6), (len(HEAD),), (2, len(METHOD_NAMES), 2), (2, len(RANK)),
+        (3, 6), (len(HEAD),), (2, len(METHOD_NAMES), 2), (1, len(RANK)),
     )  # fmt: skip
     views = (m.layers, m.head, m.scored, m.ranks)
     for number, view in enumerate(views, 1):
         view[:] = number
     assert m.flat.dtype == np.float64 and m.flat.sum() == sum(n * v.size for n, v in enumerate(views, 1))
+
+
+def test_a_rank_sends_its_own_row_whatever_the_number_of_ranks() -> None:
+    total, part = Measurements.zeros(3, 2, ranks=4096), Measurements.zeros(3, 2)
+    part.flat[:] = np.arange(len(part.flat))
+    for rank in (7, 2):
+        total.add(part, rank)
+    assert part.flat.nbytes < 1000
+    for whole, one in ((total.layers, part.layers), (total.head, part.head), (total.scored, part.scored)):
+        assert_array_equal(whole, 2 * one)
+    assert_array_equal(total.ranks[[2, 7]], np.repeat(part.ranks, 2, axis=0))
+    assert total.ranks.sum() == 2 * part.ranks.sum()
 
 
 def test_pairs_are_ranked_by_goodness() -> None:
@@ -170,7 +182,7 @@ def test_pairs_are_ranked_by_goodness() -> None:
 
 
 def test_record() -> None:
-    m = Measurements.zeros(2, 2, 3)
+    m = Measurements.zeros(2, 3, ranks=2)
     m.layers[0] = 8, 20, 4, 6, 16, 4  # sums over 16 rows: 8 positive, 8 negative
     m.layers[1] = 16, 0, 0, 4, 16, 16  # a layer that has died
     m.head[:] = 6, 9, 12

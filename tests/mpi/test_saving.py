@@ -1,0 +1,140 @@
+"""Saves: parts of arrays come to rank 0 in messages of a bounded size, while all ranks go on with their steps."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from numpy.testing import assert_array_equal
+
+from tests.conftest import Run
+from tests.helpers import DIGITS, arrays, records, sets
+
+pytestmark = pytest.mark.mpi
+
+#: Three ranks that have pieces of two layers; each counts how often it could go on meanwhile.
+PIECES = """
+import json, sys, time
+import numpy as np
+from ffmpi.config import parse
+from ffmpi.network.classifier import classifier_block
+from ffmpi.network.parameters import Parameters, dense
+from ffmpi.run.kept import Kept
+from ffmpi.runtime import saving
+from ffmpi.runtime.mpi import run
+
+settings = parse("", "test", ["optimizer.name=adam"])
+saving.PART = 500  # a panel or a few
+blocks = {"layers/0": dense(30, 150, settings.optimizer), "head/0": classifier_block(settings, 150, 3)}
+
+class Piece:
+    def __init__(self, whole, panels):
+        self.whole, self.block, self.first = whole, whole.block, 16 * panels.start
+
+    def span(self, name):
+        full = [slice(0, size) for size in self.block.shapes()[name]]
+        full[self.block.axes()[name]] = slice(self.first, None)
+        return tuple(full)
+
+    def array(self, name):
+        return self.whole.array(name)
+
+    def part(self, name, start, stop):
+        return self.whole.part(name, self.first + start, self.first + stop)
+
+def main(comm):
+    whole, expected = {}, {}
+    for name, block in blocks.items():
+        whole[name] = Parameters(block)
+        for key, shape in block.shapes().items():
+            number = len(expected) + np.arange(np.prod(shape, dtype=int), dtype=np.float32).reshape(shape)
+            whole[name].set_array(key, number)
+            expected[f"{name}/{key}"] = whole[name].array(key)
+    cuts = {1: range(0, 4), 0: range(4, 5), 2: range(5, 10)}
+    shares = [saving.Share(rank, name, block, cut) for name, block in blocks.items() for rank, cut in cuts.items()]
+    states = {name: Piece(one, cuts[comm.rank]) for name, one in whole.items()}
+    kept = Kept()
+    kept.begin(1, 3, None)
+    beside = {"negatives/2": np.arange(10, dtype=np.uint8)}
+    one = saving.Saving(comm, 5, shares, states, kept if comm.rank == 0 else None, beside, 3)
+    calls, longest = 0, 0.0
+    if comm.rank == 0:
+        time.sleep(0.5)  # nobody waits for it
+    while not one.done:
+        before = time.perf_counter()
+        one.advance()
+        longest = max(longest, time.perf_counter() - before)
+        calls += 1
+        if comm.rank > 0 and calls == 20:
+            sent, coming = one.pending
+            assert len(sent) == saving.EACH and not coming, (sent, coming)
+        time.sleep(1e-3)
+    assert one.left and one.pending == ([], [])
+    if comm.rank == 0:
+        assert kept.chapter == 1 and kept.arrays.keys() == expected.keys() | beside.keys()
+        for name, array in expected.items():
+            np.testing.assert_array_equal(kept.arrays[name], array, strict=True)
+        np.testing.assert_array_equal(kept.arrays["negatives/2"], beside["negatives/2"])
+    found = comm.gather((one.moved, calls, longest))
+    if comm.rank == 0:
+        print(json.dumps(found))
+
+run(main)
+"""
+
+
+def test_pieces_come_together_while_ranks_go_on(run: Run, tmp_path: Path) -> None:
+    job = tmp_path / "job.py"
+    job.write_text(textwrap.dedent(PIECES))
+    done = run(3, job)
+    assert done.returncode == 0, done.stderr
+    moved, calls, longest = zip(*json.loads(done.stdout), strict=True)
+    assert moved[0] > sum(moved[1:]) and min(moved) >= 20, "each has many parts, and rank 0 takes all"
+    assert calls[1] > 100, "an owner does what it has to do while rank 0 does not come"
+    assert max(longest[1:]) < 0.3
+
+
+#: The command line, with parts so small that a save takes many steps; tells when each save began and ended.
+SMALL = """
+import sys
+from ffmpi.__main__ import main
+from ffmpi.runtime import collect, saving
+from ffmpi.runtime.worker import Worker
+
+saving.PART = 1
+events = []
+
+def noted(name, method):
+    def wrapper(self, *args):
+        events.append(name)
+        return method(self, *args)
+    return wrapper
+
+collect.Collector.save = noted("save", collect.Collector.save)
+saving.Saving._complete = noted("saved", saving.Saving._complete)
+Worker._forward = noted("step", Worker._forward)
+try:
+    main()
+finally:
+    from mpi4py import MPI
+    if MPI.COMM_WORLD.rank == 0:
+        print("between:", *[events[a:].index("saved") for a, event in enumerate(events) if event == "save"])
+"""
+
+
+def test_training_goes_on_during_a_save(run: Run, train_once: Callable[..., Path], tmp_path: Path) -> None:
+    """The checkpoint is the state after its chapter, though layers have learnt more when it is complete."""
+    settings = sets("schedule.name=single-layer", "train.epochs=4", "train.chapters=4", "checkpoint.every=1")
+    whole = train_once("whole", 3, *settings)
+    done = run(3, "-c", SMALL, "train", DIGITS, "--run", tmp_path / "parts", *settings)
+    assert done.returncode == 0, done.stderr
+    steps = [int(word) for word in done.stdout.split("between:")[1].split()]
+    assert len(steps) == 4 and max(steps[:3]) > 10, steps
+    expected, found = arrays(whole), arrays(tmp_path / "parts")
+    assert expected.keys() == found.keys()
+    for name, array in expected.items():
+        assert_array_equal(found[name], array, err_msg=name)
+    assert [one["layers"] for one in records(whole)] == [one["layers"] for one in records(tmp_path / "parts")]
