@@ -172,7 +172,7 @@ class Parameters:
         """Return where what is here of an array lies in the whole of it."""
         return tuple(slice(0, size) for size in self._shapes[name])
 
-    def part(self, name: str, start: int, stop: int) -> np.ndarray:
+    def array_part(self, name: str, start: int, stop: int) -> np.ndarray:
         """Return of an array that is cut with the units what `array` returns of units `start` to `stop` here.
 
         start : a multiple of 16
@@ -184,8 +184,8 @@ class Parameters:
             return kernels.from_panels(panels, stop - start, shape[1], start)
         return kernels.from_panels(panels[first:], shape[0], stop - start)
 
-    def set_part(self, name: str, start: int, value: np.ndarray) -> None:
-        """Take over what `part` returned of the units from `start` on; padding stays zero."""
+    def set_array_part(self, name: str, start: int, value: np.ndarray) -> None:
+        """Take over what `array_part` returned of the units from `start` on; padding stays zero."""
         panels, shape, first = self.panels[name], self._shapes[name], start // kernels.LANES
         if len(shape) == 1:
             panels.reshape(-1)[start : start + len(value)] = value

@@ -156,7 +156,7 @@ class Reader:
                 if axis is None:
                     parameters.set_array(array.name, value)
                 else:
-                    parameters.set_part(array.name, part[axis].start - span[axis].start, value)
+                    parameters.set_array_part(array.name, part[axis].start - span[axis].start, value)
         if parameters.learns and parameters.block.optimizer is not None:
             steps = int(self._read(array_name(f"{name}/steps", self._format), ()))
             if not 0 <= steps <= MOST:

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.status import Status
-from rich.table import Table
 
 from ..config.schema import Config
 from ..data.info import DatasetInfo
-from ..errors import ranges, warn
+from ..errors import warn
 from ..launcher import launched
 from ..output import silence
 from ..schedule import Schedule
@@ -24,8 +23,8 @@ from ..schedule.steps import Update
 from ..schedule.totals import Balance
 from .directory import RunDirectory
 from .health import Finding
+from .ranks import Ranks
 
-MB = 2.0**20
 _EVERY = 0.2  # seconds between two changes of the live line
 _SILENT = 300.0  # seconds without a line after which one says what is being done
 _NAMED = 10  # layers of which each is told of
@@ -40,7 +39,8 @@ class Progress:
         self, config: Config, dataset: DatasetInfo, schedule: Schedule, hosts: list[str], as_json: bool,
         memory: Sequence[float] = (), balance: Balance | None = None, notes: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        self.config, self.dataset, self.schedule, self.hosts, self.as_json = config, dataset, schedule, hosts, as_json
+        self.config, self.dataset, self.schedule, self.as_json = config, dataset, schedule, as_json
+        self.who = Ranks(config, schedule, hosts)
         self.memory, self.balance = memory, balance  # bytes that each rank needs at most; how work is shared out
         self._notes = notes  # what else to tell before it begins
         self._computing = np.zeros(schedule.spec.ranks)  # seconds of each rank in the schedule's first round
@@ -72,9 +72,8 @@ class Progress:
         for line in about:
             self._say(line)
         self._say(f"inputs: {inputs_text(self.config, self.dataset)}")
-        for rank in range(spec.ranks):
-            needs = f"; memory up to {self.memory[rank] / MB:.0f} MB" if self.memory else ""
-            self._say(f"rank {rank} on {self.hosts[rank]}: {self.duties(rank)}{needs}")
+        for line in self.who.lines(self.memory):
+            self._say(line)
         if self.balance and spec.ranks > 1:
             why = f", but ranks wait {delay}" if (delay := self.schedule.delay) else ""
             self._say(f"ideal speed-up, by load balance: about {self.balance.ideal:.2f}{why}")
@@ -105,19 +104,6 @@ class Progress:
             warn(
                 f"the output cannot be written ({error.strerror}); the run continues, its numbers are in metrics.jsonl"
             )
-
-    def duties(self, rank: int) -> str:
-        """Say which layers, counted from 1, and what else `rank` has."""
-        stages = self.schedule.trained(rank)
-        layers = [stage + 1 for stage in stages if stage < self.schedule.spec.layers]
-        parts = [f"layer{'s' if len(layers) > 1 else ''} {ranges(layers)}"] if layers else []
-        if len(layers) < len(stages):
-            parts.append("softmax head")
-        shards = self.config.shards.count
-        if shards > 1:
-            mine = [shard + 1 for shard in self.schedule.shards(rank)]
-            parts.append(f"shard{'s' if len(mine) > 1 else ''} {ranges(mine)} of {shards}")
-        return " + ".join(parts)
 
     def update(self, step: Update) -> None:
         """Say which layer learns from what: in the live line, or if nothing has been said for long."""
@@ -166,9 +152,7 @@ class Progress:
             each = ", ".join(f"{method} {accuracy:.2f} %" for method, accuracy in accuracies.items())
             parts.append(f"{split} {each}")
         parts.append(f"{record['samples_per_second']:.0f} samples/s")
-        ranks = [rank for rank in record["ranks"] if rank["seconds"]]  # those that had a part in the chapter
-        parts.append("GFLOP/s " + " ".join(f"{rank['gflops']:.0f}" for rank in ranks))
-        parts.append("waiting " + " ".join(f"{100 * rank['waiting_share']:.0f} %" for rank in ranks))
+        parts.append(self.who.rates(record["ranks"]))
         if epoch < self.config.train.epochs:
             parts.append(f"{_duration(self._left(epoch - self._first))} left")
         self._say(", ".join(parts))
@@ -192,27 +176,13 @@ class Progress:
             self.status.stop()
 
     def finish(self, directory: RunDirectory | None, best: str = "") -> None:
-        """Print the result, what each rank did and needed, and which checkpoint is `best`."""
+        """Print the result, what each rank or host did and needed, and which checkpoint is `best`."""
         if self.as_json:
             return
         if self._last is None:
             self._say(f"nothing left to do: all {self.config.train.epochs} epochs are done")
             return
-        table = Table(title="last chapter, by rank", title_justify="left", box=None, pad_edge=False)
-        for name in ("rank", "host", "owns", "computing", "waiting", "GFLOP/s", "peak memory", "at most"):
-            words = name in ("host", "owns")  # may be broken, numbers may not
-            table.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
-        for rank, numbers in sorted(self._ranks.items()):
-            table.add_row(
-                str(rank),
-                self.hosts[rank],
-                self.duties(rank),
-                f"{numbers['computing']:.2f} s",
-                f"{numbers['waiting']:.2f} s",
-                f"{numbers['gflops']:.0f}",
-                f"{numbers['peak_bytes'] / MB:.0f} MB",
-                f"{numbers['priced_bytes'] / MB:.0f} MB",
-            )
+        table = self.who.table(self._ranks)
         if not self.console.is_terminal:
             self.console.width = 120
         self._write(lambda: self.console.print(table))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .mpi import wait
+from .mpi import in_parts, wait
 
 
 class Link:
@@ -22,7 +22,7 @@ class Link:
         `buffers` has a list for each buffer: the arrays that make up a message, sent one after the other.
         """
         self._comm, self._peer, self._tag, self._timeout = comm, peer, tag, timeout
-        self.buffers, self._receives = buffers, False
+        self.buffers, self._receives = [in_parts(arrays) for arrays in buffers], False
         self._requests: list[list[Any]] = [[] for _ in buffers]
 
     @property

@@ -211,6 +211,18 @@ def on_rank_0(comm: Any, make: Callable[[], Any]) -> Any:
     return comm.bcast(value)
 
 
+#: Numbers that a message has at most, since MPI counts them in an int of C's.
+most_numbers = 2**31 - 1
+
+
+def in_parts(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """Return contiguous `arrays` as messages can carry them: one with too many numbers in flat parts of it."""
+    if all(array.size <= most_numbers for array in arrays):
+        return arrays
+    flat = [array.reshape(-1) for array in arrays]
+    return [one[start : start + most_numbers] for one in flat for start in range(0, one.size, most_numbers)]
+
+
 #: Seconds that a rank waits for the others before training: to load data, or to compile kernels.
 PATIENCE = 3600.0
 

@@ -201,4 +201,4 @@ def _part(parameters: Parameters, key: str, part: tuple[slice, ...]) -> np.ndarr
         return parameters.array(key)
     axis = parameters.block.axes()[key]
     first = parameters.span(key)[axis].start
-    return parameters.part(key, part[axis].start - first, part[axis].stop - first)
+    return parameters.array_part(key, part[axis].start - first, part[axis].stop - first)

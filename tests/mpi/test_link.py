@@ -19,13 +19,17 @@ def script(tmp_path: Path, body: str) -> Path:
     return path
 
 
-def test_batches_arrive_in_order_and_whole(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("most", [2**31 - 1, 999])
+def test_batches_arrive_in_order_and_whole(run: Run, tmp_path: Path, most: int) -> None:
+    """Also where arrays have more numbers than a message can have."""
     job = script(
         tmp_path,
         """
         import numpy as np
         from mpi4py import MPI
+        from ffmpi.runtime import mpi
         from ffmpi.runtime.link import Link
+        mpi.most_numbers = MOST
         comm, depth, count = MPI.COMM_WORLD, 3, 50
         buffers = [[np.zeros(100_000, np.float32), np.zeros(3, np.uint8)] for _ in range(depth)]
         link = Link(comm, 1 - comm.rank, 7, buffers, 30)
@@ -46,7 +50,7 @@ def test_batches_arrive_in_order_and_whole(run: Run, tmp_path: Path) -> None:
                 if i + depth < count:
                     link.post(i % depth)
             print("received", count)
-        """,
+        """.replace("MOST", str(most)),
     )
     done = run(2, job)
     assert done.returncode == 0, done.stderr

@@ -42,8 +42,8 @@ class Piece:
     def array(self, name):
         return self.whole.array(name)
 
-    def part(self, name, start, stop):
-        return self.whole.part(name, self.first + start, self.first + stop)
+    def array_part(self, name, start, stop):
+        return self.whole.array_part(name, self.first + start, self.first + stop)
 
 def main(comm):
     whole, expected = {}, {}

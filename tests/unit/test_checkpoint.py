@@ -151,7 +151,7 @@ class Piece:
         """Take an array that is not cut."""
         self.found[name] = value
 
-    def set_part(self, name: str, start: int, value: np.ndarray) -> None:
+    def set_array_part(self, name: str, start: int, value: np.ndarray) -> None:
         """Take some units, those in order."""
         axis, before = self.block.axes()[name], self.found.get(name)
         assert start == (0 if before is None else before.shape[axis])
@@ -173,7 +173,7 @@ def test_arrays_in_parts(tmp_path: Path, classifier: bool, monkeypatch: pytest.M
     for first, stop in cuts:
         piece = Piece(whole, first, stop)
         for name in block.axes():
-            writer.write(f"layers/0/{name}", whole.part(name, first, stop), piece.span(name))
+            writer.write(f"layers/0/{name}", whole.array_part(name, first, stop), piece.span(name))
     for name in every.keys() - axes.keys():
         writer.write(name, every[name])
     writer.commit()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from ffmpi import config, errors
 from ffmpi.data.info import DatasetInfo, resolved
 from ffmpi.data.scaling import PixelScaling
 from ffmpi.run import progress
 from ffmpi.run.health import Finding
+from ffmpi.run.ranks import Ranks
 from ffmpi.runtime.sizes import spec_of
 from ffmpi.schedule import schedule_of
 from ffmpi.schedule.steps import Batch, Update
@@ -74,3 +78,53 @@ def test_each_warning_comes_once_and_many_are_summed_up(
         f"ffmpi: warning: epoch {n}, layer {n}: zero; likely cure: less" for n in (1, 2)
     ]  # fmt: skip
     assert len(lines) == 2 + 8 + 1 and lines[-1] == "ffmpi: warning: epoch 3, 90 more warnings are in metrics.jsonl"
+
+
+def many_ranks(count: int, hosts: list[str]) -> Ranks:
+    """Return so many ranks of which each trains whole chapters of a network of two layers and a head."""
+    chapters = ["train.epochs=99", "train.chapters=99", "schedule.name=federated", f"shards.count={count}"]
+    settings = config.parse("", "test", chapters)
+    dataset = dataclasses.replace(DATASET, shards=(10,) * count)
+    return Ranks(settings, schedule_of("federated", spec_of(settings, dataset, count)), hosts)
+
+
+def numbers(rank: int) -> dict[str, float]:
+    """Return what a rank might have measured."""
+    return {
+        "seconds": 2.0, "computing": float(rank), "waiting": 1.0, "waiting_share": 0.5, "gflops": 10.0,
+        "peak_bytes": 2.0**20 * rank, "priced_bytes": 2.0**21,
+    }  # fmt: skip
+
+
+def printed(ranks: Ranks, told: dict[int, dict[str, float]]) -> list[list[str]]:
+    with (console := Console(width=120, file=io.StringIO())).capture() as captured:
+        console.print(ranks.table(told))
+    return [line.split() for line in captured.get().splitlines()]
+
+
+def test_each_of_few_ranks_is_told_of() -> None:
+    ranks = many_ranks(16, ["a", "b"] * 8)
+    lines = ranks.lines([2.0**20 * rank for rank in range(16)])
+    assert len(lines) == 16 and lines[3] == "rank 3 on b: layers 1 to 3 + softmax head + shard 4 of 16; memory up to 3 MB"
+    assert ranks.lines([])[3] == "rank 3 on b: layers 1 to 3 + softmax head + shard 4 of 16"
+    assert ranks.rates([numbers(rank) for rank in range(16)]).count("10") == 16
+    title, head, *rows = printed(ranks, {rank: numbers(rank) for rank in range(16)})
+    assert title == ["last", "chapter,", "by", "rank"] and head[:2] == ["rank", "host"] and len(rows) == 16
+    assert rows[3][:2] == ["3", "b"] and rows[3][-4:] == ["3", "MB", "2", "MB"]
+
+
+def test_of_many_ranks_their_hosts_are_told_of() -> None:
+    count = 32
+    ranks = many_ranks(count, ["a"] * 20 + ["b"] * 12)
+    lines = ranks.lines([2.0**20] * count)
+    assert lines == [
+        "a, ranks 0 to 19: layers 1 to 3 + softmax head + shards 1 to 20 of 32; memory up to 20 MB",
+        "b, ranks 20 to 31: layers 1 to 3 + softmax head + shards 21 to 32 of 32; memory up to 12 MB",
+    ]
+    some = [numbers(rank) | ({"seconds": 0.0} if rank > 0 else {}) for rank in range(count)]
+    assert ranks.rates(some) == "GFLOP/s 10, waiting 50 %"
+    title, head, first, second = printed(ranks, {rank: numbers(rank) for rank in range(count - 1)})
+    assert title[:4] == ["last", "chapter,", "by", "host:"] and head[:2] == ["host", "ranks"]
+    assert first[:4] == ["a", "0", "to", "19"]
+    assert first[-9:] == ["9.50", "s", "1.00", "s", "200", "190", "MB", "40", "MB"]
+    assert second[-9:] == ["25.00", "s", "1.00", "s", "110", "275", "MB", "22", "MB"]
