@@ -22,10 +22,11 @@ from ..errors import UserError, ranges, warn
 from ..network.activations import Activations
 from ..network.inference import Inference
 from ..network.layout import BatchLayout
-from ..network.stages import sizes_of
+from ..network.stages import every_block, sizes_of
 from ..network.window import window_of
 from ..schedule import Schedule
 from ..schedule.totals import most_stashed
+from . import saving
 from .limits import Limit
 from .model import RankModel
 from .reading import needs_samples
@@ -61,6 +62,7 @@ class Price:
     data : images and labels
     base : interpreter, libraries, kernels
     starting : what reading, drawing or restoring takes beside `data` and `weights`, before there are activations
+    saving : parts of arrays on their way into the checkpoint
     """
 
     weights: float
@@ -70,11 +72,13 @@ class Price:
     data: float
     base: float
     starting: float
+    saving: float = 0.0
 
     @property
     def total(self) -> float:
         """The most at any time: memory for the start is given back before the first batch."""
-        return self.base + self.data + self.weights + max(self.starting, self.activations + self.stash + self.links)
+        training = self.activations + self.stash + self.links + self.saving
+        return self.base + self.data + self.weights + max(self.starting, training)
 
     @property
     def largest(self) -> str:
@@ -83,6 +87,7 @@ class Price:
             "weights": "weights and moments; expected smaller network.layers, or more hosts",
             "activations": "a batch's activations; expected a smaller train.batch_size",
             "stash": "a chapter's activations; expected schedule.name = 'pipeline', or more hosts",
+            "saving": "parts of what is saved; expected smaller network.layers",
             "links": "links between ranks; expected a smaller schedule.depth or train.batch_size",
             "data": "the samples; expected fewer of them, or fewer ranks on a host",
             "base": "the program itself; expected fewer ranks on a host",
@@ -136,7 +141,18 @@ def _price(
         data=data,
         base=base,
         starting=max(reading, 2.5 * largest),
+        saving=_saving(config, dataset, rank, _bytes(trained)),
     )
+
+
+def _saving(config: Config, dataset: DatasetInfo, rank: int, own: float) -> float:
+    """Return the bytes of parts that are under way at once during a save, from or to a rank that has `own` of all."""
+    blocks = every_block(config, dataset).values()
+    every = 4.0 * sum(math.prod(shape) for block in blocks for shape in block.shapes().values())
+    part = 4.0 * max(saving.PART, kernels.LANES * max(sizes_of(config, dataset)))
+    if rank > 0:
+        return min(saving.EACH * part, own)
+    return min(part, own) + min(saving.OWNERS * saving.EACH * part, max(0.0, every - own))
 
 
 def price_of_answers(network: Inference, data: float, base: float) -> Price:

@@ -49,6 +49,14 @@ def test_batches_of_a_chapter_and_snapshots() -> None:
     assert weights > 2 * (2 * 4 * 784 * 1000)  # the first layer's, and as they were some chapters ago
 
 
+def test_parts_of_a_save_are_bounded() -> None:
+    """Rank 0 has room for some parts of others, whatever the network; a small one fits into less."""
+    layers = [["network.layers=[400,400]"], ["network.layers=[4000,4000]"], ["network.layers=[4000,4000,4000,4000]"]]
+    small, large, larger = ([price(rank, 2, *sizes).saving / MB for rank in (0, 1)] for sizes in layers)
+    assert 1 < small[1] < 2 and small[0] < 5
+    assert large[1] == larger[1] == 32 and larger[0] == 16 + 8 * 16 > large[0]
+
+
 def test_links_and_ranks_without_data() -> None:
     first, last = (price(rank, 2, "network.layers=[512,512]", "classify.methods=['goodness']") for rank in (0, 1))
     assert first.links > 3 * 200 * 512 * 4 and last.links > 3 * 200 * 512 * 4

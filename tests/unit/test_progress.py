@@ -105,7 +105,9 @@ def printed(ranks: Ranks, told: dict[int, dict[str, float]]) -> list[list[str]]:
 def test_each_of_few_ranks_is_told_of() -> None:
     ranks = many_ranks(16, ["a", "b"] * 8)
     lines = ranks.lines([2.0**20 * rank for rank in range(16)])
-    assert len(lines) == 16 and lines[3] == "rank 3 on b: layers 1 to 3 + softmax head + shard 4 of 16; memory up to 3 MB"
+    assert (
+        len(lines) == 16 and lines[3] == "rank 3 on b: layers 1 to 3 + softmax head + shard 4 of 16; memory up to 3 MB"
+    )
     assert ranks.lines([])[3] == "rank 3 on b: layers 1 to 3 + softmax head + shard 4 of 16"
     assert ranks.rates([numbers(rank) for rank in range(16)]).count("10") == 16
     title, head, *rows = printed(ranks, {rank: numbers(rank) for rank in range(16)})
