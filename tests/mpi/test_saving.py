@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +14,9 @@ from tests.helpers import DIGITS, arrays, records, sets
 
 pytestmark = pytest.mark.mpi
 
-#: Three ranks that have pieces of two layers; each counts how often it could go on meanwhile.
+#: Three ranks that have pieces of two layers, in parts too large to leave before they are asked for.
 PIECES = """
-import json, sys, time
+import time
 import numpy as np
 from ffmpi.config import parse
 from ffmpi.network.classifier import classifier_block
@@ -28,7 +27,7 @@ from ffmpi.runtime.mpi import run
 
 settings = parse("", "test", ["optimizer.name=adam"])
 saving.PART = 500  # a panel or a few
-blocks = {"layers/0": dense(30, 150, settings.optimizer), "head/0": classifier_block(settings, 150, 3)}
+blocks = {"layers/0": dense(4000, 150, settings.optimizer), "head/0": classifier_block(settings, 150, 3)}
 
 class Piece:
     def __init__(self, whole, panels):
@@ -60,27 +59,24 @@ def main(comm):
     kept.begin(1, 3, None)
     beside = {"negatives/2": np.arange(10, dtype=np.uint8)}
     one = saving.Saving(comm, 5, shares, states, kept if comm.rank == 0 else None, beside, 3)
-    calls, longest = 0, 0.0
-    if comm.rank == 0:
-        time.sleep(0.5)  # nobody waits for it
+    if comm.rank > 0:
+        for _ in range(20):  # rank 0 does not come, and nobody waits for it
+            one.advance()
+        sent, coming = one.pending
+        assert len(sent) == saving.EACH and not coming and not one.left, (sent, coming)
+    comm.Barrier()
     while not one.done:
-        before = time.perf_counter()
         one.advance()
-        longest = max(longest, time.perf_counter() - before)
-        calls += 1
-        if comm.rank > 0 and calls == 20:
-            sent, coming = one.pending
-            assert len(sent) == saving.EACH and not coming, (sent, coming)
-        time.sleep(1e-3)
+        time.sleep(1e-4)
     assert one.left and one.pending == ([], [])
     if comm.rank == 0:
         assert kept.chapter == 1 and kept.arrays.keys() == expected.keys() | beside.keys()
         for name, array in expected.items():
             np.testing.assert_array_equal(kept.arrays[name], array, strict=True)
         np.testing.assert_array_equal(kept.arrays["negatives/2"], beside["negatives/2"])
-    found = comm.gather((one.moved, calls, longest))
+    moved = comm.gather(one.moved)
     if comm.rank == 0:
-        print(json.dumps(found))
+        print(*moved)
 
 run(main)
 """
@@ -91,10 +87,8 @@ def test_pieces_come_together_while_ranks_go_on(run: Run, tmp_path: Path) -> Non
     job.write_text(textwrap.dedent(PIECES))
     done = run(3, job)
     assert done.returncode == 0, done.stderr
-    moved, calls, longest = zip(*json.loads(done.stdout), strict=True)
+    moved = [int(word) for word in done.stdout.split()]
     assert moved[0] > sum(moved[1:]) and min(moved) >= 20, "each has many parts, and rank 0 takes all"
-    assert calls[1] > 100, "an owner does what it has to do while rank 0 does not come"
-    assert max(longest[1:]) < 0.3
 
 
 #: The command line, with parts so small that a save takes many steps; tells when each save began and ended.
