@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .goodness_loss import goodness_loss, ranked
     from .groups import group_backward, group_means
     from .labels import forward_labelled, forward_labelled_parallel
+    from .logits import complete_logits, logits
     from .panels import padded_rows, panels_of, to_panels, zeros
     from .peers import peer_gradient, peer_means
     from .powers import exponentials
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .softmax import softmax
     from .sparse import DENSE, Memory, Nonzeros
     from .threads import available_threads, use_threads
+    from .tree import add_nodes, add_panels
     from .update import (
         ACCUMULATE,
         NO_LABELS,
@@ -59,6 +61,7 @@ _FILES = {
     "goodness_loss": ["goodness_loss", "ranked"],
     "groups": ["group_backward", "group_means"],
     "labels": ["forward_labelled", "forward_labelled_parallel"],
+    "logits": ["complete_logits", "logits"],
     "panels": ["padded_rows", "panels_of", "to_panels", "zeros"],
     "peers": ["peer_gradient", "peer_means"],
     "powers": ["exponentials"],
@@ -69,6 +72,7 @@ _FILES = {
     "softmax": ["softmax"],
     "sparse": ["DENSE", "Memory", "Nonzeros"],
     "threads": ["available_threads", "use_threads"],
+    "tree": ["add_nodes", "add_panels"],
     "update": [
         "ACCUMULATE",
         "NO_LABELS",

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from .compiled import compiled
-from .forward import sum_blocks
 from .simd import LANES, add, div, fma, horizontal_sum, load, mul, relu, splat, sqrt, store, sub, where_positive
+from .tree import add_panels
 
 #: Rows that tell no more than so many tell nothing of the variance.
 _ALONE = np.float32(1.0001)
@@ -66,7 +66,7 @@ def batch_statistics(x, rows, momentum, mean, variance, running_mean, running_va
 
 
 @compiled
-def batch_norm(x, rows, mean, variance, epsilon, gain, shift, slope, out, total, squares):  # type: ignore[no-untyped-def]
+def batch_norm(x, rows, mean, variance, epsilon, gain, shift, slope, out, totals, squares, adds):  # type: ignore[no-untyped-def]
     """Write gain (x - mean) / sqrt(variance + epsilon) + shift, and the row sums of squares, see `reference`.
 
     Parameters
@@ -77,8 +77,7 @@ def batch_norm(x, rows, mean, variance, epsilon, gain, shift, slope, out, total,
     gain, shift : like mean; zero where units pad a panel
     slope : float32, of the activation function below zero: 0 for a ReLU, 1 for none, between them for a leaky ReLU
     out : (unit panels, pitch of its own, 16) float32, written; may be x
-    total : (pitch,) float32, written: sum over the units of `out` squared
-    squares : (unit panels, pitch rounded up to 16) float32, scratch
+    totals, squares, adds : as for `forward`, of the sums over the units of `out` squared
     """
     for panel in range(len(x)):
         at = panel * LANES
@@ -91,7 +90,7 @@ def batch_norm(x, rows, mean, variance, epsilon, gain, shift, slope, out, total,
                 y = positive if slope == np.float32(0.0) else fma(splat(slope), sub(y, positive), positive)
             store(out, (panel * out.shape[1] + row) * LANES, y)
             squares[panel, row] = horizontal_sum(mul(y, y))
-    sum_blocks(squares, total, rows)
+    add_panels(squares, adds, rows, totals)
 
 
 @compiled

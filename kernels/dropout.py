@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from .compiled import compiled
-from .forward import sum_blocks
 from .simd import LANES, horizontal_sum, load, mul, store
+from .tree import add_panels
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
@@ -36,7 +36,7 @@ def _words(seed, first, c1, c2, c3, w0, w1, w2, w3):  # type: ignore[no-untyped-
 
 
 @compiled
-def dropout(h, rows, samples, kinds, seed, epoch, purpose, first, probability, out, total, squares):  # type: ignore[no-untyped-def]
+def dropout(h, rows, samples, kinds, seed, epoch, purpose, first, probability, out, totals, squares, adds):  # type: ignore[no-untyped-def]
     """Write h with some activations set to zero and the others times 1 / (1 - p), see `reference.dropout`.
 
     The derivative of a loss by h needs no mask: it is that by `out` times 1 / (1 - p) where `out` is not zero.
@@ -51,8 +51,7 @@ def dropout(h, rows, samples, kinds, seed, epoch, purpose, first, probability, o
     first : the panel of the layer with which h begins
     probability : float64 that an activation is dropped, at most 1 - 2**-16; rounded to a multiple of 2**-16
     out : (unit panels, pitch of its own, 16) float32, written; may be h
-    total : (pitch,) float32, written: sum over the units of `out` squared
-    squares : (unit panels, pitch rounded up to 16) float32, scratch
+    totals, squares, adds : as for `forward`, of the sums over the units of `out` squared
     """
     group = first // PANELS
     words = np.empty((4, ((first + len(h) - 1) // PANELS - group + 1) * LANES), np.uint32)
@@ -71,4 +70,4 @@ def dropout(h, rows, samples, kinds, seed, epoch, purpose, first, probability, o
             value = mul(load(h, (panel * h.shape[1] + row) * LANES), load(factors, 0))
             store(out, (panel * out.shape[1] + row) * LANES, value)
             squares[panel, row] = horizontal_sum(mul(value, value))
-    sum_blocks(squares, total, rows)
+    add_panels(squares, adds, rows, totals)

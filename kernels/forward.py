@@ -6,9 +6,10 @@ import numpy as np
 from numba import prange
 
 from .compiled import compiled
-from .simd import LANES, add, fma, horizontal_sum, load, mul, relu, splat, store
+from .simd import LANES, fma, horizontal_sum, load, mul, relu, splat, store
 from .sparse import WORTHWHILE, Memory, density, list_rows, multiply
 from .tile import FORWARD_ROWS, PANELS, SPARSE_PANELS, forward_tile
+from .tree import add_panels
 
 #: Input panels in one go: a block of all rows and a column tile of weights then fit into half a megabyte of cache.
 BLOCK = 32
@@ -87,22 +88,12 @@ def _sparse_columns_parallel(threads, nonzeros, scale, w, bias, h, squares, rows
 
 
 @compiled
-def sum_blocks(squares, total, rows):  # type: ignore[no-untyped-def]
-    """Add the panels' row sums panel by panel: one order for every number of threads. `squares` has whole vectors."""
-    for row in range(0, rows, LANES):
-        value = load(squares, row)
-        for panel in range(1, len(squares)):
-            value = add(value, load(squares, panel * squares.shape[1] + row))
-        store(total, row, value)
-
-
-@compiled
 def _skipping_pays(a, rows, nonzeros):  # type: ignore[no-untyped-def]
     return len(nonzeros[0]) > 0 and density(a, rows) < WORTHWHILE
 
 
 @compiled
-def forward(a, scale, w, bias, h, total, squares, rows, nonzeros, rectify):  # type: ignore[no-untyped-def]
+def forward(a, scale, w, bias, h, totals, squares, adds, rows, nonzeros, rectify):  # type: ignore[no-untyped-def]
     """Compute h = max(scale * (a W) + bias, 0) and the row sums of h squared, see `reference.forward`.
 
     Parameters
@@ -112,8 +103,9 @@ def forward(a, scale, w, bias, h, total, squares, rows, nonzeros, rectify):  # t
     w : (unit panels, inputs padded, 16) float32
     bias : (unit panels, 16) float32
     h : (unit panels, pitch, 16) float32, written; rows beyond `rows`, up to the next multiple of 8, are overwritten
-    total : (pitch,) float32, written: sum over the units of h squared
+    totals : (nodes, pitch rounded up to 16) float32, written: sums over the units of h squared; one node is the sum
     squares : (unit panels, pitch rounded up to 16) float32, scratch
+    adds : (unit panels,) int64, in which order they are summed, see `tree`
     rows : how many rows count
     nonzeros : `Nonzeros.arrays`, memory that lets a batch with few activations skip the zeros; with DENSE it does not
     rectify : leave out the ReLU if false
@@ -125,7 +117,7 @@ def forward(a, scale, w, bias, h, total, squares, rows, nonzeros, rectify):  # t
         _sparse_columns(0, len(w), listed, scale, w, bias, h, squares, rows, rectify)
     else:
         _columns(0, -(-len(w) // PANELS), a, scale, w, bias, h, squares, rows, rectify)
-    sum_blocks(squares, total, rows)
+    add_panels(squares, adds, rows, totals)
 
 
 def forward_parallel(
@@ -135,8 +127,9 @@ def forward_parallel(
     w: np.ndarray,
     bias: np.ndarray,
     h: np.ndarray,
-    total: np.ndarray,
+    totals: np.ndarray,
     squares: np.ndarray,
+    adds: np.ndarray,
     rows: int,
     nonzeros: Memory,
     rectify: bool,
@@ -149,4 +142,4 @@ def forward_parallel(
         _sparse_columns_parallel(threads, list_rows(a, rows, nonzeros), *rest)
     else:
         _columns_parallel(threads, a, *rest)
-    sum_blocks(squares, total, rows)
+    add_panels(squares, adds, rows, totals)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .compiled import compiled
-from .simd import LANES, horizontal_sum, load, mul, splat, store, where_positive
+from .logits import depth_of
+from .simd import LANES, add, horizontal_sum, load, mul, splat, store, where_positive
 
 
 @compiled
@@ -20,34 +21,62 @@ def _groups(begin, units, classes, groups, weights):  # type: ignore[no-untyped-
 
 
 @compiled
-def group_means(h, rows, first, units, classes, squared, g):  # type: ignore[no-untyped-def]
-    """Write the mean over each group of units of h, or of h squared, see `reference.group_means`.
+def _panel_means(h, panel, rows, begin, units, classes, squared, g):  # type: ignore[no-untyped-def]
+    """Write a panel's share of the means of its groups, zero beside them; return their first and last panel in g."""
+    groups, weights, mask = np.empty(LANES, np.int64), np.empty(LANES, np.float32), np.empty(LANES, np.float32)
+    _groups(begin, units, classes, groups, weights)
+    low, high = groups[0] >> 4, groups[-1] >> 4
+    for part in range(low, high + 1):
+        for row in range(rows):
+            store(g, (part * g.shape[1] + row) * LANES, splat(np.float32(0.0)))
+    for group in range(groups[0], groups[-1] + 1):
+        for lane in range(LANES):
+            mask[lane] = weights[lane] if groups[lane] == group else np.float32(0.0)
+        inside = load(mask, 0)
+        for row in range(rows):
+            value = load(h, (panel * h.shape[1] + row) * LANES)
+            if squared:
+                value = mul(value, value)
+            g[group >> 4, row, group & 15] = horizontal_sum(where_positive(inside, mul(value, inside)))
+    return low, high
 
-    A panel's share is summed first, then the panels' in their order.
+
+@compiled
+def group_means(h, rows, first, units, classes, squared, adds, g):  # type: ignore[no-untyped-def]
+    """Write the nodes of the mean over each group of units of h, or of h squared, see `reference.group_means`.
 
     Parameters
     ----------
-    h : (unit panels, pitch, 16) float32, of a layer or of a part of it, whose share is written then
+    h : (unit panels, pitch, 16) float32, of a layer or of a part of it
     first : the unit of the layer with which h begins, a multiple of 16
     units : how many the layer has, at least `classes`; unit u is in group u classes // units
     squared : whether h is squared
-    g : (class panels, pitch of its own, 16) float32, written; zero beyond the classes
+    adds : (unit panels,) int64, see `tree`
+    g : (nodes, class panels, pitch of its own, 16) float32, written; zero beyond the classes
     """
-    groups, weights, mask = np.empty(LANES, np.int64), np.empty(LANES, np.float32), np.empty(LANES, np.float32)
-    for panel in range(len(g)):
-        for row in range(rows):
-            store(g, (panel * g.shape[1] + row) * LANES, splat(np.float32(0.0)))
+    deepest, nodes = depth_of(adds)
+    stack = np.empty((deepest + 1, g.shape[1], rows, LANES), np.float32)
+    # Groups follow one another: an entry is zero but from one panel of classes to another.
+    low, high = np.zeros(deepest + 1, np.int64), np.zeros(deepest + 1, np.int64)
+    top = 0
     for panel in range(len(h)):
-        _groups(first + panel * LANES, units, classes, groups, weights)
-        for group in range(groups[0], groups[-1] + 1):
-            for lane in range(LANES):
-                mask[lane] = weights[lane] if groups[lane] == group else np.float32(0.0)
-            inside = load(mask, 0)
+        low[top], high[top] = _panel_means(h, panel, rows, first + panel * LANES, units, classes, squared, stack[top])
+        for _ in range(adds[panel]):
+            top -= 1
+            left, right = stack[top], stack[top + 1]
+            for part in range(low[top + 1], high[top + 1] + 1):
+                for index in range(part * rows * LANES, (part + 1) * rows * LANES, LANES):
+                    value = load(right, index)
+                    store(left, index, add(load(left, index), value) if part <= high[top] else value)
+            high[top] = high[top + 1]
+        top += 1
+    for node in range(nodes):
+        for part in range(g.shape[1]):
             for row in range(rows):
-                value = load(h, (panel * h.shape[1] + row) * LANES)
-                if squared:
-                    value = mul(value, value)
-                g[group >> 4, row, group & 15] += horizontal_sum(where_positive(inside, mul(value, inside)))
+                index, value = (part * rows + row) * LANES, splat(np.float32(0.0))
+                if low[node] <= part <= high[node]:
+                    value = load(stack[node], index)
+                store(g[node, part], row * LANES, value)
 
 
 @compiled

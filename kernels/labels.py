@@ -7,9 +7,10 @@ from numba import prange
 
 from .compiled import compiled
 from .constants import NEUTRAL
-from .forward import forward, forward_parallel, sum_blocks
+from .forward import forward, forward_parallel
 from .simd import LANES, add, fma, horizontal_sum, load, mul, relu, splat, store
 from .sparse import Memory
+from .tree import add_panels
 
 
 @compiled
@@ -41,7 +42,22 @@ def _panels_parallel(threads, product, source, labels, label_offset, classes, va
 
 @compiled
 def forward_labelled(  # type: ignore[no-untyped-def]
-    a, samples, source, labels, label_offset, classes, value, scale, w, bias, product, h, total, squares, nonzeros
+    a,
+    samples,
+    source,
+    labels,
+    label_offset,
+    classes,
+    value,
+    scale,
+    w,
+    bias,
+    product,
+    h,
+    totals,
+    squares,
+    adds,
+    nonzeros,
 ):
     """Compute h = max(scale (a W + label W) + bias, 0), see `reference.forward_labelled`.
 
@@ -54,14 +70,14 @@ def forward_labelled(  # type: ignore[no-untyped-def]
     label_offset, classes : the first label place among the inputs, and how many there are
     value : float32, what stands in the place of the class shown; NEUTRAL has value / classes in every place
     scale : (rows,) float32, the normalisation of each row
-    w, bias, h, total, squares : as for `forward`
+    w, bias, h, totals, squares, adds : as for `forward`
     product : like h for `samples` rows, scratch: the images' share
     nonzeros : as for `forward`
     """
     ones, nothing = np.ones(a.shape[1], np.float32), np.zeros_like(bias)
-    forward(a, ones, w, nothing, product, total, squares, samples, nonzeros, False)
+    forward(a, ones, w, nothing, product, totals, squares, adds, samples, nonzeros, False)
     _panels(0, len(w), product, source, labels, label_offset, classes, value, scale, w, bias, h, squares)
-    sum_blocks(squares, total, len(source))
+    add_panels(squares, adds, len(source), totals)
 
 
 def forward_labelled_parallel(
@@ -78,13 +94,14 @@ def forward_labelled_parallel(
     bias: np.ndarray,
     product: np.ndarray,
     h: np.ndarray,
-    total: np.ndarray,
+    totals: np.ndarray,
     squares: np.ndarray,
+    adds: np.ndarray,
     nonzeros: Memory,
 ) -> None:
     """Do what `forward_labelled` does on so many of Numba's threads."""
     ones, nothing = np.ones(a.shape[1], np.float32), np.zeros_like(bias)
-    forward_parallel(threads, a, ones, w, nothing, product, total, squares, samples, nonzeros, False)
+    forward_parallel(threads, a, ones, w, nothing, product, totals, squares, adds, samples, nonzeros, False)
     shown = source, labels, label_offset, classes, value, scale
     _panels_parallel(threads, product, *shown, w, bias, h, squares)
-    sum_blocks(squares, total, len(source))
+    add_panels(squares, adds, len(source), totals)

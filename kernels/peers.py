@@ -5,24 +5,27 @@ from __future__ import annotations
 import numpy as np
 
 from .compiled import compiled
-from .simd import LANES, add, div, fma, load, mul, splat, store, sub
+from .simd import LANES, add, div, fma, horizontal_sum, load, mul, splat, store, sub
+from .tree import add_panels
 
 
 @compiled
-def peer_means(h, positives, units, momentum, means, weights):  # type: ignore[no-untyped-def]
-    """Let each unit's running mean follow its mean over the positive rows; return their sum over the units, float64.
+def peer_means(h, positives, momentum, means, weights, adds, sums):  # type: ignore[no-untyped-def]
+    """Let each unit's running mean follow its mean over the positive rows; write the sums of the means over the units.
 
     See `reference.peer_means`. Without positive rows the means stay.
 
     Parameters
     ----------
     h : (unit panels, pitch, 16) float32, whose first `positives` rows are positive
-    units : how many of its columns count
     momentum : float32, how much of the means stays
-    means : (unit panels, 16) float32, updated
+    means : (unit panels, 16) float32, updated; zero where units pad a panel
     weights : (positives,) float32, how often each row counts, once in the mean; None: once
+    adds : (unit panels,) int64, see `tree`
+    sums : (nodes, 1) float32, written
     """
-    total, count = 0.0, splat(np.float32(max(positives, 1)))
+    shares, nodes = np.empty((len(h), LANES), np.float32), np.empty((len(sums), LANES), np.float32)
+    count = splat(np.float32(max(positives, 1)))
     stays, comes = splat(momentum), splat(np.float32(1.0) - momentum)
     for panel in range(len(h)):
         if positives > 0:
@@ -34,9 +37,10 @@ def peer_means(h, positives, units, momentum, means, weights):  # type: ignore[n
                 else:
                     summed = fma(activation, splat(weights[row]), summed)
             store(means, panel * LANES, fma(div(summed, count), comes, mul(load(means, panel * LANES), stays)))
-        for lane in range(min(LANES, units - panel * LANES)):
-            total += means[panel, lane]
-    return total
+        store(shares, panel * LANES, splat(horizontal_sum(load(means, panel * LANES))))
+    add_panels(shares, adds, 1, nodes)
+    for node in range(len(sums)):
+        sums[node, 0] = nodes[node, 0]
 
 
 @compiled

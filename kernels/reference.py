@@ -9,6 +9,26 @@ from __future__ import annotations
 import numpy as np
 
 
+def tree_sum(values: np.ndarray) -> np.ndarray:
+    """Return the sum of `values` (n, ...) over the first axis: neighbours are added until one is left.
+
+    The last one waits where it has no neighbour. Of panels' shares it is the sum over a layer, however that is cut.
+    """
+    while len(values) > 1:
+        odd = values[len(values) // 2 * 2 :]
+        values = np.concatenate([values[0:-1:2] + values[1::2], odd])
+    return values[0]
+
+
+def panel_sum(values: np.ndarray) -> np.ndarray:
+    """Return the sum of `values` (rows, units) float32 over the units, (rows,): halves of a panel, then the tree."""
+    shares = np.pad(values, ((0, 0), (0, -values.shape[1] % 16))).reshape(len(values), -1, 16)
+    while shares.shape[2] > 1:
+        half = shares.shape[2] // 2
+        shares = shares[:, :, :half] + shares[:, :, half:]
+    return tree_sum(shares[:, :, 0].T)
+
+
 def compose(
     images: np.ndarray, samples: np.ndarray, skipped: int, slope: np.ndarray, offset: np.ndarray, inputs: int
 ) -> np.ndarray:
@@ -51,6 +71,12 @@ def forward(a: np.ndarray, scale: np.ndarray, w: np.ndarray, bias: np.ndarray, *
     """Return h = max(scale a w + bias, 0), or without the maximum. A NaN stays a NaN."""
     z = scale[:, None] * (a @ w) + bias
     return np.maximum(z, 0) if rectify else z
+
+
+def logits(h: np.ndarray, d: np.ndarray) -> np.ndarray:
+    """Return h d, (rows, classes), of h (rows, units), d (units, classes): a panel's units in order, then the tree."""
+    panels = range(0, h.shape[1], 16)
+    return tree_sum(np.stack([h[:, u : u + 16] @ d[u : u + 16] for u in panels]))
 
 
 def forward_labelled(

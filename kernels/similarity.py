@@ -11,7 +11,10 @@ import numpy as np
 
 from .backward import leaky
 from .compiled import compiled
+from .logits import tree_products
+from .panels import ROWS
 from .simd import LANES, add, fma, horizontal_sum, load, splat, store
+from .tree import add_panels
 
 _EPSILON = 1e-8
 #: A row that varies less between its units, as a share of its square, is constant but for rounding: no direction.
@@ -19,41 +22,31 @@ _ROUNDING = 1e-6
 
 
 @compiled
-def gram(h, rows, products, sums):  # type: ignore[no-untyped-def]
-    """Write the inner products of all pairs of rows, and the rows' sums, see `reference.gram`.
+def gram(h, rows, adds, out, column):  # type: ignore[no-untyped-def]
+    """Write the nodes of the inner products of all pairs of rows, and of the rows' sums, see `reference.gram`.
 
     Parameters
     ----------
     h : (unit panels, pitch, 16) float32
-    products : (rows or more, rows or more) float32, written
-    sums : (rows or more,) float32, written
+    adds : (unit panels,) int64, see `tree`
+    out : (nodes, columns) float32, written from `column` on: rows (rows + 1) products, row by row, and sums
     """
-    width = len(h) * LANES
-    flat = np.empty((rows, width), np.float32)  # row by row: in panels the vectors of a row may share a place in cache
+    blocks, pitch = -(-rows // LANES), -(-rows // ROWS) * ROWS
+    turned = np.zeros((blocks, len(h) * LANES, LANES), np.float32)
+    products = np.empty((len(out), blocks, pitch, LANES), np.float32)
+    shares, sums = np.empty((len(h), blocks * LANES), np.float32), np.empty((len(out), blocks * LANES), np.float32)
     for panel in range(len(h)):
         for row in range(rows):
-            store(flat, row * width + panel * LANES, load(h, (panel * h.shape[1] + row) * LANES))
-    for i in range(rows):
-        total = splat(np.float32(0.0))
-        for k in range(i * width, (i + 1) * width, LANES):
-            total = add(total, load(flat, k))
-        sums[i] = horizontal_sum(total)
-        for j in range(0, i + 1, 4):
-            along = _along(flat, i, j, min(j + 1, i), min(j + 2, i), min(j + 3, i))
-            for k in range(min(4, i + 1 - j)):
-                products[i, j + k] = products[j + k, i] = along[k]
-
-
-@compiled
-def _along(flat, i, j0, j1, j2, j3):  # type: ignore[no-untyped-def]
-    """Return the inner products of row i of flat (rows, whole vectors) with four rows."""
-    width = flat.shape[1]
-    s0 = s1 = s2 = s3 = splat(np.float32(0.0))
-    for k in range(0, width, LANES):
-        x = load(flat, i * width + k)
-        s0, s1 = fma(x, load(flat, j0 * width + k), s0), fma(x, load(flat, j1 * width + k), s1)
-        s2, s3 = fma(x, load(flat, j2 * width + k), s2), fma(x, load(flat, j3 * width + k), s3)
-    return horizontal_sum(s0), horizontal_sum(s1), horizontal_sum(s2), horizontal_sum(s3)
+            shares[panel, row] = horizontal_sum(load(h, (panel * h.shape[1] + row) * LANES))
+            for lane in range(LANES):
+                turned[row >> 4, panel * LANES + lane, row & 15] = h[panel, row, lane]
+    tree_products(h, turned, adds, rows, True, products)
+    add_panels(shares, adds, rows, sums)
+    for node in range(len(out)):
+        for i in range(rows):
+            for j in range(i + 1):
+                out[node, column + i * rows + j] = out[node, column + j * rows + i] = products[node, j >> 4, i, j & 15]
+            out[node, column + rows * rows + i] = sums[node, i]
 
 
 @compiled

@@ -63,6 +63,17 @@ class _Accumulators:
             for slot, value in zip(row, vectors, strict=True):
                 builder.store(build_call(builder, "fma", number, value, builder.load(slot)), slot)
 
+    def clear(self) -> None:
+        """Begin with zeros once more."""
+        for slot in (slot for row in self.slots for slot in row):
+            self.builder.store(ir.Constant(ir.VectorType(ir.FloatType(), LANES), [0.0] * LANES), slot)
+
+    def add(self, numbers: Any) -> None:
+        """Add to the numbers from there on, as `write` leaves them, what has been added up."""
+        for i, slot in enumerate(slot for row in self.slots for slot in row):
+            left = build_load(self.builder, self.builder.gep(numbers, [_constant(i * LANES)]))
+            self.builder.store(self.builder.fadd(left, self.builder.load(slot)), slot)
+
     def write(self, out: Any) -> None:
         """Store all accumulators, row after row, from `out` on."""
         flat = [slot for row in self.slots for slot in row]
@@ -191,3 +202,54 @@ def sparse_tile(
 
     index = types.intp
     return types.void(index, values, places, index, index, w, index, index, out, index), codegen
+
+
+@intrinsic
+def tree_tile(
+    typingctx: Any, panels: Any, a: Any, a_index: Any, a_panel: Any, w: Any, w_index: Any, w_panel: Any, first: Any,
+    last: Any, adds: Any, stack: Any, stack_index: Any, top: Any,
+) -> Any:  # fmt: skip
+    """Push the products sum over k of a[i, 16 p + k] * w[16 p + k, j, :] for the panels p from `first` to `last`.
+
+    FORWARD_ROWS rows i and `panels` panels j of w (at most PANELS). After each push `adds` (int64), from its entry p
+    on, says how often the two products on top of the stack are replaced by their sum. The stack begins at flat index
+    `stack_index` and has `top` entries; returns how many it has then.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        width, _, a_start, a_step, _, w_start, w_step, first, last, _, _, stack_start, top = args
+        a_base = element(context, builder, signature.args[1], args[1], a_start)
+        w_base = element(context, builder, signature.args[4], args[4], w_start)
+        adds_base = element(context, builder, signature.args[9], args[9], _constant(0))
+        stack_base = element(context, builder, signature.args[10], args[10], stack_start)
+        size = FORWARD_ROWS * PANELS * LANES
+        height = cgutils.alloca_once_value(builder, top)
+        for panels in range(1, PANELS + 1):
+            with builder.if_then(builder.icmp_signed("==", width, _constant(panels))):
+                jumps = [builder.mul(w_step, _constant(j)) for j in range(panels)]
+                with cgutils.for_range_slice(builder, first, last, _constant(1), inc=True) as (group, _):
+                    a_group = builder.gep(a_base, [builder.mul(group, a_step)])
+                    for row in range(FORWARD_ROWS):
+                        near = builder.add(a_step, _constant(row * LANES))
+                        build_prefetch(builder, builder.gep(a_group, [near]))
+                    w_group = builder.gep(w_base, [builder.mul(group, _constant(LANES * LANES))])
+                    sums = _Accumulators(builder, FORWARD_ROWS, panels)
+                    sums.clear()
+                    with cgutils.for_range(builder, _constant(LANES)) as lane:
+                        w_line = builder.gep(w_group, [builder.mul(lane.index, _constant(LANES))])
+                        vectors = [build_load(builder, builder.gep(w_line, [jump])) for jump in jumps]
+                        sums.step(builder.gep(a_group, [lane.index]), LANES, vectors)
+                    with cgutils.for_range(builder, builder.load(builder.gep(adds_base, [group]))):
+                        below = builder.sub(builder.load(height), _constant(1))
+                        builder.store(below, height)
+                        sums.add(builder.gep(stack_base, [builder.mul(below, _constant(size))]))
+                    here = builder.load(height)
+                    sums.write(builder.gep(stack_base, [builder.mul(here, _constant(size))]))
+                    builder.store(builder.add(here, _constant(1)), height)
+        return builder.load(height)
+
+    index = types.intp
+    return (
+        types.intp(index, a, index, index, w, index, index, index, index, adds, stack, index, index),
+        codegen,
+    )

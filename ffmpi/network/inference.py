@@ -131,7 +131,7 @@ class Inference:
             shown, rows = classes[part], len(samples)
             self._pass(builder, samples, shown[:, None])
             for index, (layer, out) in enumerate(zip(self._layers, self._outputs, strict=True)):
-                own = self._rule.scores(layer, out, self._rule.partial(layer, out, rows), rows)
+                own = self._rule.scores(layer, out, self._rule.partial(layer, out, rows)[0], rows)
                 found[part, index] = own[:, 0] if own.shape[1] == 1 else own[np.arange(rows), shown]
         return found
 

@@ -28,9 +28,9 @@ class Array:
     learnt : the optimiser changes it, so that its state lies beside it
     inference : a forward needs it, so that it travels where weights do
     scope : of each unit, to be cut with the units; or of the layer, the same wherever a part of the layer is
+    axis : the one along which the units are
     start : the value it begins with, unless its owner initialises it otherwise
     nonnegative : what a file may hold
-    axis : along which one of scope "unit" is cut
     """
 
     name: str
@@ -41,6 +41,18 @@ class Array:
     start: float = 0.0
     nonnegative: bool = False
     axis: int = -1
+
+    def span(self, part: range | None) -> tuple[slice, ...]:
+        """Return where the numbers of the panels in `part` of a layer are in the whole, None standing for all."""
+        spans = [slice(0, size) for size in self.shape]
+        if part is not None and self.scope == "unit":
+            units = (min(panel * kernels.LANES, self.shape[self.axis]) for panel in (part.start, part.stop))
+            spans[self.axis] = slice(*units)
+        return tuple(spans)
+
+    def cut(self, part: range | None) -> tuple[int, ...]:
+        """Return the shape of that part."""
+        return tuple(one.stop - one.start for one in self.span(part))
 
 
 @dataclass(frozen=True)
@@ -61,9 +73,8 @@ class Block:
         for moment in self.moments:
             for array in self.arrays:
                 if array.learnt:
-                    yield Array(
-                        f"{array.name}_{moment}", array.shape, False, False, array.scope, 0.0, moment == "v", array.axis
-                    )
+                    name = f"{array.name}_{moment}"
+                    yield Array(name, array.shape, False, False, array.scope, 0.0, moment == "v", array.axis)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the names and shapes of what a checkpoint holds; all float32 but `steps`, int64."""
@@ -92,38 +103,42 @@ def _constants(optimizer: Optimiser, step: int, rate: float) -> np.ndarray:
 
 
 class Parameters:
-    """The arrays of a block in memory: matrices and vectors in panels of 16 units.
+    """The arrays of a block in memory, or the part of them that a piece of a layer has: in panels of 16 columns.
 
     Everything lies in one float32 array, what a forward needs first, so that a single message carries all or only this.
 
     Attributes
     ----------
+    part : the panels of the layer whose units are here; None: all
     flat : (size,) float32, the memory itself; plain : the part of it that a forward needs
     panels : by name, (unit panels, rows padded, 16) or (unit panels, 16) float32
     w, bias, moments : of a dense block, the latter those of w, then those of bias; an optimiser with one has it
         twice, and the second is neither touched nor saved
     """
 
-    def __init__(self, block: Block, *, learns: bool = True) -> None:
-        """Make the arrays with the values they begin with; without `learns` only those that a forward needs."""
-        self.block, self.learns = block, learns
+    def __init__(self, block: Block, *, learns: bool = True, part: range | None = None) -> None:
+        """Make the arrays with the values they begin with; without `learns` only those that a forward needs.
+
+        block : of the whole layer, also where only a part is here
+        """
+        self.block, self.learns, self.part = block, learns, part
         every = list(block.stored()) if learns else [array for array in block.arrays if array.inference]
         every.sort(key=lambda array: not array.inference)
         #: What it has, which is all that a checkpoint holds but for the steps, or what a forward needs.
         self.held = tuple(every)
-        sizes = [math.prod(_panel_shape(array.shape)) for array in every]
+        sizes = [math.prod(_panel_shape(array.cut(part))) for array in every]
         self.flat = kernels.zeros(sum(sizes) + kernels.LANES)
         self.plain = self.flat[: sum(size for size, array in zip(sizes, every, strict=True) if array.inference)]
-        parts = np.split(self.flat, np.cumsum(sizes))
-        self._shapes = {array.name: array.shape for array in every}
-        self._axes = {array.name: array.axis for array in every}
+        memory = np.split(self.flat, np.cumsum(sizes))
+        self._arrays, self._shapes = {array.name: array for array in every}, {a.name: a.cut(part) for a in every}
         self.panels = {
-            array.name: part.reshape(_panel_shape(array.shape)) for array, part in zip(every, parts[:-1], strict=True)
+            name: own.reshape(_panel_shape(shape))
+            for (name, shape), own in zip(self._shapes.items(), memory[:-1], strict=True)
         }
-        self._steps = parts[-1].view(np.int64)
+        self._steps = memory[-1].view(np.int64)
         for array in every:
             if array.start:
-                self.set_array(array.name, np.full(array.shape, array.start, np.float32))
+                self.set_array(array.name, np.full(self._shapes[array.name], array.start, np.float32))
         if "weights" in self.panels:
             self.w, self.bias = self.panels["weights"], self.panels["bias"]
             self.inputs, self.units = self._shapes["weights"]
@@ -134,7 +149,7 @@ class Parameters:
 
     def copy(self) -> Parameters:
         """Return the same numbers in memory of their own."""
-        made = Parameters(self.block, learns=self.learns)
+        made = Parameters(self.block, learns=self.learns, part=self.part)
         made.flat[:] = self.flat
         return made
 
@@ -147,8 +162,12 @@ class Parameters:
     def steps(self, count: int) -> None:
         self._steps[0] = count
 
+    def span(self, name: str) -> tuple[slice, ...]:
+        """Return where what `array` returns is in the array of the whole layer."""
+        return () if name == "steps" else self._arrays[name].span(self.part)
+
     def array(self, name: str, part: slice = _WHOLE) -> np.ndarray:
-        """Return what a checkpoint holds under `name`, row-major; of a matrix only the rows in `part`."""
+        """Return what is here of what a checkpoint has under `name`, row-major; of a matrix the rows in `part`."""
         if name == "steps":
             return np.array(self.steps, np.int64)
         panels, shape = self.panels[name], self._shapes[name]
@@ -163,14 +182,11 @@ class Parameters:
             self.steps = int(value)
             return
         panels, shape = self.panels[name], self._shapes[name]
+        assert value.shape == shape
         if len(shape) == 1:
             panels.reshape(-1)[: shape[0]] = value
         else:
             panels[:] = kernels.to_panels(value, pitch=panels.shape[1])
-
-    def span(self, name: str) -> tuple[slice, ...]:
-        """Return where what is here of an array lies in the whole of it."""
-        return tuple(slice(0, size) for size in self._shapes[name])
 
     def array_part(self, name: str, start: int, stop: int) -> np.ndarray:
         """Return of an array that is cut with the units what `array` returns of units `start` to `stop` here.
@@ -180,7 +196,7 @@ class Parameters:
         panels, shape, first = self.panels[name], self._shapes[name], start // kernels.LANES
         if len(shape) == 1:
             return panels.reshape(-1)[start:stop].copy()
-        if self._axes[name] == 0:
+        if self._arrays[name].axis == 0:
             return kernels.from_panels(panels, stop - start, shape[1], start)
         return kernels.from_panels(panels[first:], shape[0], stop - start)
 
@@ -189,7 +205,7 @@ class Parameters:
         panels, shape, first = self.panels[name], self._shapes[name], start // kernels.LANES
         if len(shape) == 1:
             panels.reshape(-1)[start : start + len(value)] = value
-        elif self._axes[name] == 0:
+        elif self._arrays[name].axis == 0:
             made = kernels.to_panels(value)
             panels[:, start : start + len(value)] = made
         else:

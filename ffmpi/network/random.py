@@ -6,6 +6,7 @@ NumPy promises to keep; NumPy's own distributions may change between builds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 
 import numpy as np
@@ -65,30 +66,56 @@ def wrong_classes(seed: int, epoch: int, classes: np.ndarray, number: int) -> np
     return (classes.astype(np.int64) + 1 + jump.astype(np.int64)) % number
 
 
-def uniform(seed: int, purpose: Purpose, layer: int, shape: tuple[int, int], bound: float) -> np.ndarray:
-    """Return float32 weights of `shape` evenly from [-bound, bound)."""
-    generator = _generator(seed, purpose, 0, layer)
-    weights = np.empty(shape, np.float32)
-    for row in weights:  # row by row, to need no more memory than the weights
-        row[:] = (generator.random_raw(len(row)) >> np.uint64(40)).astype(np.float32)
+#: Words that come from one value of the generator's counter.
+_WORDS = 4
+_WHOLE = slice(None)
+
+
+def _matrix(
+    seed: int, purpose: Purpose, layer: int, shape: tuple[int, int], part: tuple[slice, slice], each: int,
+    numbers: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:  # fmt: skip
+    """Return the rows and columns in `part` of a float32 matrix whose rows are `numbers` of so many words `each`.
+
+    The counter jumps over what is not wanted.
+    """
+    rows, columns = (range(*one.indices(size)) for one, size in zip(part, shape, strict=True))
+    key, count = np.array([seed, purpose], np.uint64), each * len(columns)
+    matrix = np.empty((len(rows), len(columns)), np.float32)
+    for line, row in zip(matrix, rows, strict=True):  # row by row, to need no more memory than the numbers
+        jump, skipped = divmod(each * (row * shape[1] + columns.start), _WORDS)
+        generator = np.random.Philox(key=key, counter=np.array([jump, 0, layer, 0], np.uint64))
+        line[:] = numbers(generator.random_raw(skipped + count)[skipped:])
+    return matrix
+
+
+def uniform(
+    seed: int, purpose: Purpose, layer: int, shape: tuple[int, int], bound: float,
+    part: tuple[slice, slice] = (_WHOLE, _WHOLE),
+) -> np.ndarray:  # fmt: skip
+    """Return float32 weights of `shape` evenly from [-bound, bound), or only the rows and columns in `part` of them."""
+    weights = _matrix(seed, purpose, layer, shape, part, 1, lambda raw: (raw >> np.uint64(40)).astype(np.float32))
     weights *= np.float32(2.0**-23)
     weights -= np.float32(1)
     weights *= np.float32(bound)
     return weights
 
 
-def normal(seed: int, purpose: Purpose, layer: int, shape: tuple[int, int], deviation: float) -> np.ndarray:
-    """Return float32 weights of `shape` that are normal but for an excess kurtosis of -0.03.
+def normal(
+    seed: int, purpose: Purpose, layer: int, shape: tuple[int, int], deviation: float,
+    part: tuple[slice, slice] = (_WHOLE, _WHOLE),
+) -> np.ndarray:  # fmt: skip
+    """Return float32 weights of `shape`, or of a `part`, that are normal but for an excess kurtosis of -0.03.
 
     The bits set in one word are binomial, (64, 1/2), with deviation 4; a second word spreads each count evenly over
     its unit. No logarithm or cosine, whose last bit depends on the machine's library.
     """
-    generator = _generator(seed, purpose, 0, layer)
-    weights = np.empty(shape, np.float32)
-    for row in weights:
-        raw = generator.random_raw(2 * len(row))
+
+    def numbers(raw: np.ndarray) -> np.ndarray:
         spread = (raw[1::2] >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
-        row[:] = np.bitwise_count(raw[0::2]).astype(np.float32) + spread
+        return np.bitwise_count(raw[0::2]).astype(np.float32) + spread
+
+    weights = _matrix(seed, purpose, layer, shape, part, 2, numbers)
     weights -= np.float32(32.5)
     weights *= np.float32(deviation / np.sqrt(16 + 1 / 12))
     return weights

@@ -9,6 +9,7 @@ from ..config.schema import Config
 from . import random
 from .activations import Activations
 from .transforms import Draw
+from .tree import Tree
 
 
 class TransformedInput:
@@ -22,7 +23,8 @@ class TransformedInput:
     def __init__(self, config: Config, index: int, rows: int) -> None:
         """Make room for batches of at most `rows` rows."""
         self.made = Activations(config.network.layers[index - 1], rows, {})
-        self._squares = kernels.zeros(len(self.made.h), len(self.made.total))
+        panels = len(self.made.h)
+        self._squares, self._adds = kernels.zeros(panels, len(self.made.total)), Tree(0, panels, panels).adds
         self._seed, self._transforms = config.seed, config.network.transforms
         self._purposes = [random.of_transform(index, place) for place in range(len(self._transforms))]
 
@@ -33,7 +35,7 @@ class TransformedInput:
         """
         made, count, source = self.made, len(samples), a
         for one, purpose in zip(self._transforms, self._purposes, strict=True):
-            one.apply(source, Draw(samples, kinds, self._seed, epoch, purpose), made, self._squares)
+            one.apply(source, Draw(samples, kinds, self._seed, epoch, purpose), made, self._squares, self._adds)
             source = made
         if count < rows:  # neutral rows, from which the head learns
             made.h[:, count:rows], made.total[count:rows] = a.h[:, count:rows], a.total[count:rows]

@@ -1,8 +1,9 @@
 """Learning rules: how a layer turns its own input and output into an update, and into scores for classification.
 
 One rule a file. A rule is a table of settings, `config.rule`, whose methods say all that the rest of ffmpi has to know
-of it: nobody asks which rule it is. A rule is local up to sums over a layer's units: what it needs of all units of a
-layer goes through `partial`, a few numbers a row and a few a layer (docs/design.md, "The rule interface").
+of it: nobody asks which rule it is. A rule is local up to sums over a layer's units, so that pieces of a layer may be
+on several ranks: the rows' sums of squares, which are always made, and what else it needs of all units goes through
+`partial` (docs/design.md, "The rule interface").
 """
 
 from __future__ import annotations
@@ -22,19 +23,6 @@ if TYPE_CHECKING:
     from ..network.activations import Activations
     from ..network.layer import Layer
     from ..network.parameters import Block
-
-_NOTHING = np.empty(0, np.float32)
-
-
-class Shares(Struct, frozen=True, gc=False):
-    """A share of the sums over a layer's units; where a layer is one piece the share is the sum.
-
-    rows : (rows, width) float32, or any layout of it that may be added up
-    layer : (v,) float32, sums that belong to no row
-    """
-
-    rows: np.ndarray
-    layer: np.ndarray = _NOTHING
 
 
 class Targets(Struct, frozen=True, gc=False):
@@ -210,25 +198,42 @@ class Rule(Member, frozen=True, kw_only=True):
         """
         return layer.forward(a, out, rows)
 
-    def partial(self, layer: Layer, out: Activations, rows: int) -> Shares:
-        """Return this layer's, or piece's, share of the sums over its units for `rows` rows it has just computed."""
-        raise NotImplementedError
+    def share_size(self, units: int, rows: int, classes: int, learning: bool) -> int:
+        """Return how many numbers `partial`, or in `learning` `learning_partial`, adds up over the units of a layer.
 
-    def learning_partial(self, layer: Layer, out: Activations, targets: Targets, rows: int) -> Shares:
-        """Return the share of the sums that `learn` needs of `rows` rows, where it needs more than `scores` does.
+        Beside the rows' sums of squares, which every layer adds up: they are ``out.total``.
+        """
+        return 0
+
+    def partial(self, layer: Layer, out: Activations, rows: int) -> np.ndarray:
+        """Return the layer's, or piece's, nodes of the sums over its units for `rows` rows it has just computed.
+
+        (layer.tree.count, `share_size`) float32, each made in the order of ``layer.tree``; of a whole layer that is one
+        line, the sums. The memory may be used again by the next call.
+        """
+        return np.empty((layer.tree.count, 0), np.float32)
+
+    def learning_partial(self, layer: Layer, out: Activations, targets: Targets, rows: int) -> np.ndarray:
+        """Return the nodes of the sums that `learn` needs of `rows` rows, where it needs more than `scores` does.
 
         What a rule keeps of the batches it has learnt from, such as running means, follows this one here.
         """
         return self.partial(layer, out, rows)
 
     def learn(
-        self, layer: Layer, a: Activations, out: Activations, sums: Shares, targets: Targets, rates: Rates
+        self, layer: Layer, a: Activations, out: Activations, sums: np.ndarray, targets: Targets, rates: Rates
     ) -> Loss:  # fmt: skip
-        """Update a layer from its own input, its own output and the complete sums."""
+        """Update a layer, or a piece, from its own input, its own output and the complete `sums` (n,) float32.
+
+        The sums may be used as scratch.         Every piece of a layer returns the same loss.
+        """
         raise NotImplementedError
 
-    def scores(self, layer: Layer, out: Activations, sums: Shares, rows: int) -> np.ndarray:
-        """Return what a layer says of `rows` rows for classification, (rows, width of ``score``) float32."""
+    def scores(self, layer: Layer, out: Activations, sums: np.ndarray, rows: int) -> np.ndarray:
+        """Return what a layer says of `rows` rows for classification, (rows, width of ``score``) float32.
+
+        sums : (n,) float32, complete, as ``out.total`` is
+        """
         raise NotImplementedError
 
     def formula(self, classes: int) -> Formula:
@@ -254,8 +259,8 @@ class Rule(Member, frozen=True, kw_only=True):
         return RuleCost(scores=scores, update=learnt)
 
     def epoch_partial(self, layer: Layer) -> np.ndarray:
-        """Return this layer's, or piece's, share of the sums that `finish` needs, (v,) float32."""
-        return _NOTHING
+        """Return the layer's, or piece's, nodes of the sums that `finish` needs, (layer.tree.count, v) float32."""
+        return np.empty((layer.tree.count, 0), np.float32)
 
     def finish(self, layer: Layer, sums: np.ndarray, epoch: int) -> None:
         """Do what is due when a layer has learnt from all batches of `epoch`; `sums` are complete."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from .. import kernels
-from . import Formula, Loss, Measure, Rates, Rule, Shares, Squares, Targets
+from ..network.classifier import logits_size
+from . import Formula, Loss, Measure, Rates, Rule, Squares, Targets
 
 if TYPE_CHECKING:
     from ..config.schema import Config
@@ -22,11 +23,17 @@ if TYPE_CHECKING:
 class _Workspace:
     """Memory for the groups' goodness and, to learn, for the derivatives by it and by the values before the ReLU."""
 
-    def __init__(self, units: int, rows: int, classes: int) -> None:
-        pitch, panels = kernels.padded_rows(rows), kernels.panels_of(classes)
-        self.g, self.error = (kernels.zeros(panels, pitch, kernels.LANES) for _ in range(2))
-        self.dz = kernels.zeros(kernels.panels_of(units), pitch, kernels.LANES)
+    def __init__(self, layer: Layer, rows: int, classes: int) -> None:
+        self.g = kernels.zeros(layer.tree.count * logits_size(rows, classes))
+        pitch = kernels.padded_rows(rows)
+        self.error = kernels.zeros(kernels.panels_of(classes), pitch, kernels.LANES)
+        self.dz = kernels.zeros(len(layer.panels) if layer.learns else 0, pitch, kernels.LANES)
         self.ones = np.ones(rows, np.float32)
+
+
+def _in_panels(sums: np.ndarray, rows: int) -> np.ndarray:
+    """Return the groups' goodness as (class panels, pitch, 16)."""
+    return sums.reshape(-1, kernels.padded_rows(rows), kernels.LANES)
 
 
 class ClassGroups(Rule, frozen=True, kw_only=True, tag="class-groups"):
@@ -57,7 +64,7 @@ class ClassGroups(Rule, frozen=True, kw_only=True, tag="class-groups"):
 
     def workspace(self, config: Config, layer: Layer, rows: int, classes: int) -> _Workspace:
         """Return memory for what the groups say."""
-        return _Workspace(layer.units if layer.learns else 0, rows, classes)
+        return _Workspace(layer, rows, classes)
 
     def outputs(self, classes: int) -> dict[str, int]:
         """Return a running sum of the groups' goodness."""
@@ -67,29 +74,35 @@ class ClassGroups(Rule, frozen=True, kw_only=True, tag="class-groups"):
         """Return the cross-entropy of a guess."""
         return float(np.log(classes))
 
-    def partial(self, layer: Layer, out: Activations, rows: int) -> Shares:
+    def share_size(self, units: int, rows: int, classes: int, learning: bool) -> int:
+        """Return the size of the groups' goodness in panels of 16 classes."""
+        return logits_size(rows, classes)
+
+    def partial(self, layer: Layer, out: Activations, rows: int) -> np.ndarray:
         """Return the groups' goodness, in panels of 16 classes."""
-        g = layer.workspace.g
-        kernels.group_means(out.h, rows, 0, layer.units, layer.classes, True, g)
-        return Shares(g)
+        nodes, size = layer.tree.count, logits_size(rows, layer.classes)
+        found: np.ndarray = layer.workspace.g[: nodes * size].reshape(nodes, size)
+        g = found.reshape(nodes, -1, kernels.padded_rows(rows), kernels.LANES)
+        kernels.group_means(out.h, rows, layer.first, layer.units, layer.classes, True, layer.tree.adds, g)
+        return found
 
     def learn(
-        self, layer: Layer, a: Activations, out: Activations, sums: Shares, targets: Targets, rates: Rates
+        self, layer: Layer, a: Activations, out: Activations, sums: np.ndarray, targets: Targets, rates: Rates
     ) -> Loss:  # fmt: skip
         """Take a step on all rows."""
         room: _Workspace = layer.workspace
         rows, classes = targets.count, layer.classes
-        loss, correct = kernels.softmax(sums.rows, targets.classes, classes, room.error, targets.weights)
+        loss, correct = kernels.softmax(_in_panels(sums, rows), targets.classes, classes, room.error, targets.weights)
         flop = 0.0
         if np.isfinite(loss):
-            kernels.group_backward(room.error, out.h, rows, 0, layer.units, classes, True, room.dz)
+            kernels.group_backward(room.error, out.h, rows, layer.first, layer.units, classes, True, room.dz)
             flop = layer.update(a, room.dz, room.ones[:rows], rates.layer)
         squares = float(out.total[:rows].sum(dtype=np.float64))
         return Loss(loss, (squares, correct), rows, rows, flop)
 
-    def scores(self, layer: Layer, out: Activations, sums: Shares, rows: int) -> np.ndarray:
+    def scores(self, layer: Layer, out: Activations, sums: np.ndarray, rows: int) -> np.ndarray:
         """Return the groups' goodness, (rows, classes) float32."""
-        return kernels.from_panels(sums.rows, rows, layer.classes)
+        return kernels.from_panels(_in_panels(sums, rows), rows, layer.classes)
 
     def formula(self, classes: int) -> Formula:
         """Return that of the groups' goodness."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import kernels
 from ..schedule.cost import RuleCost
-from . import Loss, Rates, Rule, Shares, Targets
+from . import Loss, Rates, Rule, Targets
 from .goodness import SMALLEST, Goodness
 
 if TYPE_CHECKING:
@@ -44,16 +44,15 @@ class Collaboration(Goodness, frozen=True, kw_only=True, tag="collaboration"):
         return replace(found, active=share * found.active)
 
     def learn(
-        self, layer: Layer, a: Activations, out: Activations, sums: Shares, targets: Targets, rates: Rates
+        self, layer: Layer, a: Activations, out: Activations, sums: np.ndarray, targets: Targets, rates: Rates
     ) -> Loss:  # fmt: skip
         """Take a step on all rows that the layers up to this one have not decided yet."""
-        count, total, per = targets.count, sums.rows, self.per(layer.units)
-        rows = len(total)
-        goodness = total / per
+        count, rows = targets.count, 2 * targets.count
+        goodness = out.total[:rows] / self.per(layer.units)
         joint = goodness + a.score[:rows, 0] if layer.index else goodness
         theta = self.threshold * sum(layer.config.network.layers[: layer.index + 1])
         c = np.empty(rows, np.float32)
-        numbers = theta, 2 / float(per), SMALLEST
+        numbers = theta, 2 / float(self.per(layer.units)), SMALLEST
         loss, *_, active = kernels.goodness_loss(joint, np.float32(1), count, *numbers, c, targets.weights)
         positive, negative = (float(part.sum(dtype=np.float64)) for part in (goodness[:count], goodness[count:]))
         flop = layer.update(a, out.h, c, rates.layer) if np.isfinite(loss + positive + negative) else 0.0

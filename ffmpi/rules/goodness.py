@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from .. import kernels
 from ..config.fields import Positive
 from ..schedule.cost import RuleCost
-from . import Formula, Loss, Measure, Rates, Rule, Shares, Squares, Targets
+from . import Formula, Loss, Measure, Rates, Rule, Squares, Targets
 
 if TYPE_CHECKING:
     from ..config.schema import Config
@@ -86,15 +86,11 @@ class Goodness(Rule, frozen=True, kw_only=True, tag="goodness"):
         theta, slope = self.threshold * units, 2.0 / float(per)
         return Coefficients(c, *kernels.goodness_loss(total, per, positives, theta, slope, SMALLEST, c, weights))
 
-    def partial(self, layer: Layer, out: Activations, rows: int) -> Shares:
-        """Return the sums of squares."""
-        return Shares(out.total[:rows])
-
     def learn(
-        self, layer: Layer, a: Activations, out: Activations, sums: Shares, targets: Targets, rates: Rates
+        self, layer: Layer, a: Activations, out: Activations, sums: np.ndarray, targets: Targets, rates: Rates
     ) -> Loss:  # fmt: skip
         """Take a step on all rows that are not decided yet."""
-        count, total = targets.count, sums.rows
+        count, total = targets.count, out.total[: 2 * targets.count]
         found = self.coefficients(total, layer.units, count, targets.weights)
         positive, negative, flop = found.positive_goodness, found.negative_goodness, 0.0
         # A loss of zero may come from a goodness that has overflowed; the sum is not finite then.
@@ -103,9 +99,9 @@ class Goodness(Rule, frozen=True, kw_only=True, tag="goodness"):
         measures = positive, negative, kernels.ranked(total, count)
         return Loss(found.loss, measures, 2 * count, found.active, flop)
 
-    def scores(self, layer: Layer, out: Activations, sums: Shares, rows: int) -> np.ndarray:
+    def scores(self, layer: Layer, out: Activations, sums: np.ndarray, rows: int) -> np.ndarray:
         """Return the goodness, (rows, 1) float32."""
-        g: np.ndarray = sums.rows / self.per(layer.units)
+        g: np.ndarray = out.total[:rows] / self.per(layer.units)
         return g[:, None]
 
     def formula(self, classes: int) -> Formula:

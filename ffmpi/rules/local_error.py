@@ -13,9 +13,10 @@ from msgspec import Meta
 from .. import kernels
 from ..config.fields import Fraction, Positive
 from ..network.activations import Activations
+from ..network.classifier import logits_size
 from ..network.parameters import Array, Block
 from ..schedule.cost import Cost, RuleCost, copied
-from . import BatchNorm, Formula, Loss, Rates, Shares, Targets
+from . import BatchNorm, Formula, Loss, Rates, Targets
 from .local_softmax import LocalSoftmax, Workspace
 
 if TYPE_CHECKING:
@@ -30,16 +31,17 @@ class _Workspace(Workspace):
     ----------
     z : the values; mean, variance : of each unit over the batch's rows
     by_gain, by_shift : derivatives
-    sums : inner products and sums of the rows, as they are added up over the units
+    sums : logits and then inner products and sums of the rows, as they are added up over the units
     """
 
     def __init__(self, config: Config, layer: Layer, rows: int, classes: int, similarity: bool) -> None:
         super().__init__(config, layer, rows, classes)
-        self.z = Activations(layer.units, rows, {})
+        self.z = Activations(layer.own_units, rows, {})
         panels = len(self.z.h)
         self.squares = kernels.zeros(panels, len(self.z.total))
         self.mean, self.variance, self.by_gain, self.by_shift = (kernels.zeros(panels, kernels.LANES) for _ in range(4))
-        self.sums = kernels.zeros(rows * (rows + 1) if similarity and layer.learns else 0)
+        numbers = layer.config.rule.share_size(layer.units, rows, classes, learning=True)
+        self.sums = kernels.zeros(layer.tree.count * numbers if similarity and layer.learns else 0)
 
 
 class LocalError(LocalSoftmax, frozen=True, kw_only=True, tag="local-error"):
@@ -119,7 +121,7 @@ class LocalError(LocalSoftmax, frozen=True, kw_only=True, tag="local-error"):
             mean, variance = room.mean, room.variance
         kernels.batch_norm(
             room.z.h, rows, mean, variance, np.float32(self.epsilon), norm["gain"], norm["shift"],
-            np.float32(self.negative_slope), out.h, out.total, room.squares,
+            np.float32(self.negative_slope), out.h, layer.totals_of(out), room.squares, layer.tree.adds,
         )  # fmt: skip
         return flop
 
@@ -128,34 +130,45 @@ class LocalError(LocalSoftmax, frozen=True, kw_only=True, tag="local-error"):
         scores = super().formula(classes).scores
         return Formula(scores, BatchNorm("norm", self.epsilon), self.negative_slope)
 
-    def learning_partial(self, layer: Layer, out: Activations, targets: Targets, rows: int) -> Shares:
+    def share_size(self, units: int, rows: int, classes: int, learning: bool) -> int:
+        """Return that of the logits and, to learn with the similarity loss, of products and sums of the rows."""
+        more = rows * (rows + 1) if learning and self.similarity else 0
+        return super().share_size(units, rows, classes, learning) + more
+
+    def learning_partial(self, layer: Layer, out: Activations, targets: Targets, rows: int) -> np.ndarray:
         """Return the logits and, with the similarity loss, the inner products and sums of the rows."""
-        sums = layer.workspace.sums
-        if self.similarity:
-            sums = sums[: rows * (rows + 1)]
-            kernels.gram(out.h, rows, sums[: rows * rows].reshape(rows, rows), sums[rows * rows :])
-        return Shares(self.partial(layer, out, rows).rows, sums)
+        logits = self.partial(layer, out, rows)
+        if not self.similarity:
+            return logits
+        numbers = self.share_size(layer.units, rows, layer.classes, learning=True)
+        sums: np.ndarray = layer.workspace.sums[: layer.tree.count * numbers].reshape(-1, numbers)
+        sums[:, : logits.shape[1]] = logits
+        kernels.gram(out.h, rows, layer.tree.adds, sums, logits.shape[1])
+        return sums
 
     def learn(
-        self, layer: Layer, a: Activations, out: Activations, sums: Shares, targets: Targets, rates: Rates
+        self, layer: Layer, a: Activations, out: Activations, sums: np.ndarray, targets: Targets, rates: Rates
     ) -> Loss:  # fmt: skip
         """Let the layer, its normalisation and its classifier take a step together."""
         workspace, rows = layer.workspace, targets.count
-        dz, slope, classifier = workspace.dz, self.negative_slope, workspace.classifier
+        dz, slope, classifier, index = workspace.dz, self.negative_slope, workspace.classifier, layer.index
+        size = logits_size(rows, layer.classes)
+        logits, products, means = sums[:size], sums[size : size + rows * rows], sums[size + rows * rows :]
+        classifier.complete({index: logits}, {index: out.total}, rows)
         loss, correct = classifier.loss(targets.classes, targets.weights)
-        products, means = sums.layer[: rows * rows].reshape(-1, rows), sums.layer[rows * rows :]
         if self.similarity:
             arguments = (layer.units, targets.classes, classifier.classes, self.similarity)
+            products = products.reshape(rows, rows)
             alike = kernels.similarity_loss(products, means, *arguments, products, means)
             classifier.weigh(1 - self.similarity)
             loss = (1 - self.similarity) * loss + self.similarity * alike
         flop = 0.0
         if np.isfinite(loss):
-            classifier.backward(layer.index, out.h, rows, dz, slope)
+            classifier.backward(index, out, logits, rows, dz, slope)
             if self.similarity:
-                kernels.similarity_backward(products, out.h, means, layer.units, np.float32(slope), dz)
-                flop += 3.0 * rows * rows * layer.units
-            classifier.step({layer.index: out}, rows, rates.head)
+                kernels.similarity_backward(products, out.h, means, layer.own_units, np.float32(slope), dz)
+                flop += 3.0 * rows * rows * layer.own_units
+            classifier.step({index: out}, rows, rates.head)
             self._normalise_backward(layer, rows, dz, rates.layer, targets.weights)
             flop += layer.update(a, dz, workspace.ones[:rows], rates.layer)
             layer.parameters.bias[:] = 0  # normalising takes it away again

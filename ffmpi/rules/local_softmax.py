@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from .. import kernels
-from ..network.classifier import Classifier, classifier_block
+from ..network.classifier import Classifier, classifier_block, logits_size
 from ..schedule.cost import RuleCost
-from . import Formula, Linear, Loss, Measure, Rates, Rule, Shares, Targets
+from . import Formula, Linear, Loss, Measure, Rates, Rule, Targets
 
 if TYPE_CHECKING:
     from ..config.schema import Config
@@ -27,8 +27,8 @@ class Workspace:
 
     def __init__(self, config: Config, layer: Layer, rows: int, classes: int) -> None:
         self.classifier = Classifier(config, {layer.index: layer.blocks["classifier"]}, classes, rows)
-        panels, pitch = kernels.panels_of(layer.units), kernels.padded_rows(rows)
-        self.dz = kernels.zeros(panels if layer.learns else 0, pitch, kernels.LANES)
+        panels = len(layer.panels) if layer.learns else 0
+        self.dz = kernels.zeros(panels, kernels.padded_rows(rows), kernels.LANES)
         self.ones = np.ones(rows, np.float32)
 
 
@@ -83,30 +83,36 @@ class LocalSoftmax(Rule, frozen=True, kw_only=True, tag="local-softmax"):
         """Return the cross-entropy of a guess."""
         return float(np.log(classes))
 
-    def partial(self, layer: Layer, out: Activations, rows: int) -> Shares:
-        """Return the logits, in panels of 16 classes."""
-        classifier = layer.workspace.classifier
+    def share_size(self, units: int, rows: int, classes: int, learning: bool) -> int:
+        """Return the size of the logits in panels of 16 classes."""
+        return logits_size(rows, classes)
+
+    def partial(self, layer: Layer, out: Activations, rows: int) -> np.ndarray:
+        """Return the logits before scale and bias, in panels of 16 classes."""
+        classifier: Classifier = layer.workspace.classifier
         classifier.blocks[layer.index] = layer.blocks["classifier"]
-        return Shares(classifier.forward({layer.index: out}, rows))
+        return classifier.partial(layer.index, out.h, rows)
 
     def learn(
-        self, layer: Layer, a: Activations, out: Activations, sums: Shares, targets: Targets, rates: Rates
+        self, layer: Layer, a: Activations, out: Activations, sums: np.ndarray, targets: Targets, rates: Rates
     ) -> Loss:  # fmt: skip
         """Let the layer and its classifier take a step together."""
-        workspace, rows = layer.workspace, targets.count
+        workspace, rows, index = layer.workspace, targets.count, layer.index
+        workspace.classifier.complete({index: sums}, {index: out.total}, rows)
         loss, correct = workspace.classifier.loss(targets.classes, targets.weights)
         flop = 0.0
         if np.isfinite(loss):
-            workspace.classifier.backward(layer.index, out.h, rows, workspace.dz)
-            workspace.classifier.step({layer.index: out}, rows, rates.head)
+            workspace.classifier.backward(index, out, sums, rows, workspace.dz)
+            workspace.classifier.step({index: out}, rows, rates.head)
             flop = layer.update(a, workspace.dz, workspace.ones[:rows], rates.layer)
         squares = float(out.total[:rows].sum(dtype=np.float64))
         return Loss(loss, (squares, correct), rows, rows, flop)
 
-    def scores(self, layer: Layer, out: Activations, sums: Shares, rows: int) -> np.ndarray:
+    def scores(self, layer: Layer, out: Activations, sums: np.ndarray, rows: int) -> np.ndarray:
         """Return the logits, (rows, classes) float32."""
-        logits: np.ndarray = layer.workspace.classifier.logits(rows)
-        return logits
+        classifier: Classifier = layer.workspace.classifier
+        classifier.complete({layer.index: sums}, {layer.index: out.total}, rows)
+        return classifier.logits(rows)
 
     def formula(self, classes: int) -> Formula:
         """Return that of the classifier."""

@@ -12,7 +12,7 @@ from .. import kernels
 from ..config.fields import Fraction, Positive
 from ..network.parameters import Array, Block
 from ..schedule.cost import RuleCost
-from . import Loss, Rates, Shares, Targets
+from . import Loss, Rates, Targets
 from .goodness import Goodness
 
 if TYPE_CHECKING:
@@ -52,29 +52,34 @@ class PeerNormalisation(Goodness, frozen=True, kw_only=True, tag="peer-normalisa
 
     def workspace(self, config: Config, layer: Layer, rows: int, classes: int) -> Any:
         """Return room for a batch's derivatives."""
-        units = layer.units if layer.learns else 0
-        dz = kernels.zeros(kernels.panels_of(units), kernels.padded_rows(rows), kernels.LANES)
+        panels = len(layer.panels) if layer.learns else 0
+        dz = kernels.zeros(panels, kernels.padded_rows(rows), kernels.LANES)
         return _Workspace(dz, np.empty(rows, np.float32))
 
-    def learning_partial(self, layer: Layer, out: Activations, targets: Targets, rows: int) -> Shares:
-        """Return the sums of squares and, of the layer, the sum of the running means, which follow the positives."""
+    def share_size(self, units: int, rows: int, classes: int, learning: bool) -> int:
+        """Return that there is one more number to learn."""
+        return int(learning)
+
+    def learning_partial(self, layer: Layer, out: Activations, targets: Targets, rows: int) -> np.ndarray:
+        """Return the sum of the running means over the units, which follow the positives."""
         means, momentum = layer.blocks["peers"].panels["means"], np.float32(self.momentum)
-        total = kernels.peer_means(out.h, targets.count, layer.units, momentum, means, targets.weights)
-        return Shares(out.total[:rows], np.array([total], np.float32))
+        sums = np.empty((layer.tree.count, 1), np.float32)
+        kernels.peer_means(out.h, targets.count, momentum, means, targets.weights, layer.tree.adds, sums)
+        return sums
 
     def learn(
-        self, layer: Layer, a: Activations, out: Activations, sums: Shares, targets: Targets, rates: Rates
+        self, layer: Layer, a: Activations, out: Activations, sums: np.ndarray, targets: Targets, rates: Rates
     ) -> Loss:  # fmt: skip
         """Take a step on all positives, and on the negatives that are not decided yet."""
-        count, total, weights = targets.count, sums.rows, targets.weights
+        count, total, weights = targets.count, out.total[: 2 * targets.count], targets.weights
         found = self.coefficients(total, layer.units, count, weights)
         c, active, flop = found.coefficients, found.active, 0.0
         positive, negative = found.positive_goodness, found.negative_goodness
         if np.isfinite(found.loss + positive + negative):
             work: _Workspace = layer.workspace
             taking_part, means = work.taking_part[: len(c)], layer.blocks["peers"].panels["means"]
-            mean, strength = sums.layer[0] / np.float32(layer.units), np.float32(self.strength)
-            numbers = layer.units, means, mean, strength
+            mean, strength = sums[0] / np.float32(layer.units), np.float32(self.strength)
+            numbers = layer.own_units, means, mean, strength
             kernels.peer_gradient(out.h, c, count, *numbers, work.dz, taking_part, weights)
             flop, active = layer.update(a, work.dz, taking_part, rates.layer), int(taking_part.sum())
         return Loss(found.loss, (positive, negative, kernels.ranked(total, count)), 2 * count, active, flop)

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from .. import kernels
 from ..config.fields import Positive
-from . import Formula, Loss, Measure, Rates, Rule, Shares, Squares, Targets
+from . import Formula, Loss, Measure, Rates, Rule, Squares, Targets
 from .goodness import SMALLEST, Goodness
 
 if TYPE_CHECKING:
@@ -66,24 +66,20 @@ class Symba(Rule, frozen=True, kw_only=True, tag="symba"):
             c[np.abs(c) < SMALLEST] = 0
         return np.concatenate([c, -c]).astype(np.float32), float(loss.sum())
 
-    def partial(self, layer: Layer, out: Activations, rows: int) -> Shares:
-        """Return the sums of squares."""
-        return Shares(out.total[:rows])
-
     def learn(
-        self, layer: Layer, a: Activations, out: Activations, sums: Shares, targets: Targets, rates: Rates
+        self, layer: Layer, a: Activations, out: Activations, sums: np.ndarray, targets: Targets, rates: Rates
     ) -> Loss:  # fmt: skip
         """Take a step on all pairs that are not decided yet; each row of a pair has the pair's loss."""
-        pairs, total = targets.count, sums.rows
+        pairs, total = targets.count, out.total[: 2 * targets.count]
         c, loss = self.coefficients(total, layer.units, pairs, targets.weights)
         flop = layer.update(a, out.h, c, rates.layer) if np.isfinite(loss) else 0.0
         positive, negative = (float(part.sum(dtype=np.float64)) / layer.units for part in np.split(total, [pairs]))
         measured = positive, negative, kernels.ranked(total, pairs)
         return Loss(2 * loss, measured, 2 * pairs, int(np.count_nonzero(c)), flop)
 
-    def scores(self, layer: Layer, out: Activations, sums: Shares, rows: int) -> np.ndarray:
+    def scores(self, layer: Layer, out: Activations, sums: np.ndarray, rows: int) -> np.ndarray:
         """Return the goodness, (rows, 1) float32."""
-        g: np.ndarray = sums.rows / np.float32(layer.units)
+        g: np.ndarray = out.total[:rows] / np.float32(layer.units)
         return g[:, None]
 
     def formula(self, classes: int) -> Formula:

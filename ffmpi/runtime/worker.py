@@ -158,9 +158,9 @@ class Worker:
         if targets.weights is not None and not targets.weights.any():
             return  # nothing is learnt from samples that do not count
         if self._own_sums:
-            sums = rule.learning_partial(layer, out, targets, rows)
+            sums = rule.learning_partial(layer, out, targets, rows)[0]
         else:
-            sums = rule.partial(layer, out, rows)
+            sums = rule.partial(layer, out, rows)[0]
         loss = rule.learn(layer, a, out, sums, targets, self._rates if epoch == self._rated else self._rate(epoch))
         if not math.isfinite(loss.loss + sum(loss.measures)):
             squares = a.total[:rows] if index > 0 else None
@@ -176,7 +176,7 @@ class Worker:
 
     def _finish_epoch(self, step: s.FinishEpoch) -> None:
         layer = self.model.layers[step.layer]
-        self.rule.finish(layer, self.rule.epoch_partial(layer), step.epoch)
+        self.rule.finish(layer, self.rule.epoch_partial(layer)[0], step.epoch)
 
     def _rate(self, epoch: int) -> Rates:
         """Return the learning rates of `epoch`."""

@@ -65,7 +65,7 @@ class OneLayer:
         """Let the layer learn from `count` samples, whose rows are all there are; `weights` as in `Targets`."""
         self.forward(training=True, weights=weights)
         targets = Targets(count, epoch, np.arange(count), self.classes_shown[:count], weights)
-        sums = self.rule.learning_partial(self.layer, self.out, targets, self.rows)
+        sums = self.rule.learning_partial(self.layer, self.out, targets, self.rows)[0]
         found: Loss = self.rule.learn(self.layer, self.a, self.out, sums, targets, Rates(1.0, 1.0))
         return found
 

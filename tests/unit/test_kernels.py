@@ -13,6 +13,7 @@ import pytest
 
 from ffmpi import kernels
 from ffmpi.kernels import reference
+from ffmpi.network.tree import Tree
 
 ROWS = [1, 2, 7, 8, 9, 33, 130]
 SIZES = [(1, 1), (1, 17), (15, 16), (16, 15), (17, 49), (64, 100), (100, 33), (200, 144)]
@@ -68,6 +69,11 @@ def update(*arguments, labels=kernels.NO_LABELS, nonzeros=kernels.DENSE, threads
     return on_threads("update", threads)(*arguments, labels, nonzeros)
 
 
+def adds(panels):
+    """Return how to add up something of all of a layer's panels."""
+    return Tree(0, len(panels), len(panels)).adds
+
+
 class Panels:
     """The same numbers in the kernels' layout, with padding rows that hold rubbish."""
 
@@ -83,12 +89,12 @@ class Panels:
         self.bias = kernels.to_panels(bias[None])[:, 0].copy()
         margin = -(-pitch // kernels.LANES) * kernels.LANES
         self.h = kernels.zeros(len(self.w), pitch, kernels.LANES)
-        self.total, self.squares = kernels.zeros(margin), kernels.zeros(len(self.w), margin)
+        self.totals, self.squares = kernels.zeros(1, margin), kernels.zeros(len(self.w), margin)
 
     def forward(self, nonzeros=kernels.DENSE, rectify=True, threads=1):
-        rest = self.h, self.total, self.squares, self.rows, nonzeros, rectify
+        rest = self.h, self.totals, self.squares, adds(self.w), self.rows, nonzeros, rectify
         on_threads("forward", threads)(self.a, self.scale, self.w, self.bias, *rest)
-        return kernels.from_panels(self.h, self.rows, self.units), self.total[: self.rows].copy()
+        return kernels.from_panels(self.h, self.rows, self.units), self.totals[0, : self.rows].copy()
 
 
 @pytest.mark.parametrize("rows", ROWS)
@@ -487,14 +493,14 @@ def test_forward_labelled(samples: int, inputs: int, units: int, label_offset: i
     a, source, labels, scale, w, bias = labelled(samples, inputs, units, label_offset, classes)
     expected = reference.forward_labelled(a, source, labels, label_offset, classes, VALUE, scale, w, bias)
     panels, rows = Panels(a, np.ones(samples, np.float32), w, bias), len(source)
-    h, total = kernels.zeros(len(panels.w), rows, 16), kernels.zeros(kernels.padded_rows(rows) + 16)
-    squares = kernels.zeros(len(panels.w), len(total) // 16 * 16)
+    h, totals = kernels.zeros(len(panels.w), rows, 16), kernels.zeros(1, kernels.padded_rows(rows) + 16)
+    squares = kernels.zeros(len(panels.w), totals.shape[1] // 16 * 16)
     on_threads("forward_labelled", threads)(
         panels.a, samples, source, labels, label_offset, classes, VALUE, scale, panels.w, panels.bias, panels.h, h,
-        total, squares, kernels.DENSE,
+        totals, squares, adds(panels.w), kernels.DENSE,
     )  # fmt: skip
     np.testing.assert_allclose(kernels.from_panels(h, rows, units), expected, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(total[:rows], (expected**2).sum(axis=1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(totals[0, :rows], (expected**2).sum(axis=1), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("samples", "inputs", "units", "label_offset", "classes"), LABELLED)
@@ -599,8 +605,9 @@ def test_backward(rows: int, units: int, classes: int, normalised: bool, slope: 
     panels = kernels.to_panels(h, 16)
     dz = np.full_like(panels, np.nan)
     d_panels = kernels.to_panels(d, kernels.panels_of(units) * kernels.LANES)
+    raw = kernels.to_panels(h @ d, 12)
     kernels.backward(
-        kernels.to_panels(error, 12), classes, d_panels, panels, scale, np.float32(divisor), np.float32(eps),
+        kernels.to_panels(error, 12), classes, d_panels, panels, raw, scale, np.float32(divisor), np.float32(eps),
         np.float32(slope), rows, dz,
     )  # fmt: skip
     expected = reference.backward(error, d, h, scale, divisor, eps, slope)

@@ -17,7 +17,6 @@ from ffmpi.data.split import load
 from ffmpi.errors import UserError
 from ffmpi.network.parameters import Array, Block, Parameters
 from ffmpi.network.stages import declared
-from ffmpi.rules import Shares
 from ffmpi.rules.goodness import Goodness
 from ffmpi.runtime.model import RankModel
 from ffmpi.runtime.sizes import spec_of
@@ -41,13 +40,15 @@ class Counting(Goodness, frozen=True, kw_only=True, tag="counting"):
     def workspace(self, config: Config, layer: Any, rows: int, classes: int) -> list[Any]:
         return []
 
-    def learn(self, layer: Any, a: Any, out: Any, sums: Shares, targets: Any, rates: Any) -> Any:
-        below = a.score[: len(sums.rows), 0].copy() if layer.index else np.zeros(len(sums.rows), np.float32)
-        layer.workspace.append((below, out.score[: len(sums.rows), 0] - below, sums.rows.copy(), targets.epoch))
+    def learn(self, layer: Any, a: Any, out: Any, sums: np.ndarray, targets: Any, rates: Any) -> Any:
+        assert len(sums) == 0
+        total = out.total[: 2 * targets.count].copy()
+        below = a.score[: len(total), 0].copy() if layer.index else np.zeros(len(total), np.float32)
+        layer.workspace.append((below, out.score[: len(total), 0] - below, total, targets.epoch))
         return super().learn(layer, a, out, sums, targets, rates)
 
     def epoch_partial(self, layer: Any) -> np.ndarray:
-        return np.array([layer.units], np.float32)
+        return np.full((layer.tree.count, 1), layer.own_units, np.float32)
 
     def finish(self, layer: Any, sums: np.ndarray, epoch: int) -> None:
         assert sums == [layer.units]

@@ -149,10 +149,10 @@ class Case:
         classes = rng.integers(0, CLASSES, SAMPLES)
         self.seen = Seen(c.rule, self.layer, classes, a.score[: self.rows].astype(float))
         self.rule.forward(self.layer, a, self.out, self.rows, True)
-        sums = self.rule.partial(self.layer, self.out, self.rows)
+        sums = self.rule.partial(self.layer, self.out, self.rows)[0]
         self.scores = self.rule.scores(self.layer, self.out, sums, self.rows).copy()
         told = Targets(SAMPLES, 0, *((np.arange(SAMPLES), classes) if c.rule.needs_labels else (None, None)))
-        sums = self.rule.partial(self.layer, self.out, self.rows)
+        sums = self.rule.partial(self.layer, self.out, self.rows)[0]
         self.loss = self.rule.learn(self.layer, a, self.out, sums, told, Rates(learning_rate, 0.0))
 
     def activations(self) -> np.ndarray:

@@ -21,7 +21,6 @@ from ffmpi.network.labels import Labels
 from ffmpi.network.methods import METHOD_NAMES
 from ffmpi.network.optimisers import Optimiser
 from ffmpi.network.parameters import Parameters
-from ffmpi.rules import Shares
 from ffmpi.rules.goodness import SMALLEST, Goodness
 from ffmpi.rules.local_softmax import LocalSoftmax
 from ffmpi.run.metrics import HEAD, RANK, Clock, Measurements
@@ -71,11 +70,10 @@ def test_coefficients_are_the_derivative(rule: Goodness) -> None:
 
 def test_goodness() -> None:
     total = np.array([0, 1, 7], np.float32)
-    layer, out, sums = SimpleNamespace(units=4), SimpleNamespace(total=total), Shares(total)
+    layer, out = SimpleNamespace(units=4), SimpleNamespace(total=total)
     for kind, expected in (("sum", total), ("mean", total / 4)):
         rule = Goodness(goodness=kind)  # type: ignore[arg-type]
-        assert_array_equal(rule.partial(layer, out, 2).rows, total[:2])  # type: ignore[arg-type]
-        scores = rule.scores(layer, out, sums, 3)  # type: ignore[arg-type]
+        scores = rule.scores(layer, out, total[:0], 3)  # type: ignore[arg-type]
         assert_array_equal(scores, expected[:, None])
         assert scores.dtype == np.float32
     result = Goodness(goodness="mean").coefficients(np.array([4, 8, 12, 20], np.float32), 4, 2)
@@ -234,9 +232,10 @@ def test_local_softmax_is_the_derivative(normalise: str) -> None:
     out, derivative = Activations(UNITS, ROWS, {}), Activations(UNITS, ROWS, {})
     h = activations(inputs, w, bias).astype(np.float32)
     out.h[:, :ROWS], out.total[:ROWS] = kernels.to_panels(h), (h**2).sum(axis=1)
-    classifier.forward({0: out}, ROWS)
+    raw = classifier.partial(0, out.h, ROWS)[0]
+    classifier.complete({0: raw}, {0: out.total}, ROWS)
     assert_allclose(classifier.loss(labels)[0] / ROWS, loss_of(w, bias), rtol=1e-5)
-    classifier.backward(0, out.h, ROWS, derivative.h)
+    classifier.backward(0, out, raw, ROWS, derivative.h)
     dz = kernels.from_panels(derivative.h, ROWS, UNITS).astype(np.float64)
     for array, derivative in ((w, inputs.T @ dz), (bias, dz.sum(axis=0))):
         numerical, step = np.empty_like(array), 1e-5

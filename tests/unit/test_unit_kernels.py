@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from ffmpi import kernels
 from ffmpi.kernels import reference
+from ffmpi.network.tree import Tree, finish_of
 
 SHAPES = [(0, 5), (1, 1), (1, 40), (2, 16), (7, 17), (8, 33), (130, 100), (33, 144)]
 F = np.float32
@@ -28,6 +29,12 @@ def empty(rows: int, units: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return activations full of rubbish, their sums of squares, and scratch."""
     pitch, count = kernels.padded_rows(rows) + 16, kernels.panels_of(units)
     return np.full((count, pitch, 16), np.nan, F), np.full(pitch + 16, np.nan, F), kernels.zeros(count, pitch + 16)
+
+
+def adds(units: int) -> np.ndarray:
+    """Return how to add up something of all panels of so many units."""
+    count = kernels.panels_of(units)
+    return Tree(0, count, count).adds
 
 
 def normal(rows: int, units: int, seed: int = 0) -> np.ndarray:
@@ -84,11 +91,15 @@ def test_batch_norm(rows: int, units: int, slope: float) -> None:
     variance = normal(1, units, 2)[0] ** 2
     out, total, squares = empty(rows, units)
     arrays = [vector(v) for v in (mean, variance, gain, shift)]
-    kernels.batch_norm(panels(x), rows, *arrays[:2], F(epsilon), *arrays[2:], F(slope), out, total, squares)
+    kernels.batch_norm(
+        panels(x), rows, *arrays[:2], F(epsilon), *arrays[2:], F(slope), out, total[None], squares, adds(units)
+    )
     expected = reference.batch_norm(*(v.astype(np.float64) for v in (x, mean, variance)), epsilon, gain, shift)
     checked(out, total, np.where(expected > 0, expected, slope * expected), 1e-4)
     place = panels(x)
-    kernels.batch_norm(place, rows, *arrays[:2], F(epsilon), *arrays[2:], F(slope), place, total, squares)
+    kernels.batch_norm(
+        place, rows, *arrays[:2], F(epsilon), *arrays[2:], F(slope), place, total[None], squares, adds(units)
+    )
     assert_array_equal(place[:, :rows], out[:, :rows])
 
 
@@ -99,7 +110,7 @@ def test_batch_norm_keeps_what_is_not_finite() -> None:
     kernels.batch_statistics(panels(x), 5, F(0.1), mean, variance, running, running.copy(), None)
     out, total, squares = empty(5, 20)
     one, none = vector(np.ones(20)), vector(np.zeros(20))
-    kernels.batch_norm(panels(x), 5, mean, variance, F(1e-5), one, none, F(0), out, total, squares)
+    kernels.batch_norm(panels(x), 5, mean, variance, F(1e-5), one, none, F(0), out, total[None], squares, adds(20))
     found = kernels.from_panels(out, 5, 20)
     assert np.isnan(found[:, 3]).all() and np.isnan(found[2, 4])
     assert np.isfinite(np.delete(found, (3, 4), axis=1)).all() and np.isnan(total[:5]).all()
@@ -113,7 +124,7 @@ def test_batch_norm_of_units_that_do_not_vary() -> None:
     assert_array_equal(mean[0, :4], x[0])
     out, total, squares = empty(7, 4)
     gain, shift = vector(np.ones(4)), vector(np.full(4, 0.25))
-    kernels.batch_norm(panels(x), 7, mean, variance, F(1e-5), gain, shift, F(0), out, total, squares)
+    kernels.batch_norm(panels(x), 7, mean, variance, F(1e-5), gain, shift, F(0), out, total[None], squares, adds(4))
     checked(out, total, np.full((7, 4), 0.25))
     dx, dgain, dshift = empty(7, 4)[0], vector(np.zeros(4)), vector(np.zeros(4))
     arguments = (panels(x), 7, mean, variance, F(1e-5), gain, False, dx, dgain, dshift, None)
@@ -168,7 +179,7 @@ def test_the_reference_of_batch_norm_backward_is_the_derivative() -> None:
 def test_groups(rows: int, units: int, classes: int, squared: bool) -> None:
     h, error, power = np.maximum(normal(rows, units), 0), normal(rows, classes, 1), 1 + squared
     g, dz = np.full((1, kernels.padded_rows(rows) + 8, 16), np.nan, F), empty(rows, units)[0]
-    kernels.group_means(panels(h), rows, 0, units, classes, squared, g)
+    kernels.group_means(panels(h), rows, 0, units, classes, squared, adds(units), g[None])
     checked(g, None, reference.group_means(h.astype(np.float64), classes, power))
     kernels.group_backward(panels(error), panels(h), rows, 0, units, classes, squared, dz)
     checked(dz, None, reference.group_backward(error.astype(np.float64), h.astype(np.float64), power))
@@ -177,7 +188,7 @@ def test_groups(rows: int, units: int, classes: int, squared: bool) -> None:
 def test_groups_of_more_classes_than_a_panel_has() -> None:
     h = np.maximum(normal(5, 203), 0)
     g = np.full((7, 8, 16), np.nan, F)
-    kernels.group_means(panels(h), 5, 0, 203, 100, True, g)
+    kernels.group_means(panels(h), 5, 0, 203, 100, True, adds(203), g[None])
     checked(g, None, reference.group_means(h.astype(np.float64), 100, 2))
 
 
@@ -186,23 +197,26 @@ def test_the_groups_of_parts_of_a_layer(squared: bool) -> None:
     """Shares of the means add up to the whole's, and derivatives of a part are a part of the whole's."""
     h, error = np.maximum(normal(9, 100), 0), normal(9, 7, 1)
     whole, dz = np.full((1, 16, 16), np.nan, F), empty(9, 100)[0]
-    kernels.group_means(panels(h), 9, 0, 100, 7, squared, whole)
+    kernels.group_means(panels(h), 9, 0, 100, 7, squared, adds(100), whole[None])
     kernels.group_backward(panels(error), panels(h), 9, 0, 100, 7, squared, dz)
     parts = []
     for part in (slice(0, 2), slice(2, 3), slice(3, 7)):
-        g, part_dz = np.full((1, 16, 16), np.nan, F), np.full_like(dz[part], np.nan)
-        kernels.group_means(panels(h)[part], 9, 16 * part.start, 100, 7, squared, g)
+        tree, part_dz = Tree(part.start, part.stop, 7), np.full_like(dz[part], np.nan)
+        g = np.full((tree.count, 1, 16, 16), np.nan, F)
+        kernels.group_means(panels(h)[part], 9, 16 * part.start, 100, 7, squared, tree.adds, g)
         kernels.group_backward(panels(error), panels(h)[part], 9, 16 * part.start, 100, 7, squared, part_dz)
-        parts.append(g)
+        parts.append(g.reshape(tree.count, -1))
         assert_array_equal(part_dz, dz[part])
-    assert_allclose(sum(parts)[:, :9], whole[:, :9], rtol=1e-6)
+    found = np.empty(whole.size, F)
+    kernels.add_nodes(np.concatenate(parts), finish_of([2, 3], 7), found)
+    assert_array_equal(found, whole.reshape(-1))
 
 
 def test_an_activation_that_is_nan_is_in_its_group_only() -> None:
     h = np.maximum(normal(3, 33), 0)
     h[1, 12] = np.nan
     g = np.zeros((1, 8, 16), F)
-    kernels.group_means(panels(h), 3, 0, 33, 5, True, g)
+    kernels.group_means(panels(h), 3, 0, 33, 5, True, adds(33), g[None])
     assert np.argwhere(np.isnan(g)).tolist() == [[0, 1, 12 * 5 // 33]]
 
 
@@ -240,12 +254,12 @@ def test_dropout(rows: int, units: int, probability: float, seed: int) -> None:
     samples, kinds = rng.integers(0, 2**31, rows), rng.integers(0, 256, rows)
     out, total, squares = empty(rows, units)
     draw = (seed, 2**32 - 1, 2**24 - 1)
-    kernels.dropout(panels(h), rows, samples, kinds, *draw, 0, probability, out, total, squares)
+    kernels.dropout(panels(h), rows, samples, kinds, *draw, 0, probability, out, total[None], squares, adds(units))
     expected = reference.dropout(h, samples, kinds, *draw, probability)
     checked(out, total, expected)
     assert_array_equal(kernels.from_panels(out, rows, units) == 0, expected == 0)
     place = panels(h)
-    kernels.dropout(place, rows, samples, kinds, *draw, 0, probability, place, total, squares)
+    kernels.dropout(place, rows, samples, kinds, *draw, 0, probability, place, total[None], squares, adds(units))
     assert_array_equal(place[:, :rows], out[:, :rows])
     if probability == 0:
         assert_array_equal(kernels.from_panels(out, rows, units), h)
@@ -258,12 +272,24 @@ def test_the_mask_does_not_depend_on_where_a_row_or_a_part_of_a_layer_is() -> No
         np.array([0, 0, 0, 1, 1, 1, 2, 2, 2]),
     )
     out, total, squares = empty(9, 280)
-    kernels.dropout(panels(h), 9, samples, kinds, 1, 2, 3, 0, 0.5, out, total, squares)
+    kernels.dropout(panels(h), 9, samples, kinds, 1, 2, 3, 0, 0.5, out, total[None], squares, adds(100))
     order = np.array([8, 0, 3, 2, 4])
     for part in (slice(0, 18), slice(3, 5), slice(7, 9), slice(17, 18)):
         found = np.full_like(out[part], np.nan)
         kernels.dropout(
-            panels(h)[part], 5, samples[order], kinds[order], 1, 2, 3, part.start, 0.5, found, total, squares[part]
+            panels(h)[part],
+            5,
+            samples[order],
+            kinds[order],
+            1,
+            2,
+            3,
+            part.start,
+            0.5,
+            found,
+            total[None],
+            squares[part],
+            adds(16 * len(found)),
         )
         assert_array_equal(found[:, :5], out[part][:, order])
 
@@ -273,7 +299,7 @@ def test_dropout_does_not_hide_what_is_not_finite(value: float) -> None:
     h, rows = np.ones((20, 20), F), np.arange(20)
     h[:, 7] = value
     out, total, squares = empty(20, 20)
-    kernels.dropout(panels(h), 20, rows, rows, 0, 0, 0, 0, 0.5, out, total, squares)
+    kernels.dropout(panels(h), 20, rows, rows, 0, 0, 0, 0, 0.5, out, total[None], squares, adds(20))
     found = kernels.from_panels(out, 20, 20)
     assert not np.isfinite(found[:, 7]).any() and np.isfinite(np.delete(found, 7, axis=1)).all()
     assert not np.isfinite(total[:20]).any()
@@ -290,7 +316,7 @@ def test_masks_are_evenly_spread_and_differ() -> None:
         samples, kinds = np.arange(rows) + change.get("samples", 0), np.full(rows, change.get("kinds", 0))
         out, total, squares = empty(rows, units)
         h = panels(np.ones((rows, units)))
-        kernels.dropout(h, rows, samples, kinds, *draw.values(), 0, p, out, total, squares)
+        kernels.dropout(h, rows, samples, kinds, *draw.values(), 0, p, out, total[None], squares, adds(units))
         masks.append(kernels.from_panels(out, rows, units) != 0)
     count, deviation = rows * units, np.sqrt(p * (1 - p) * rows * units)
     for mask in masks:
@@ -309,12 +335,13 @@ def test_peers(rows: int, units: int, weighted: bool) -> None:
     h, c, means = np.maximum(normal(rows, units), 0), normal(rows, 1, 1)[:, 0], np.abs(normal(1, units, 2))[0]
     c[rows // 4 :: 3] = 0
     running, weights = vector(means), weights_of(positives) if weighted else None
-    total = kernels.peer_means(panels(h), positives, units, F(momentum), running, weights)
+    total = np.empty((1, 1), F)
+    kernels.peer_means(panels(h), positives, F(momentum), running, weights, adds(units), total)
     expected = reference.peer_means(h[:positives].astype(np.float64), momentum, means, weights) if positives else means
     assert_allclose(running.reshape(-1)[:units], expected, rtol=1e-5)
-    assert_allclose(total, expected.sum(), rtol=1e-5)
+    assert_allclose(total[0, 0], expected.sum(), rtol=1e-5)
     dz, taking_part = empty(rows, units)[0], np.full(rows, np.nan, F)
-    mean = F(total / units)
+    mean = total[0, 0] / F(units)
     kernels.peer_gradient(panels(h), c, positives, units, running, mean, F(strength), dz, taking_part, weights)
     checked(dz, None, reference.peer_gradient(h, c, positives, expected, strength, weights))
     drawn = np.arange(rows) < positives
@@ -325,7 +352,6 @@ def test_peers(rows: int, units: int, weighted: bool) -> None:
 def test_peers_padding_is_left_out() -> None:
     """A running mean of 0.5 in a unit that only pads a panel is no unit's, and gives no derivative."""
     means = np.full((2, 16), 0.5, F)
-    assert kernels.peer_means(panels(np.ones((4, 20))), 2, 20, F(0.0), means, None) == 20
     dz, taking_part = empty(4, 20)[0], np.zeros(4, F)
     kernels.peer_gradient(panels(np.ones((4, 20))), np.ones(4, F), 2, 20, means, F(5), F(1), dz, taking_part, None)
     assert not kernels.from_panels(dz, 4, 32)[:, 20:].any()
@@ -335,12 +361,13 @@ def test_peers_padding_is_left_out() -> None:
 @pytest.mark.parametrize("slope", [1.0, 0.25])
 def test_similarity(rows: int, units: int, slope: float) -> None:
     h, labels, classes, weight = normal(rows, units) + F(0.5), np.arange(rows) % 4, 4, 0.7
-    products, sums = np.full((rows + 1, rows + 1), np.nan, F), np.full(rows + 1, np.nan, F)
-    kernels.gram(panels(h), rows, products, sums)
+    both = np.full((1, rows * (rows + 1) + 3), np.nan, F)
+    kernels.gram(panels(h), rows, adds(units), both, 2)
+    assert np.isnan(both[0, [0, 1, -1]]).all()
+    products, sums = both[0, 2 : rows * rows + 2].reshape(rows, rows).copy(), both[0, rows * rows + 2 : -1].copy()
     exact = h.astype(np.float64)
-    for found, expected in zip((products[:rows, :rows], sums[:rows]), reference.gram(exact), strict=True):
+    for found, expected in zip((products, sums), reference.gram(exact), strict=True):
         assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
-    assert np.isnan(products[rows]).all() and np.isnan(sums[rows:]).all()
     m, means = np.full((rows, rows), np.nan, F), np.full(rows, np.nan, F)
     loss = kernels.similarity_loss(products, sums, units, labels, classes, weight, m, means)
     assert_allclose(loss, reference.similarity_loss(exact, labels, classes).sum(), rtol=1e-4, atol=1e-12)
@@ -357,8 +384,9 @@ def test_rows_without_direction() -> None:
     """Constant rows, zero or not, are like no other and have no derivative; what is not finite shows."""
     h = normal(4, 20)
     h[1], h[2] = 0, 3.3
-    products, sums = np.zeros((4, 4), F), np.zeros(4, F)
-    kernels.gram(panels(h), 4, products, sums)
+    both = np.zeros((1, 20), F)
+    kernels.gram(panels(h), 4, adds(20), both, 0)
+    products, sums = both[0, :16].reshape(4, 4), both[0, 16:]
     m, means, dz = np.zeros((4, 4), F), np.zeros(4, F), panels(np.zeros((4, 20)))
     labels = np.array([0, 1, 2, 1])
     assert kernels.similarity_loss(products, sums, 20, labels, 3, 1.0, m, means) > 0

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ... import kernels
+from ...network.tree import Tree
 from ...runtime.setup import warn_of_cache
 from .kernels import medians, one_core, parse_shape
 
@@ -64,7 +65,8 @@ class _Panels:
     def __init__(self, matrix: np.ndarray) -> None:
         self.shape, pitch = matrix.shape, kernels.padded_rows(len(matrix))
         self.h = kernels.to_panels(matrix, pitch)
-        self.total, self.squares = kernels.zeros(pitch + 16), kernels.zeros(len(self.h), pitch + 16)
+        self.totals, self.squares = kernels.zeros(1, pitch + 16), kernels.zeros(len(self.h), pitch + 16)
+        self.adds = Tree(0, len(self.h), len(self.h)).adds
 
     def matrix(self) -> np.ndarray:
         """Return the activations, row-major."""
@@ -107,12 +109,14 @@ def of_images(rows: int) -> dict[str, Operation]:
     rest = (0, slope, offset)
     return {
         "compose": Operation(
-            partial(kernels.compose, images, samples, *rest, plain.h, plain.total),
+            partial(kernels.compose, images, samples, *rest, plain.h, plain.totals[0]),
             lambda: scaled(images[samples]),
             plain.matrix,
         ),
         "compose_moved": Operation(
-            partial(kernels.compose_moved, images, samples, moves, (*geometry, 1), 0.0, *rest, moved.h, moved.total),
+            partial(
+                kernels.compose_moved, images, samples, moves, (*geometry, 1), 0.0, *rest, moved.h, moved.totals[0]
+            ),
             shifted,
             moved.matrix,
         ),
@@ -184,7 +188,7 @@ def of_units(units: int, rows: int) -> dict[str, Operation]:
         "batch_norm": Operation(
             partial(
                 kernels.batch_norm, px, rows, pmean, pvariance, EPSILON, pgain, pshift, F(0),
-                normalised.h, normalised.total, normalised.squares,
+                normalised.h, normalised.totals, normalised.squares, normalised.adds,
             ),
             norm,
             normalised.matrix,
@@ -197,7 +201,7 @@ def of_units(units: int, rows: int) -> dict[str, Operation]:
             dx.matrix,
         ),
         "group_means": Operation(
-            partial(kernels.group_means, ph, rows, 0, units, CLASSES, True, g.h),
+            partial(kernels.group_means, ph, rows, 0, units, CLASSES, True, dz.adds, g.h[None]),
             lambda: np.add.reduceat(h * h, first, axis=1) / np.bincount(group).astype(F),
             g.matrix,
         ),
@@ -207,13 +211,13 @@ def of_units(units: int, rows: int) -> dict[str, Operation]:
         "dropout": Operation(
             partial(
                 kernels.dropout, ph, rows, samples, kinds, 0, 0, 0, 0, PROBABILITY,
-                dropped.h, dropped.total, dropped.squares,
+                dropped.h, dropped.totals, dropped.squares, dropped.adds,
             ),
             drop,
             dropped.matrix,
         ),
         "peer_means": Operation(
-            partial(kernels.peer_means, ph, half, units, F(0), followed, None),
+            partial(kernels.peer_means, ph, half, F(0), followed, None, peers.adds, peers.totals),
             lambda: F(0) * mean + h[:half].mean(axis=0) if half else np.zeros(units, F),
             lambda: followed.reshape(-1)[:units],
         ),

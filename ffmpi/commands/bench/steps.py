@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from ... import kernels
+from ...network.tree import Tree
 
 #: Adam's numbers. The rate is so small that no repetition changes how many numbers are zero or denormal.
 RATE, BETA1, BETA2, EPS = 1e-6, 0.9, 0.999, 1e-8
@@ -36,7 +37,8 @@ class FfmpiStep:
         self.rows, self.a, self.w = rows, kernels.to_panels(a, pitch), kernels.to_panels(w, inputs)
         self.bias = kernels.zeros(len(self.w), kernels.LANES)
         self.h = kernels.zeros(kernels.panels_of(self.units), pitch, kernels.LANES)
-        self.total, self.squares = kernels.zeros(margin), kernels.zeros(len(self.w), margin)
+        self.totals, self.squares = kernels.zeros(1, margin), kernels.zeros(len(self.w), margin)
+        self.adds = Tree(0, len(self.w), len(self.w)).adds
         m, v, mb, vb = (kernels.zeros(*part.shape) for part in (self.w, self.w, self.bias, self.bias))
         self.moments = (m, v, mb, vb)
         self.nonzeros = kernels.Nonzeros(
@@ -47,7 +49,8 @@ class FfmpiStep:
     def forward(self) -> None:
         """Product, scale, bias, ReLU and row goodness, fused."""
         arguments = (
-            self.a, self.scale, self.w, self.bias, self.h, self.total, self.squares, self.rows, self.nonzeros, True,
+            self.a, self.scale, self.w, self.bias, self.h, self.totals, self.squares, self.adds, self.rows,
+            self.nonzeros, True,
         )  # fmt: skip
         if self.threads == 1:
             kernels.forward(*arguments)

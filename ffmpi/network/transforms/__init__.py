@@ -36,9 +36,10 @@ class Transform(Member, frozen=True, kw_only=True):
         count = len(config.network.transforms)
         return f"network.transforms has {count} entries: expected at most {MOST}" if count > MOST else ""
 
-    def apply(self, a: Activations, draw: Draw, out: Activations, squares: np.ndarray) -> None:
+    def apply(self, a: Activations, draw: Draw, out: Activations, squares: np.ndarray, adds: np.ndarray) -> None:
         """Write into `out`, which may be `a`, what becomes of the rows of `a`, with their sums of squares.
 
         squares : (panels, pitch rounded up to 16) float32, scratch
+        adds : (panels,) int64, in which order sums of squares are added up, see `network.tree`
         """
         raise NotImplementedError

@@ -22,9 +22,10 @@ class Dropout(Transform, frozen=True, kw_only=True, tag="dropout"):
         float, Meta(gt=0, le=0.99, description="How likely each activation is to be dropped.")
     ] = 0.1  # fmt: skip
 
-    def apply(self, a: Activations, draw: Draw, out: Activations, squares: np.ndarray) -> None:
+    def apply(self, a: Activations, draw: Draw, out: Activations, squares: np.ndarray, adds: np.ndarray) -> None:
         """See `Transform.apply`."""
         samples, kinds, seed, epoch, purpose = draw
         kernels.dropout(
-            a.h, len(samples), samples, kinds, seed, epoch, purpose, 0, self.probability, out.h, out.total, squares
+            a.h, len(samples), samples, kinds, seed, epoch, purpose, 0, self.probability,
+            out.h, out.total[None], squares, adds,
         )  # fmt: skip
