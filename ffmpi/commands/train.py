@@ -11,7 +11,7 @@ from typing import Any
 from .. import config
 from ..config.changes import with_configuration, with_settings
 from ..config.schema import Config
-from ..errors import UserError
+from ..errors import UserError, warn
 from ..run import checkpoint
 from ..run.directory import RunDirectory, reserve
 from ..runtime import stop
@@ -120,6 +120,11 @@ def _continue(comm: Any, directory: RunDirectory, changed: Callable[[Config], Co
         directory.resume(first * settled.train.epochs // settled.chapters, settled, facts(comm, worker))
 
     if first < settled.chapters:
+        if header.format < checkpoint.FORMAT:
+            warn(
+                f"{directory.checkpoint}: ffmpi {header.version} wrote it in format {header.format}, whose sums over "
+                "units have another order: the run continues, but with other bits than it would have had there"
+            )
         on_rank_0(comm, note)
     _run(comm, settled, worker, directory, first, as_json, saved=header.id)
 

@@ -96,7 +96,7 @@ class Reader:
             raise self._fail(f"{chapter} chapters done", f"a chapter of the run, which has {config.chapters}")
         return Header(
             config, **msgspec.structs.asdict(dataset), chapter=chapter, version=version, id=identity,
-            scaling=self._scaling(config, math.prod(dataset.shape)),
+            scaling=self._scaling(config, math.prod(dataset.shape)), format=number,
         )  # fmt: skip
 
     def _scaling(self, config: Config, pixels: int) -> PixelScaling | None:

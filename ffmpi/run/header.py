@@ -12,7 +12,8 @@ declares, head/K for the head's block on layer K. negatives/C are the adaptive n
 uint8, or uint16 of more than 256 classes. Beside them stand the arrays of `DatasetInfo.statistics`, float32.
 
 Format 1 had its texts in attributes of the root, and neither checksums nor an id; up to format 2 a layer's classifier
-was called classifiers/K; up to format 3 each array was stored and checksummed as a whole. All are still read.
+was called classifiers/K; up to format 3 each array was stored and checksummed as a whole, and sums over a layer's units
+were added in another order, so that a run that is resumed from one ends with other bits. All are still read.
 """
 
 from __future__ import annotations
@@ -88,3 +89,4 @@ class Header:
     id: str  # of the save; empty in format 1
     scaling: PixelScaling | None = field(default=None, compare=False)  # of the training pixels, if they were measured
     pixel_format: PixelFormat | None = None  # of the training images; older files do not say
+    format: int = field(default=FORMAT, compare=False)  # of the file

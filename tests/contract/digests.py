@@ -1,6 +1,6 @@
 """Recorded digests: what small runs ended with, bit for bit, so that no change of the code changes them unseen.
 
-``python -m tests.contract.digests --record`` trains all the runs and writes ``digests.json`` and ``scores.json``. Do so
+``python -m tests.contract.digests --record`` trains or resumes all the runs and writes ``digests.json`` and ``scores.json``. Do so
 only where weights are meant to change, and say why in the commit. ``--freeze NAME`` writes a new one of `CHECKPOINTS`,
 once and for all.
 """
@@ -24,6 +24,7 @@ import numpy as np
 from ffmpi import data
 from ffmpi.config.aliases import array_name
 from ffmpi.run import trained
+from ffmpi.run.header import FORMAT
 from tests.conftest import SEVERAL
 from tests.helpers import DIGITS, ROOT, arrays, records
 
@@ -112,7 +113,8 @@ RUNS: dict[str, list[str]] = {
 }  # fmt: skip
 
 #: The checkpoints in ``tests/data``, each written by the code of its time when half of its run was done (format-1-batch
-#: by 4afc743, those of format 2 by 7e6c7e2), with their settings. Resumed, they end with the bits that the run has.
+#: by 4afc743, those of format 2 by 7e6c7e2), with their settings. Those of the format of today, resumed, end with the
+#: bits that the run has; up to format 3 sums over units had another order.
 CHECKPOINTS: dict[str, list[str]] = {
     "format-1": ["train.epochs=4", "network.layers=[12,10,8]", _ADAPTIVE, *_ADAM, "optimizer.weight_decay=0.001"],
     "format-1-batch": [
@@ -131,6 +133,10 @@ CHECKPOINTS: dict[str, list[str]] = {
     "format-3-peers": [
         "train.epochs=4", "network.layers=[12,10,8]", "rule.name=peer-normalisation", *_ADAM,
         "network.transforms=dropout", "network.normalise=none", "data.validation=0.2",
+    ],
+    "format-4-local-error": [
+        "train.epochs=4", "network.layers=[40,10,50]", "rule.name=local-error", "rule.similarity=0.3",
+        "optimizer.learning_rate=0.001", "schedule.name=single-layer",
     ],
 }  # fmt: skip
 
@@ -189,12 +195,29 @@ def recorded() -> dict[str, dict[str, str]]:
     return runs
 
 
+#: Resumes each of the runs, one after another.
+RESUMED = """
+import json, sys
+from ffmpi.commands import train
+from ffmpi.runtime import mpi
+
+def main(comm):
+    for run in json.loads(sys.argv[1]):
+        train.resume(comm, run, [], True)
+
+mpi.run(main)
+"""
+
+
 def record() -> None:
-    """Train all runs on one rank and write their digests down."""
+    """Train all runs on one rank, resume the checkpoints of older formats, and write the digests down."""
+    older = [name for name in CHECKPOINTS if int(name.split("-")[1]) < FORMAT]
     with tempfile.TemporaryDirectory() as place:
-        runs = {str(Path(place, name)): settings_of(name) for name in [*RUNS, *CHECKPOINTS]}
+        runs = {str(Path(place, name)): settings_of(name) for name in [*RUNS, *CHECKPOINTS] if name not in older}
         subprocess.run([sys.executable, "-c", SEVERAL, DIGITS, json.dumps(runs)], check=True, cwd=ROOT)
-        found = {Path(run).name: digests(Path(run)) for run in runs}
+        resumed = [str(unpack(name, Path(place, name)).parent) for name in older]
+        subprocess.run([sys.executable, "-c", RESUMED, json.dumps(resumed)], check=True, cwd=ROOT)
+        found = {name: digests(Path(place, name)) for name in [*RUNS, *CHECKPOINTS]}
         said = {name: scores(Path(place, name)) for name in RUNS}
     RECORD.write_text(json.dumps({"recorded": _circumstances(), "runs": found}, indent=1) + "\n")
     SCORES.write_text(json.dumps(said, indent=1) + "\n")

@@ -8,24 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run
-from tests.contract.digests import CHECKPOINTS, COMMON, RUNS, SCORES, digests, recorded, scores, settings_of, unpack
+from tests.contract.digests import CHECKPOINTS, COMMON, RESUMED, RUNS, SCORES, digests, recorded, scores, settings_of, unpack
 from tests.helpers import ROOT
 
 pytestmark = pytest.mark.mpi
-
-#: Resumes each of the runs, one after another.
-RESUMED = """
-import json, sys
-from ffmpi.commands import train
-from ffmpi.runtime import mpi
-
-def main(comm):
-    for run in json.loads(sys.argv[1]):
-        train.resume(comm, run, [], True)
-
-mpi.run(main)
-"""
-
 
 def _assert_recorded(name: str, run: Path) -> None:
     expected, found = recorded()[name], digests(run)
