@@ -8,10 +8,22 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run
-from tests.contract.digests import CHECKPOINTS, COMMON, RESUMED, RUNS, SCORES, digests, recorded, scores, settings_of, unpack
+from tests.contract.digests import (
+    CHECKPOINTS,
+    COMMON,
+    RESUMED,
+    RUNS,
+    SCORES,
+    digests,
+    recorded,
+    scores,
+    settings_of,
+    unpack,
+)
 from tests.helpers import ROOT
 
 pytestmark = pytest.mark.mpi
+
 
 def _assert_recorded(name: str, run: Path) -> None:
     expected, found = recorded()[name], digests(run)
