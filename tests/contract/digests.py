@@ -1,8 +1,8 @@
 """Recorded digests: what small runs ended with, bit for bit, so that no change of the code changes them unseen.
 
-``python -m tests.contract.digests --record`` trains or resumes all the runs and writes ``digests.json`` and ``scores.json``. Do so
-only where weights are meant to change, and say why in the commit. ``--freeze NAME`` writes a new one of `CHECKPOINTS`,
-once and for all.
+``python -m tests.contract.digests --record`` trains or resumes all the runs and writes ``digests.json`` and
+``scores.json``. Do so only where weights are meant to change, and say why in the commit. ``--freeze NAME`` writes a new
+one of `CHECKPOINTS`, once and for all.
 """
 
 from __future__ import annotations
