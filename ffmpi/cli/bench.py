@@ -64,3 +64,16 @@ def threads(count: int, shape: str, repeats: int, as_json: bool) -> None:
     from ..commands.bench import threads as command
 
     command.threads(count, shape, repeats, as_json)
+
+
+@bench.command()
+@click.option("--shape", default="2000x2000x128", show_default=True, metavar="INPUTSxUNITSxSAMPLES")
+@click.option("--rule", default="goodness", show_default=True, help="As in rule.name.")
+@click.option("--repeats", type=click.IntRange(1), default=15, show_default=True, help="Counted steps of each.")
+@as_json
+def slices(shape: str, rule: str, repeats: int, as_json: bool) -> None:
+    """Time a step of narrower and narrower pieces of a layer against their share of the whole layer's, without MPI."""
+    check_numba()
+    from ..commands.bench import slices as command
+
+    command.slices(shape, rule, repeats, as_json)
