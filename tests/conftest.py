@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ import pytest
 
 from ffmpi import kernels
 from tests import ready
-from tests.helpers import DIGITS
+from tests.helpers import DIGITS, PACKAGE
 
 #: The interpreter of a second environment with another vendor's MPI, if there is one.
 OTHER_PYTHON = os.environ.get("FFMPI_TEST_OTHER_PYTHON", "")
@@ -112,7 +113,9 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session", autouse=True)
 def warm_kernels() -> None:
-    """Compile all kernels before the first job: compiling takes time and memory that no test means to measure."""
+    """Compile all before the first job, Python, too: it takes time and memory that no test means to measure."""
+    for folder in (PACKAGE, PACKAGE / "kernels"):  # which may be a link
+        compileall.compile_dir(folder, quiet=2)
     kernels.compile_all()
 
 

@@ -40,18 +40,20 @@ def keep(place: str) -> None:
     from importlib import import_module
     from pkgutil import walk_packages
 
-    from ffmpi import kernels
+    from ffmpi import config, kernels
 
     for package in ("cli", "commands", "config", "data", "network", "rules", "run", "runtime", "schedule"):
         for module in walk_packages(import_module(f"ffmpi.{package}").__path__, f"ffmpi.{package}."):
             if ".bench" not in module.name:
                 import_module(module.name)
     kernels.compile_all()
+    kernels.available_threads(1)
+    config.parse("", "", [])  # what it asks of the tables' types is kept
     assert "mpi4py.MPI" not in sys.modules
     assert len(os.listdir("/proc/self/task")) == 1  # a copy has no other threads
     gc.freeze()
     request, streams = _wait(place)
-    run(*_become(request, streams))
+    _end(_run(*_become(request, streams)))
 
 
 def _wait(place: str) -> tuple[bytes, list[int]]:
@@ -122,21 +124,50 @@ def _become(request: bytes, streams: list[int]) -> list[str]:
     return arguments
 
 
-def run(first: str, *rest: str) -> None:
-    """Do what ``python first *rest`` does, where `first` is -m, -c or a script."""
+def _run(first: str, *rest: str) -> int:
+    """Do what ``python first *rest`` does, where `first` is -m, -c or a script, and return the status."""
     import runpy
     from types import ModuleType
 
-    if first == "-m":
-        sys.argv, sys.path[0] = [*rest], os.getcwd()
-        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
-    elif first == "-c":
-        sys.argv, sys.path[0] = ["-c", *rest[1:]], ""
-        main = sys.modules["__main__"] = ModuleType("__main__")
-        exec(compile(rest[0], "<string>", "exec"), main.__dict__)
-    else:
-        sys.argv, sys.path[0] = [first, *rest], os.path.dirname(os.path.abspath(first))
-        runpy.run_path(first, run_name="__main__")
+    try:
+        if first == "-m":
+            sys.argv, sys.path[0] = [*rest], os.getcwd()
+            runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+        elif first == "-c":
+            sys.argv, sys.path[0] = ["-c", *rest[1:]], ""
+            main = sys.modules["__main__"] = ModuleType("__main__")
+            exec(compile(rest[0], "<string>", "exec"), main.__dict__)
+        else:
+            sys.argv, sys.path[0] = [first, *rest], os.path.dirname(os.path.abspath(first))
+            runpy.run_path(first, run_name="__main__")
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    return 0
+
+
+def _end(status: int) -> None:
+    """Do what Python does at its end, but for taking everything apart, which costs more than a short run."""
+    import atexit
+    import ctypes
+
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        status = 120
+    mpi = sys.modules.get("mpi4py.MPI")
+    if mpi and mpi.Is_initialized():
+        if not mpi.Is_finalized():
+            mpi.Finalize()
+        ctypes.PyDLL(None).exit(status)  # where MPICH takes its leave of the launcher
+    os._exit(status)
 
 
 if __name__ == "__main__":
