@@ -30,7 +30,7 @@ class Target(Protocol):
 
 
 class Kept:
-    """Takes arrays as `checkpoint.Writer` does, and hands them on to one if there is one.
+    """Takes arrays as `writer.Writer` does, and hands them on to one if there is one.
 
     Attributes
     ----------

@@ -227,15 +227,16 @@ def record() -> None:
 _HALF = """
 import shutil
 from ffmpi.run import checkpoint
+from ffmpi.run.writer import Writer
 
-def commit(writer, commit=checkpoint.Writer.commit):
+def commit(writer, commit=Writer.commit):
     commit(writer)
     with checkpoint.reading(writer._path) as reader:
         half = 2 * reader.header.chapter == reader.header.config.chapters
     if half:
         shutil.copy(writer._path, writer._path.with_name("half.h5"))
 
-checkpoint.Writer.commit = commit
+Writer.commit = commit
 """
 
 

@@ -18,7 +18,7 @@ MNIST = os.environ.get("FFMPI_MNIST", "")
 #: Trains with a clock around every kernel; prints each epoch's share of time outside them, saving included.
 CLOCK = """
 import pathlib, sys, time
-from ffmpi.run import checkpoint
+from ffmpi.run.writer import Writer
 from ffmpi import config, kernels
 from ffmpi.runtime import mpi, setup
 
@@ -47,7 +47,7 @@ for name in ("backward", "compose", "copy_rows", "forward", "forward_labelled", 
     setattr(kernels, name, clocked(getattr(kernels, name)))
 def save(chapter):
     global before
-    writer = checkpoint.Writer(pathlib.Path("checkpoint.h5"), settled, worker.dataset, chapter + 1, before)
+    writer = Writer(pathlib.Path("checkpoint.h5"), settled, worker.dataset, chapter + 1, before)
     before = writer.id
     return writer
 

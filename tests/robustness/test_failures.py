@@ -260,12 +260,12 @@ def test_a_full_disk_keeps_the_previous_checkpoint(run: Run, ffmpi: Run, tmp_pat
             import resource, signal
             from ffmpi.__main__ import main
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            from ffmpi.run import checkpoint
-            commit = checkpoint.Writer.commit
+            from ffmpi.run.writer import Writer
+            commit = Writer.commit
             def limited(self):
                 commit(self)
                 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-            checkpoint.Writer.commit = limited
+            Writer.commit = limited
             main()
             """
         )
