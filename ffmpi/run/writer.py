@@ -87,6 +87,12 @@ class Writer:
         self._left = set(shapes)
 
         def make_room() -> None:
+            size = sum(math.prod(shape) * np.dtype(self._dtype(name)).itemsize for name, shape in shapes.items())
+            size += sum(len(text.encode()) for text in self._texts.values()) + sum(len(name) for name in shapes)
+            size += sum(_CHECKSUM * len(panels) for panels in self._panels.values())
+            # HDF5 fails late, or crashes, where a disk fills up under it, so the operating system is asked first.
+            with open(self._partial, "rb+") as file:
+                os.posix_fallocate(file.fileno(), 0, size + _OVERHEAD + _OVERHEAD_EACH * len(shapes))
             for name, shape in shapes.items():
                 by_panel = self._axes.get(name) == 1
                 chunks = (shape[0], min(TOGETHER, shape[1])) if by_panel else None
@@ -94,12 +100,6 @@ class Writer:
                 layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
                 layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
                 self._file.create_dataset(name, shape, self._dtype(name), chunks=chunks, dcpl=layout)
-            size = sum(math.prod(shape) * np.dtype(self._dtype(name)).itemsize for name, shape in shapes.items())
-            size += sum(len(text.encode()) for text in self._texts.values()) + sum(len(name) for name in shapes)
-            size += sum(_CHECKSUM * len(panels) for panels in self._panels.values())
-            # HDF5 may crash where a disk fills up under it, so the operating system is asked first.
-            with open(self._partial, "rb+") as file:
-                os.posix_fallocate(file.fileno(), 0, size + _OVERHEAD + _OVERHEAD_EACH * len(shapes))
 
         self._guard(make_room)
         for name, array in self._statistics.items():
