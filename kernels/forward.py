@@ -7,7 +7,7 @@ from numba import prange
 
 from .compiled import compiled
 from .simd import LANES, fma, horizontal_sum, load, mul, relu, splat, store
-from .sparse import WORTHWHILE, Memory, density, list_rows, multiply
+from .sparse import EVEN, LISTING, WORTHWHILE, Memory, density, list_rows, multiply, multiply_once, width_of
 from .tile import FORWARD_ROWS, PANELS, SPARSE_PANELS, forward_tile
 from .tree import add_panels
 
@@ -58,13 +58,16 @@ def _columns(first, last, a, scale, w, bias, h, squares, rows, rectify):  # type
 
 
 @compiled
-def _sparse_columns(first, last, nonzeros, scale, w, bias, h, squares, rows, rectify):  # type: ignore[no-untyped-def]
+def _sparse_columns(first, last, a, nonzeros, scale, w, bias, h, squares, rows, rectify):  # type: ignore[no-untyped-def]
     """Compute the unit panels [first, last) from the activations that are not zero."""
     tiles = np.empty(rows * SPARSE_PANELS * LANES, np.float32)
     panel = first
     while panel < last:
-        width = SPARSE_PANELS if last - panel >= SPARSE_PANELS else 1
-        multiply(panel, width, nonzeros, rows, w, tiles)
+        width = width_of(last - panel, SPARSE_PANELS)
+        if len(w) > SPARSE_PANELS:
+            multiply(panel, width, nonzeros, rows, w, tiles)
+        else:
+            multiply_once(panel, width, a, rows, w, tiles)
         for row in range(rows):
             for j in range(width):
                 product = load(tiles, (row * width + j) * LANES)
@@ -81,15 +84,24 @@ def _columns_parallel(threads, a, scale, w, bias, h, squares, rows, rectify):  #
 
 
 @compiled(parallel=True)
-def _sparse_columns_parallel(threads, nonzeros, scale, w, bias, h, squares, rows, rectify):  # type: ignore[no-untyped-def]
+def _sparse_columns_parallel(threads, a, nonzeros, scale, w, bias, h, squares, rows, rectify):  # type: ignore[no-untyped-def]
     for t in prange(threads):
         first, last = len(w) * t // threads, len(w) * (t + 1) // threads
-        _sparse_columns(first, last, nonzeros, scale, w, bias, h, squares, rows, rectify)
+        _sparse_columns(first, last, a, nonzeros, scale, w, bias, h, squares, rows, rectify)
 
 
 @compiled
-def _skipping_pays(a, rows, nonzeros):  # type: ignore[no-untyped-def]
-    return len(nonzeros[0]) > 0 and density(a, rows) < WORTHWHILE
+def _skipping_pays(a, rows, panels, nonzeros):  # type: ignore[no-untyped-def]
+    """Say whether skipping zeros is faster: to list what is not zero takes its time, too, for however few panels."""
+    return len(nonzeros[0]) > 0 and density(a, rows) < min(WORTHWHILE, EVEN * (1 - LISTING / panels))
+
+
+@compiled
+def _listed(a, rows, panels, nonzeros):  # type: ignore[no-untyped-def]
+    """List what is not zero, if more than one tile is to use it."""
+    if panels > SPARSE_PANELS:
+        return list_rows(a, rows, nonzeros)
+    return nonzeros[0], nonzeros[1].view(np.uint8), nonzeros[2]
 
 
 @compiled
@@ -112,9 +124,9 @@ def forward(a, scale, w, bias, h, totals, squares, adds, rows, nonzeros, rectify
     """
     if rows == 0:
         return
-    if _skipping_pays(a, rows, nonzeros):
-        listed = list_rows(a, rows, nonzeros)
-        _sparse_columns(0, len(w), listed, scale, w, bias, h, squares, rows, rectify)
+    if _skipping_pays(a, rows, len(w), nonzeros):
+        listed = _listed(a, rows, len(w), nonzeros)
+        _sparse_columns(0, len(w), a, listed, scale, w, bias, h, squares, rows, rectify)
     else:
         _columns(0, -(-len(w) // PANELS), a, scale, w, bias, h, squares, rows, rectify)
     add_panels(squares, adds, rows, totals)
@@ -138,8 +150,8 @@ def forward_parallel(
     if rows == 0:
         return
     rest = (scale, w, bias, h, squares, rows, rectify)
-    if _skipping_pays(a, rows, nonzeros):
-        _sparse_columns_parallel(threads, list_rows(a, rows, nonzeros), *rest)
+    if _skipping_pays(a, rows, len(w), nonzeros):
+        _sparse_columns_parallel(threads, a, _listed(a, rows, len(w), nonzeros), *rest)
     else:
         _columns_parallel(threads, a, *rest)
     add_panels(squares, adds, rows, totals)

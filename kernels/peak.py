@@ -15,11 +15,11 @@ from numba.extending import intrinsic
 
 from .compiled import compiled
 from .simd import LANES, build_call, build_load, build_store, element
-from .tile import _WIDE
+from .tile import WIDE
 
 #: Independent chains of vectors: 24 registers with AVX-512 (of 32), 12 with AVX (of 16), 24 with NEON (of 32); two
 #: pipes times a latency of four or five ask for ten.
-CHAINS = 24 if _WIDE else 6
+CHAINS = 24 if WIDE else 6
 #: Steps of a burst, some 1 to 4 ms: longer than the clock's resolution by far, shorter than its drift.
 _STEPS = 200_000_000 // (2 * LANES * CHAINS)
 #: Floating-point operations of one burst.

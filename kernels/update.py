@@ -9,11 +9,13 @@ from .compiled import compiled
 from .constants import ADAM, LION, NESTEROV
 from .powers import power
 from .simd import LANES, div, flush, fma, load, load_splat, mul, pointer, prefetch, sign, splat, sqrt, store, sub
-from .sparse import Memory, density, list_inputs
-from .tile import AHEAD, PANELS, SPARSE_PANELS, UPDATE_INPUTS, sparse_tile, update_tile, update_tile_of_many
+from .sparse import Memory, density, list_inputs, width_of
+from .tile import AHEAD, PANELS, SPARSE_PANELS, UPDATE_INPUTS, WIDE, sparse_tile, update_tile, update_tile_of_many
 
 #: Unit panels in one go where zeros are skipped: their share of a batch of 128 rows just fits the first-level cache.
 _SPARSE_WIDTH = SPARSE_PANELS // 2
+#: Share of activations that are not zero below which skipping them pays whatever the rows; panels as in `sparse`.
+_WORTHWHILE, _LISTING = 0.1 if WIDE else 0.35, 3.0
 _MOST_LISTED = 2**16  # rows whose places uint16 can hold
 #: Rows in one go: their share of a and of dz stays in the second-level cache while all inputs pass.
 _ROWS = 1024
@@ -130,7 +132,7 @@ def _sparse_columns(first, last, kind, rows, label_arguments, state, constants, 
     with_decay, without_decay = pointer(constants), pointer(no_decay)
     panel = first
     while panel < last:
-        width = _SPARSE_WIDTH if last - panel >= _SPARSE_WIDTH else 1
+        width = width_of(last - panel, _SPARSE_WIDTH)
         for j in range(width):
             _dz(panel, j, rows, label_arguments, g, label_gradient, tile)
             _optimise(kind, (panel + j) * LANES, load(tile, j * LANES), biases, without_decay)
@@ -138,7 +140,7 @@ def _sparse_columns(first, last, kind, rows, label_arguments, state, constants, 
             for j in range(width):
                 store(tile, j * LANES, splat(np.float32(0.0)))
             start = k * count
-            sparse_tile(width, values, places, start, start + counts[k], g, 0, g.shape[1] * LANES, tile, 0)
+            sparse_tile(width, values, 0, counts, places, start, start + counts[k], g, 0, g.shape[1] * LANES, tile, 0)
             for j in range(width):
                 gradient = load(tile, j * LANES)
                 if label_offset <= k < label_offset + classes:
@@ -181,15 +183,16 @@ def _participants(c, scale, pair):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _skipping_pays(a, active, nonzeros):  # type: ignore[no-untyped-def]
-    """Say whether skipping zeros is faster: measured at 4 to 256 rows of layers of 1000 and 2000 units.
+def _skipping_pays(a, active, panels, nonzeros):  # type: ignore[no-untyped-def]
+    """Say whether skipping zeros is faster: measured at 4 to 256 rows of layers of 500 to 2000 units.
 
-    It is below a tenth of activations, and with fewer than 13 an input, where the optimiser's memory traffic rules.
+    With AVX-512 it is below a tenth of activations, and with fewer than 13 an input, where the optimiser's memory
+    traffic rules; with AVX2 below 0.35 or more. Of few panels each bears more of what listing takes.
     """
     count = len(active)
     if len(nonzeros[0]) == 0 or not 0 < count <= _MOST_LISTED:
         return False
-    return density(a, active[-1] + 1) < max(0.1, min(0.5, 13 / count))
+    return density(a, active[-1] + 1) < max(_WORTHWHILE, min(0.5, 13 / count)) * (1 - _LISTING / panels)
 
 
 LabelArguments = tuple[np.ndarray, int, int, np.float32]
@@ -222,7 +225,7 @@ def update(kind, a, scale, c, z, w, bias, moments, constants, label_arguments, n
     pair = len(c) // 2 if label_arguments[2] > 0 else len(c)
     scaled, active = _participants(c, scale, pair)
     rows, state = (scaled, c, z, active, pair), (w, bias, moments[0], moments[1], moments[2], moments[3])
-    if _skipping_pays(a, active, nonzeros):
+    if _skipping_pays(a, active, len(w), nonzeros):
         listed = list_inputs(a, active, nonzeros)
         _sparse_columns(0, len(w), kind, rows, label_arguments, state, constants, listed)
     else:
@@ -248,7 +251,7 @@ def update_parallel(
     pair = len(c) // 2 if label_arguments[2] > 0 else len(c)
     scaled, active = _participants(c, scale, pair)
     rest = ((scaled, c, z, active, pair), label_arguments, (w, bias, *moments), constants)
-    if _skipping_pays(a, active, nonzeros):
+    if _skipping_pays(a, active, len(w), nonzeros):
         _sparse_columns_parallel(threads, kind, *rest, list_inputs(a, active, nonzeros))
     else:
         _columns_parallel(threads, kind, a, *rest)

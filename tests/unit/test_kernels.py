@@ -13,6 +13,8 @@ import pytest
 
 from ffmpi import kernels
 from ffmpi.kernels import reference
+from ffmpi.kernels.forward import _skipping_pays as skipping_pays
+from ffmpi.kernels.tile import SPARSE_PANELS
 from ffmpi.network.tree import Tree
 
 ROWS = [1, 2, 7, 8, 9, 33, 130]
@@ -203,10 +205,12 @@ def test_skipping_zeros_gives_the_same_bits(rows: int, inputs: int, units: int, 
     a, scale, w, bias = make(rows, inputs, units)
     a[np.random.default_rng(5).random(a.shape) > 2 * share] = 0  # half of them are zero already
     h, total = Panels(a, scale, w, bias).forward()
-    nonzeros = kernels.Nonzeros(rows, kernels.panels_of(inputs))
+    nonzeros, panels = kernels.Nonzeros(rows, kernels.panels_of(inputs)), Panels(a, scale, w, bias)
     nonzeros.bounds[:] = -1
-    sparse, sparse_total = Panels(a, scale, w, bias).forward(nonzeros=nonzeros.arrays, threads=threads)
-    assert (nonzeros.bounds >= 0).all() or (a != 0).mean() > 0.1  # it did take the sparse way
+    sparse, sparse_total = panels.forward(nonzeros=nonzeros.arrays, threads=threads)
+    # It did take the sparse way; what a single tile uses is not listed.
+    assert skipping_pays(panels.a, rows, len(panels.w), nonzeros.arrays) or (a != 0).mean() > 0.07
+    assert (nonzeros.bounds >= 0).all() or len(panels.w) <= SPARSE_PANELS
     np.testing.assert_array_equal(sparse, h)
     np.testing.assert_array_equal(sparse_total, total)
 
@@ -313,7 +317,7 @@ def test_update_is_the_same_for_any_number_of_threads() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("labelled", [False, True])
 @pytest.mark.parametrize(
-    ("rows", "inputs", "units"), [(1, 17, 1), (8, 100, 49), (64, 333, 200), (12, 64, 400), (6000, 40, 49)]
+    ("rows", "inputs", "units"), [(1, 17, 1), (8, 100, 120), (64, 333, 200), (12, 64, 400), (6000, 40, 120)]
 )
 def test_update_skipping_zeros_gives_the_same_bits(
     rows: int, inputs: int, units: int, labelled: bool, threads: int
@@ -339,7 +343,8 @@ def test_update_skipping_zeros_gives_the_same_bits(
                 nonzeros=skip, threads=threads, labels=labels,
             )  # fmt: skip
         results.append((panels.w, panels.bias, *moments))
-    assert not c.any() or (nonzeros.counts >= 0).all()  # it did skip
+    # It did skip, but for few panels, of which each would bear too much of the listing.
+    assert not c.any() or (nonzeros.counts >= 0).all() or len(panels.w) <= 4
     for dense, skipped in zip(*results, strict=True):
         np.testing.assert_array_equal(skipped, dense)
 
