@@ -114,7 +114,7 @@ def forward(a, scale, w, bias, h, totals, squares, adds, rows, nonzeros, rectify
     scale : (pitch,) float32, the normalisation of each row of a
     w : (unit panels, inputs padded, 16) float32
     bias : (unit panels, 16) float32
-    h : (unit panels, pitch, 16) float32, written; rows beyond `rows`, up to the next multiple of 8, are overwritten
+    h : (unit panels, pitch, 16) float32, written; rows beyond `rows`, up to the next multiple of 8, may be
     totals : (nodes, pitch rounded up to 16) float32, written: sums over the units of h squared; one node is the sum
     squares : (unit panels, pitch rounded up to 16) float32, scratch
     adds : (unit panels,) int64, in which order they are summed, see `tree`

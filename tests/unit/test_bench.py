@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from ffmpi.cli import app
-from ffmpi.commands.bench import costs, operations
+from ffmpi.commands.bench import costs, operations, slices
 from ffmpi.commands.bench import kernels as command
 from ffmpi.commands.bench.steps import FfmpiStep, NumpyStep
 from ffmpi.commands.bench.threads import threads
@@ -95,6 +95,29 @@ def test_operations_are_listed() -> None:
     assert all(word in outcome.stdout for word in ("of NumPy", "compose_moved", "dropout", "update by lion"))
     outcome = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
     assert all(min(times.values()) > 0 for times in json.loads(outcome.stdout)["operations"].values())
+
+
+@pytest.mark.parametrize("rule", ["goodness", "local-softmax"])
+def test_a_piece_that_is_timed_adds_up_what_the_whole_layer_has(rule: str) -> None:
+    whole, piece = (slices.Piece((50, 100, 6), rule, panels, 0.5) for panels in (7, 3))
+    whole.step()
+    piece.step()
+    assert piece.layer.panels == range(2, 5) and whole.layer.whole
+    np.testing.assert_array_equal(piece.out.h[:, : piece.rows], whole.out.h[2:5, : whole.rows])
+    # Nobody else is there, so the piece's own sums are all there are.
+    own = (piece.out.h[:, : piece.rows].astype(np.float64) ** 2).sum(axis=(0, 2))
+    np.testing.assert_allclose(piece.out.total[: piece.rows], own, rtol=1e-5)
+    assert all((block.steps > 0) == (block.block.optimizer is not None) for block in piece.layer.blocks.values())
+
+
+def test_slices_are_listed() -> None:
+    arguments = ["bench", "slices", "--repeats", "1", "--shape", "30x100x4"]
+    outcome = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert "times share" in outcome.stdout and "85 % zeros, ms" in outcome.stdout
+    outcome = CliRunner().invoke(app, [*arguments, "--json", "--rule", "class-groups"], catch_exceptions=False)
+    found = json.loads(outcome.stdout)["slices"]
+    assert [one["panels"] for one in found] == [7, 6, 4, 3, 2, 1]
+    assert found[0]["dense"] == found[0]["sparse"] == 1 and all(one["sparse_ms"] > 0 for one in found)
 
 
 def test_the_peak_kernel_keeps_its_chains() -> None:

@@ -47,6 +47,7 @@ def show(results: dict[str, Any]) -> None:
     console.print(f"Peak {results['peak_gflops']:.0f} GFLOP/s; memory {results['memory_gbs']:.1f} GB/s", end=" ")
     console.print(f"({results['memory_method']}).")
     console.print(table)
+    console.print("GFLOP counts every term; half of the inputs are zero, and ffmpi skips them where that is faster.")
     versions = ", ".join(f"{name} {version}" for name, version in results["machine"]["compared"].items())
     console.print(f"'of X': ffmpi's time over X's, below 1 is faster ({versions}).")
     if torch:
