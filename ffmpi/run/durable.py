@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
 from pathlib import Path
 
 #: What file systems answer that cannot put a file, or a directory, on the disk at once.
@@ -18,6 +19,31 @@ def sync(descriptor: int) -> None:
     except OSError as error:
         if error.errno not in _NO_SYNC:
             raise
+
+
+class Syncing(threading.Thread):
+    """Puts a file on the disk, which takes its time, while other things are done."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin to."""
+        super().__init__(daemon=True)
+        self._path = path
+        self._error: OSError | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Do it, in a thread of its own."""
+        try:
+            with open(self._path, "rb+") as file:
+                sync(file.fileno())
+        except OSError as error:
+            self._error = error
+
+    def finish(self) -> None:
+        """Wait for the end. Raises OSError where the file could not be written."""
+        self.join()
+        if self._error:
+            raise self._error
 
 
 def sync_directory(path: Path) -> None:

@@ -24,8 +24,8 @@ class Target(Protocol):
         """Take an array, or the part of it that lies in `part` of the whole."""
         ...
 
-    def commit(self) -> None:
-        """Take note that all is there."""
+    def commit(self, wait: bool = True) -> bool:
+        """Take note that all is there; return whether that is done, or without `wait` is to be asked again."""
         ...
 
 
@@ -62,8 +62,9 @@ class Kept:
             self._writer.write(name, array, part)
         self.arrays[name][part] = array
 
-    def commit(self) -> None:
-        """Take note that all arrays are there."""
-        if self._writer:
-            self._writer.commit()
+    def commit(self, wait: bool = True) -> bool:
+        """Take note that all arrays are there; see `Target`."""
+        if self._writer and not self._writer.commit(wait):
+            return False
         self.chapter = self._coming
+        return True

@@ -20,7 +20,7 @@ from ..config.read import dump
 from ..config.schema import Config
 from ..errors import Consequence, UserError
 from .checksums import TOGETHER, ByPanel, Checksum, crc, panel_crcs, panels_in, panels_of
-from .durable import keep, sync, sync_directory
+from .durable import Syncing, keep, sync_directory
 from .header import FORMAT, DatasetText, dtype_of, header_checksum, identity
 from .untrusted import reason
 
@@ -56,6 +56,7 @@ class Writer:
         self._axes: dict[str, int] = {}
         self._panels: dict[str, dict[int, int | None]] = {}  # CRC-32 of those that were written
         self._left: set[str] = set()  # the arrays of which something has not been written
+        self._syncing: Syncing | None = None
 
     def _open(self) -> h5py.File:
         with suppress(FileNotFoundError):
@@ -150,23 +151,33 @@ class Writer:
         }
         self._file.attrs.update(attributes)
 
-    def commit(self) -> None:
-        """Make what was written the checkpoint: on the disk first, then under its name."""
-        assert not self._left, f"parts of {self._left} are missing"
+    def commit(self, wait: bool = True) -> bool:
+        """Make what was written the checkpoint, on the disk first, then under its name; return whether it is.
 
-        def replace() -> None:
-            self._write_header()
-            self._file.close()
-            # Locks, where there are any, exclude this; ids do, too, where nobody has locks.
-            if identity(self._partial) != self.id or identity(self._path) not in ("", self._before):
-                raise UserError(
-                    f"{self._path}: another ffmpi writes here, too, so this one ends; what the other saves stays"
-                )
-            with open(self._partial, "rb+") as file:
-                sync(file.fileno())
-            if self._copy:
-                keep(self._partial, self._copy)
-            os.replace(self._partial, self._path)
-            sync_directory(self._path.parent)
+        Unless it is to `wait` the disk takes its time meanwhile, and this is to be called again.
+        """
+        if self._syncing is None:
+            assert not self._left, f"parts of {self._left} are missing"
+            self._guard(self._close)
+            self._syncing = Syncing(self._partial)
+        if not wait and self._syncing.is_alive():
+            return False
+        self._guard(self._replace)
+        return True
 
-        self._guard(replace)
+    def _close(self) -> None:
+        self._write_header()
+        self._file.close()
+
+    def _replace(self) -> None:
+        assert self._syncing is not None
+        self._syncing.finish()
+        # Locks, where there are any, exclude this; ids do, too, where nobody has locks.
+        if identity(self._partial) != self.id or identity(self._path) not in ("", self._before):
+            raise UserError(
+                f"{self._path}: another ffmpi writes here, too, so this one ends; what the other saves stays"
+            )
+        if self._copy:
+            keep(self._partial, self._copy)
+        os.replace(self._partial, self._path)
+        sync_directory(self._path.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -129,4 +130,5 @@ class Collector:
                 return saving.moved > before or over()
 
             rank = saving.awaited
-            until(more, self.timeout, f"rank {rank} to save", rank)
+            # A disk may be slow, and asked for as long as it takes.
+            until(more, math.inf if saving.closing else self.timeout, f"rank {rank} to save", rank)

@@ -93,6 +93,7 @@ class Saving:
     ----------
     left : whether all that this rank has has been sent, or on rank 0 written
     moved : parts that have come or gone
+    closing : whether rank 0 has written all, so that only the disk is waited for
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class Saving:
         target : on rank 0 where all goes, or else it is dropped; `beside` are whole arrays that rank 0 adds
         """
         self.comm, self._tag, self._target, self._beside = comm, tag, target, beside
-        self.done, self.moved = False, 0
+        self.done, self.closing, self.moved = False, False, 0
         by_owner: dict[int, list[Share]] = {}
         for share in shares:
             by_owner.setdefault(share.owner, []).append(share)
@@ -145,6 +146,9 @@ class Saving:
         """Send, or on rank 0 write, what can be without waiting; at most one part is written."""
         if self.done:
             return
+        if self.closing and self._target is not None:
+            self.done = self._target.commit(wait=False)
+            return
         if self.comm.rank > 0:
             self._send()
             self.done = self.left
@@ -157,7 +161,7 @@ class Saving:
         if part := self._take():
             self._write(*part)
         elif not self._open:
-            self._complete()
+            self._close()
 
     def _send(self) -> None:
         while self._sent and self._sent[0][0].Test():
@@ -187,12 +191,14 @@ class Saving:
         if self._target is not None:
             self._target.write(name, array, part)
 
-    def _complete(self) -> None:
-        self.done = True
+    def _close(self) -> None:
+        """Let the target have the rest; then only the disk is waited for."""
+        self.closing = True
+        self.moved += 1
         if self._target is not None:
             for name, array in self._beside.items():
                 self._target.write(name, array)
-            self._target.commit()
+        self.done = self._target is None or self._target.commit(wait=False)
 
 
 def _part(parameters: Parameters, key: str, part: tuple[slice, ...]) -> np.ndarray:

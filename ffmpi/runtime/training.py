@@ -170,6 +170,7 @@ class _Final:
     def __init__(self, kept: Kept) -> None:
         self.create, self.write, self._commit = kept.create, kept.write, kept.commit
 
-    def commit(self) -> None:
-        self._commit()
+    def commit(self, wait: bool = True) -> bool:
+        if not self._commit(wait):
+            return False
         raise stop.Stopped(stop.ENOUGH)

@@ -229,12 +229,13 @@ import shutil
 from ffmpi.run import checkpoint
 from ffmpi.run.writer import Writer
 
-def commit(writer, commit=Writer.commit):
+def commit(writer, wait=True, commit=Writer.commit):
     commit(writer)
     with checkpoint.reading(writer._path) as reader:
         half = 2 * reader.header.chapter == reader.header.config.chapters
     if half:
         shutil.copy(writer._path, writer._path.with_name("half.h5"))
+    return True
 
 Writer.commit = commit
 """

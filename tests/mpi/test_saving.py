@@ -108,7 +108,7 @@ def noted(name, method):
     return wrapper
 
 collect.Collector.save = noted("save", collect.Collector.save)
-saving.Saving._complete = noted("saved", saving.Saving._complete)
+saving.Saving._close = noted("saved", saving.Saving._close)
 Worker._forward = noted("step", Worker._forward)
 try:
     main()

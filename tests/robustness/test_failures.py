@@ -262,9 +262,10 @@ def test_a_full_disk_keeps_the_previous_checkpoint(run: Run, ffmpi: Run, tmp_pat
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             from ffmpi.run.writer import Writer
             commit = Writer.commit
-            def limited(self):
+            def limited(self, wait=True):
                 commit(self)
                 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+                return True
             Writer.commit = limited
             main()
             """

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -547,6 +548,19 @@ def test_failed_commit_leaves_the_old_one(path: Path, monkeypatch: pytest.Monkey
         writer.commit()
     assert "No space left on device" in str(caught.value) and "previous one is intact" in str(caught.value)
     assert read(path)[0].chapter == 2
+
+
+def test_a_slow_disk_is_not_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file takes the old one's place when it is on the disk, and not before."""
+    on_disk = threading.Event()
+    writer = begin(path, chapter=3, seed=2)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: on_disk.wait(30))
+    assert not writer.commit(wait=False) and not writer.commit(wait=False)
+    assert read(path)[0].chapter == 2
+    on_disk.set()
+    while not writer.commit(wait=False):
+        pass
+    assert read(path)[0].chapter == 3
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP])
