@@ -54,7 +54,7 @@ def compile_each(*, threads: int = 1, weighted: bool = False) -> Iterator[None]:
     squares, one, sums, adds = zeros(1, LANES), row[:1], row[None], np.zeros(1, np.int64)
     image, factors = np.zeros((1, 4), np.uint8), np.ones(4, np.float32)
     compose(image, first, 2, factors, factors, a, row)
-    compose_moved(image, first, np.zeros((1, 3), np.int64), (1, 2, 2, 1), 0.0, 2, factors, factors, a, row)
+    compose_moved(image, first, np.zeros((1, 3), np.int64), (1, 2, 2, 1), np.float32(0), 2, factors, factors, a, row)
     pairs(first, first, first, 0, 0, np.zeros(2, np.int64), np.zeros(2, np.int64))
     copy_rows(h, row, 0, 1, product, row)
     row_scale(row, 1, np.float32(1), np.float32(1), row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import fcntl
 import json
 import os
 import shutil
@@ -112,11 +113,17 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def warm_kernels() -> None:
-    """Compile all before the first job, Python, too: it takes time and memory that no test means to measure."""
-    for folder in (PACKAGE, PACKAGE / "kernels"):  # which may be a link
-        compileall.compile_dir(folder, quiet=2)
-    kernels.compile_all()
+def warm_kernels(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compile all before the first job, Python, too: it takes time and memory that no test means to measure.
+
+    One of the workers does, the others load what it has compiled.
+    """
+    own = tmp_path_factory.getbasetemp()
+    with open((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "compiling", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for folder in (PACKAGE, PACKAGE / "kernels"):  # which may be a link
+            compileall.compile_dir(folder, quiet=2)
+        kernels.compile_all()
 
 
 @pytest.fixture

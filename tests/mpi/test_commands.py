@@ -330,7 +330,7 @@ print([name for name, count in compiled().items() if count != before[name]])
     [
         ["schedule.name=sequential", "negatives.name=adaptive", "negatives.scores=goodness", "rule.goodness=mean"],
         ["optimizer.name=adam", "negatives.name=adaptive", "negatives.resample=batch"],
-        ["rule.name=local-softmax", "optimizer.name=adam"],
+        ["rule.name=local-softmax", "optimizer.name=adam", "augment=['shift']"],
     ],
 )
 def test_training_compiles_nothing_more(settings: list[str], run: Run) -> None:

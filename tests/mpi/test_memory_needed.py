@@ -96,7 +96,7 @@ def test_a_set_larger_than_memory_is_streamed(run: Run, tmp_path: Path) -> None:
 
 def test_what_cannot_fit_is_refused_before_it_starts(run: Run, tmp_path: Path) -> None:
     settings = sets("network.layers=[150000,150000]")
-    done = run(2, "-m", "ffmpi", "train", DIGITS, "--run", tmp_path / "run", *settings, fresh=True)
+    done = run(2, "-m", "ffmpi", "train", DIGITS, "--run", tmp_path / "run", *settings)
     assert done.returncode == 2 and not (tmp_path / "run" / "checkpoint.h5").exists()
     (output,) = [line for line in done.stderr.splitlines() if "warning" not in line]
     assert output.startswith("ffmpi: ") and "not enough memory: " in output and "need" in output

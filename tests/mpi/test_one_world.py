@@ -94,10 +94,9 @@ def fewer(found: dict[str, np.ndarray]) -> None:
 def damage(run: Path, copy: Path, name: str) -> None:
     """Copy a run, and flip a bit of an array in its checkpoint."""
     shutil.copytree(run, copy)
-    with h5py.File(copy / "checkpoint.h5") as file:
-        place = file[name].id.get_offset() + 5
     content = bytearray((copy / "checkpoint.h5").read_bytes())
-    content[place] ^= 1
+    with h5py.File(copy / "checkpoint.h5") as file:
+        content[content.index(file[name][()].tobytes()) + 5] ^= 1
     (copy / "checkpoint.h5").write_bytes(content)
 
 

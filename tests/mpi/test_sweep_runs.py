@@ -78,7 +78,7 @@ def test_a_signal_ends_the_run_and_the_sweep(
     assert (
         f"1/4 {NAMES[0]}: exit status 75, stopped by SIGUSR1; sweep/{NAMES[0]}/checkpoint.h5 holds epoch" in done.stdout
     )
-    assert chapters_saved(first) == len(lines(first)) and not (tmp_path / "sweep" / NAMES[1]).exists()
+    assert 0 < chapters_saved(first) <= len(lines(first)) and not (tmp_path / "sweep" / NAMES[1]).exists()
 
 
 def test_a_sweep_starts_its_own_ranks(run: Run) -> None:

@@ -457,7 +457,7 @@ def test_compose_moved(dtype: type, geometry: tuple[int, int, int, int], skipped
     moved = np.stack([reference.move(images[s].reshape(shape), *m, fill) for s, m in zip(samples, every, strict=True)])
     expected = reference.compose(moved.reshape(rows, -1), np.arange(rows), skipped, slope, offset, inputs)
     a, total = kernels.zeros(kernels.panels_of(inputs), 56, kernels.LANES), kernels.zeros(64)
-    kernels.compose_moved(images, samples, moves, geometry, fill, skipped, slope, offset, a, total)
+    kernels.compose_moved(images, samples, moves, geometry, np.float32(fill), skipped, slope, offset, a, total)
     np.testing.assert_allclose(kernels.from_panels(a, rows, inputs), expected, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(total[:rows], (expected.astype(np.float64) ** 2).sum(axis=1), rtol=1e-5)
     plain, plain_total = kernels.zeros(*a.shape), kernels.zeros(64)
