@@ -13,20 +13,24 @@ from .tree import add_panels
 
 #: Input panels in one go: a block of all rows and a column tile of weights then fit into half a megabyte of cache.
 BLOCK = 32
+#: What becomes of a product: nothing; with scale and bias an activation that may be negative; or one that may not.
+PRODUCT, LINEAR, RECTIFIED = 0, 1, 2
 
 
 @compiled
-def _finish(product, panel, row, scale, bias, h, squares, rectify):  # type: ignore[no-untyped-def]
-    """Turn a row's product with a panel into activations."""
-    z = fma(product, splat(scale), load(bias, panel * LANES))
-    if rectify:
-        z = relu(z)
+def _finish(product, panel, row, scale, bias, h, squares, kind):  # type: ignore[no-untyped-def]
+    """Turn a row's product with a panel into activations, but if `kind` is PRODUCT."""
+    z = product
+    if kind != PRODUCT:
+        z = fma(product, splat(scale[row]), load(bias, panel * LANES))
+        if kind == RECTIFIED:
+            z = relu(z)
+        squares[panel, row] = horizontal_sum(mul(z, z))
     store(h, (panel * h.shape[1] + row) * LANES, z)
-    squares[panel, row] = horizontal_sum(mul(z, z))
 
 
 @compiled
-def _columns(first, last, a, scale, w, bias, h, squares, rows, rectify):  # type: ignore[no-untyped-def]
+def _columns(first, last, a, scale, w, bias, h, squares, rows, kind):  # type: ignore[no-untyped-def]
     """Compute the column tiles [first, last): no two of them touch the same memory."""
     inputs, pitch = w.shape[1] // LANES, a.shape[1]
     w_panel = w.shape[1] * LANES
@@ -54,11 +58,11 @@ def _columns(first, last, a, scale, w, bias, h, squares, rows, rectify):  # type
             for i in range(FORWARD_ROWS):
                 for j in range(width):
                     product = load(tiles, t * size + (i * width + j) * LANES)
-                    _finish(product, panel + j, row + i, scale[row + i], bias, h, squares, rectify)
+                    _finish(product, panel + j, row + i, scale, bias, h, squares, kind)
 
 
 @compiled
-def _sparse_columns(first, last, a, nonzeros, scale, w, bias, h, squares, rows, rectify):  # type: ignore[no-untyped-def]
+def _sparse_columns(first, last, a, nonzeros, scale, w, bias, h, squares, rows, kind):  # type: ignore[no-untyped-def]
     """Compute the unit panels [first, last) from the activations that are not zero."""
     tiles = np.empty(rows * SPARSE_PANELS * LANES, np.float32)
     panel = first
@@ -71,23 +75,23 @@ def _sparse_columns(first, last, a, nonzeros, scale, w, bias, h, squares, rows, 
         for row in range(rows):
             for j in range(width):
                 product = load(tiles, (row * width + j) * LANES)
-                _finish(product, panel + j, row, scale[row], bias, h, squares, rectify)
+                _finish(product, panel + j, row, scale, bias, h, squares, kind)
         panel += width
 
 
 @compiled(parallel=True)
-def _columns_parallel(threads, a, scale, w, bias, h, squares, rows, rectify):  # type: ignore[no-untyped-def]
+def _columns_parallel(threads, a, scale, w, bias, h, squares, rows, kind):  # type: ignore[no-untyped-def]
     columns = -(-len(w) // PANELS)
     for t in prange(threads):
         first, last = columns * t // threads, columns * (t + 1) // threads
-        _columns(first, last, a, scale, w, bias, h, squares, rows, rectify)
+        _columns(first, last, a, scale, w, bias, h, squares, rows, kind)
 
 
 @compiled(parallel=True)
-def _sparse_columns_parallel(threads, a, nonzeros, scale, w, bias, h, squares, rows, rectify):  # type: ignore[no-untyped-def]
+def _sparse_columns_parallel(threads, a, nonzeros, scale, w, bias, h, squares, rows, kind):  # type: ignore[no-untyped-def]
     for t in prange(threads):
         first, last = len(w) * t // threads, len(w) * (t + 1) // threads
-        _sparse_columns(first, last, a, nonzeros, scale, w, bias, h, squares, rows, rectify)
+        _sparse_columns(first, last, a, nonzeros, scale, w, bias, h, squares, rows, kind)
 
 
 @compiled
@@ -102,6 +106,28 @@ def _listed(a, rows, panels, nonzeros):  # type: ignore[no-untyped-def]
     if panels > SPARSE_PANELS:
         return list_rows(a, rows, nonzeros)
     return nonzeros[0], nonzeros[1].view(np.uint8), nonzeros[2]
+
+
+@compiled
+def compute(a, scale, w, bias, h, squares, rows, nonzeros, kind):  # type: ignore[no-untyped-def]
+    """Compute the panels of h, with their squares if `kind` is not PRODUCT; see `forward`."""
+    if _skipping_pays(a, rows, len(w), nonzeros):
+        listed = _listed(a, rows, len(w), nonzeros)
+        _sparse_columns(0, len(w), a, listed, scale, w, bias, h, squares, rows, kind)
+    else:
+        _columns(0, -(-len(w) // PANELS), a, scale, w, bias, h, squares, rows, kind)
+
+
+def compute_parallel(
+    threads: int, a: np.ndarray, scale: np.ndarray, w: np.ndarray, bias: np.ndarray, h: np.ndarray,
+    squares: np.ndarray, rows: int, nonzeros: Memory, kind: int,
+) -> None:  # fmt: skip
+    """Do the same on so many of Numba's threads, which share the column panels."""
+    rest = (scale, w, bias, h, squares, rows, kind)
+    if _skipping_pays(a, rows, len(w), nonzeros):
+        _sparse_columns_parallel(threads, a, _listed(a, rows, len(w), nonzeros), *rest)
+    else:
+        _columns_parallel(threads, a, *rest)
 
 
 @compiled
@@ -122,36 +148,16 @@ def forward(a, scale, w, bias, h, totals, squares, adds, rows, nonzeros, rectify
     nonzeros : `Nonzeros.arrays`, memory that lets a batch with few activations skip the zeros; with DENSE it does not
     rectify : leave out the ReLU if false
     """
-    if rows == 0:
-        return
-    if _skipping_pays(a, rows, len(w), nonzeros):
-        listed = _listed(a, rows, len(w), nonzeros)
-        _sparse_columns(0, len(w), a, listed, scale, w, bias, h, squares, rows, rectify)
-    else:
-        _columns(0, -(-len(w) // PANELS), a, scale, w, bias, h, squares, rows, rectify)
-    add_panels(squares, adds, rows, totals)
+    if rows > 0:
+        compute(a, scale, w, bias, h, squares, rows, nonzeros, RECTIFIED if rectify else LINEAR)
+        add_panels(squares, adds, rows, totals)
 
 
 def forward_parallel(
-    threads: int,
-    a: np.ndarray,
-    scale: np.ndarray,
-    w: np.ndarray,
-    bias: np.ndarray,
-    h: np.ndarray,
-    totals: np.ndarray,
-    squares: np.ndarray,
-    adds: np.ndarray,
-    rows: int,
-    nonzeros: Memory,
-    rectify: bool,
-) -> None:
-    """Do what `forward` does on so many of Numba's threads, which share the column panels."""
-    if rows == 0:
-        return
-    rest = (scale, w, bias, h, squares, rows, rectify)
-    if _skipping_pays(a, rows, len(w), nonzeros):
-        _sparse_columns_parallel(threads, a, _listed(a, rows, len(w), nonzeros), *rest)
-    else:
-        _columns_parallel(threads, a, *rest)
-    add_panels(squares, adds, rows, totals)
+    threads: int, a: np.ndarray, scale: np.ndarray, w: np.ndarray, bias: np.ndarray, h: np.ndarray,
+    totals: np.ndarray, squares: np.ndarray, adds: np.ndarray, rows: int, nonzeros: Memory, rectify: bool,
+) -> None:  # fmt: skip
+    """Do what `forward` does on so many of Numba's threads."""
+    if rows > 0:
+        compute_parallel(threads, a, scale, w, bias, h, squares, rows, nonzeros, RECTIFIED if rectify else LINEAR)
+        add_panels(squares, adds, rows, totals)

@@ -7,7 +7,7 @@ from numba import prange
 
 from .compiled import compiled
 from .constants import NEUTRAL
-from .forward import forward, forward_parallel
+from .forward import PRODUCT, compute, compute_parallel
 from .simd import LANES, add, fma, horizontal_sum, load, mul, relu, splat, store
 from .sparse import Memory
 from .tree import add_panels
@@ -42,23 +42,9 @@ def _panels_parallel(threads, product, source, labels, label_offset, classes, va
 
 @compiled
 def forward_labelled(  # type: ignore[no-untyped-def]
-    a,
-    samples,
-    source,
-    labels,
-    label_offset,
-    classes,
-    value,
-    scale,
-    w,
-    bias,
-    product,
-    h,
-    totals,
-    squares,
-    adds,
+    a, samples, source, labels, label_offset, classes, value, scale, w, bias, product, h, totals, squares, adds,
     nonzeros,
-):
+):  # fmt: skip
     """Compute h = max(scale (a W + label W) + bias, 0), see `reference.forward_labelled`.
 
     Parameters
@@ -74,34 +60,20 @@ def forward_labelled(  # type: ignore[no-untyped-def]
     product : like h for `samples` rows, scratch: the images' share
     nonzeros : as for `forward`
     """
-    ones, nothing = np.ones(a.shape[1], np.float32), np.zeros_like(bias)
-    forward(a, ones, w, nothing, product, totals, squares, adds, samples, nonzeros, False)
+    if samples > 0:
+        compute(a, scale, w, bias, product, squares, samples, nonzeros, PRODUCT)
     _panels(0, len(w), product, source, labels, label_offset, classes, value, scale, w, bias, h, squares)
     add_panels(squares, adds, len(source), totals)
 
 
 def forward_labelled_parallel(
-    threads: int,
-    a: np.ndarray,
-    samples: int,
-    source: np.ndarray,
-    labels: np.ndarray,
-    label_offset: int,
-    classes: int,
-    value: np.float32,
-    scale: np.ndarray,
-    w: np.ndarray,
-    bias: np.ndarray,
-    product: np.ndarray,
-    h: np.ndarray,
-    totals: np.ndarray,
-    squares: np.ndarray,
-    adds: np.ndarray,
-    nonzeros: Memory,
-) -> None:
+    threads: int, a: np.ndarray, samples: int, source: np.ndarray, labels: np.ndarray, label_offset: int,
+    classes: int, value: np.float32, scale: np.ndarray, w: np.ndarray, bias: np.ndarray, product: np.ndarray,
+    h: np.ndarray, totals: np.ndarray, squares: np.ndarray, adds: np.ndarray, nonzeros: Memory,
+) -> None:  # fmt: skip
     """Do what `forward_labelled` does on so many of Numba's threads."""
-    ones, nothing = np.ones(a.shape[1], np.float32), np.zeros_like(bias)
-    forward_parallel(threads, a, ones, w, nothing, product, totals, squares, adds, samples, nonzeros, False)
+    if samples > 0:
+        compute_parallel(threads, a, scale, w, bias, product, squares, samples, nonzeros, PRODUCT)
     shown = source, labels, label_offset, classes, value, scale
     _panels_parallel(threads, product, *shown, w, bias, h, squares)
     add_panels(squares, adds, len(source), totals)
