@@ -51,7 +51,7 @@ def inner_loops(module: str, function: str) -> list[list[str]]:
 
 
 def multiplies(loop: list[str], sparse: bool) -> bool:
-    """Whether a loop is a tile's: of those of a sparse tile only they read places, uint8 or 16; no tile's loop stores."""
+    """Whether a loop is a tile's: a sparse one alone reads places of 8 or 16 bits; no tile's loop stores."""
     stores = any(re.match(r"vmov\w+\s+%[xyz]mm\d+, .*\(", line) for line in loop)
     return not stores and any(line.startswith(("movzb", "movzw")) for line in loop) == sparse
 
