@@ -89,7 +89,7 @@ def test_two_hundred_layers(capsys: pytest.CaptureFixture[str]) -> None:
     display.start(Path("run"), 0)
     display.chapter(record(200, 2), [])
     text = capsys.readouterr().out
-    first, last = (schedule for schedule in map(display.duties, range(2)))
+    first, last = (display.who.duties([rank]) for rank in range(2))
     assert re.fullmatch(r"layers 1 to \d+", first) and re.fullmatch(r"layers \d+ to 200 \+ softmax head", last)
     assert "layers 200 x 20" in text and "loss 0.500 to 0.500 in layers 1 to 200" in text
     assert max(map(len, text.splitlines())) < 300
