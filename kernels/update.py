@@ -14,8 +14,10 @@ from .tile import AHEAD, PANELS, SPARSE_PANELS, UPDATE_INPUTS, WIDE, sparse_tile
 
 #: Unit panels in one go where zeros are skipped: their share of a batch of 128 rows just fits the first-level cache.
 _SPARSE_WIDTH = SPARSE_PANELS // 2
-#: Share of activations that are not zero below which skipping them pays whatever the rows; panels as in `sparse`.
-_WORTHWHILE, _LISTING = 0.1 if WIDE else 0.35, 3.0
+#: Share of activations that are not zero below which skipping the others pays whatever the rows; the share, and how
+#: many of an input, below which it pays with few rows; and how many panels are updated while the others are listed.
+_WORTHWHILE, _MOST, _FEW = (0.1, 0.5, 13) if WIDE else (0.35, 0.6, 16)
+_LISTING = 3.0
 _MOST_LISTED = 2**16  # rows whose places uint16 can hold
 #: Rows in one go: their share of a and of dz stays in the second-level cache while all inputs pass.
 _ROWS = 1024
@@ -187,12 +189,13 @@ def _skipping_pays(a, active, panels, nonzeros):  # type: ignore[no-untyped-def]
     """Say whether skipping zeros is faster: measured at 4 to 256 rows of layers of 500 to 2000 units.
 
     With AVX-512 it is below a tenth of activations, and with fewer than 13 an input, where the optimiser's memory
-    traffic rules; with AVX2 below 0.35 or more. Of few panels each bears more of what listing takes.
+    traffic rules; with AVX2 below 0.35 and 16. Of few panels each bears more of what listing takes.
     """
     count = len(active)
     if len(nonzeros[0]) == 0 or not 0 < count <= _MOST_LISTED:
         return False
-    return density(a, active[-1] + 1) < max(_WORTHWHILE, min(0.5, 13 / count)) * (1 - _LISTING / panels)
+    share = max(_WORTHWHILE, min(_MOST, _FEW / count))
+    return density(a, active[-1] + 1) < share * (1 - _LISTING / panels)
 
 
 LabelArguments = tuple[np.ndarray, int, int, np.float32]
