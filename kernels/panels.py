@@ -7,6 +7,8 @@ inputs are padded to a multiple of 16, rows to a multiple of 8; padded weights a
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from .constants import LANES
@@ -15,11 +17,13 @@ ROWS = 8
 _LINE = 64
 
 
+@lru_cache(1024)
 def panels_of(units: int) -> int:
     """Return how many panels hold `units` columns."""
     return -(-units // LANES)
 
 
+@lru_cache(1024)
 def padded_rows(rows: int) -> int:
     """Return `rows` rounded up to what a forward tile takes."""
     return -(-rows // ROWS) * ROWS

@@ -77,3 +77,20 @@ def slices(shape: str, rule: str, repeats: int, as_json: bool) -> None:
     from ..commands.bench import slices as command
 
     command.slices(shape, rule, repeats, as_json)
+
+
+@bench.command()
+@click.option(
+    "--network", "networks", multiple=True, metavar="LAYERSxUNITSxBATCH",
+    help="Such as 4x2000x128; may be repeated; default 3.",
+)  # fmt: skip
+@click.option(
+    "--ranks", "counts", multiple=True, type=click.IntRange(1), default=(4, 16, 64, 256, 1024, 4096), show_default=True
+)
+@settings
+@as_json
+def placement(networks: tuple[str, ...], counts: tuple[int, ...], settings: tuple[str, ...], as_json: bool) -> None:
+    """Show how large networks are cut for many ranks, and what a rank sends for a batch. Starts no ranks."""
+    from ..commands.bench import placement as command
+
+    command.placement(networks, counts, list(settings), as_json)

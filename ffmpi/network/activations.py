@@ -7,6 +7,11 @@ import numpy as np
 from .. import kernels
 
 
+def margin_of(rows: int) -> int:
+    """Return `rows` rounded up to whole vectors, in which sums of rows are written."""
+    return -(-rows // kernels.LANES) * kernels.LANES
+
+
 class Activations:
     """A layer's output for a batch: the unit in which data moves inside a rank and between ranks.
 
@@ -23,7 +28,7 @@ class Activations:
     def __init__(self, units: int, rows: int, outputs: dict[str, int]) -> None:
         """Make room for `rows` rows of `units`, with arrays of the widths `outputs` by name."""
         panels, pitch = kernels.panels_of(units), kernels.padded_rows(rows)
-        margin = -(-pitch // kernels.LANES) * kernels.LANES
+        margin = margin_of(pitch)
         size = panels * pitch * kernels.LANES
         self.units = units
         self.flat = kernels.zeros(size + (1 + sum(outputs.values())) * margin)
@@ -34,6 +39,14 @@ class Activations:
         for name, width in outputs.items():
             self.arrays[name] = self.flat[first : first + width * margin].reshape(margin, width)
             first += width * margin
+
+    @classmethod
+    def over(cls, units: int, h: np.ndarray, total: np.ndarray, arrays: dict[str, np.ndarray]) -> Activations:
+        """Return activations that lie in these arrays; `flat` is empty."""
+        made = cls.__new__(cls)
+        made.units, made.flat = units, h.reshape(-1)[:0]
+        made.h, made.total, made.arrays = h, total, arrays
+        return made
 
     @property
     def score(self) -> np.ndarray:

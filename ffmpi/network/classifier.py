@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,22 +25,22 @@ def classifier_block(config: Config, units: int, classes: int) -> Block:
     return Block((weights, bias), config.head.optimizer)
 
 
+@lru_cache(1024)
 def logits_size(rows: int, classes: int) -> int:
     """Return how many numbers the logits of `rows` rows are: (class panels, pitch, 16)."""
     return kernels.panels_of(classes) * kernels.padded_rows(rows) * kernels.LANES
 
 
-class _Room:
-    """Memory for logits, whose shape follows the rows of a batch so that they are one piece of memory."""
+class _Room(dict[int, np.ndarray]):
+    """Memory for logits by their rows, (nodes, class panels, pitch, 16) in one piece of memory."""
 
     def __init__(self, nodes: int, rows: int, classes: int) -> None:
         self._panels = kernels.panels_of(classes)
         self._flat, self._nodes = kernels.zeros(nodes * logits_size(rows, classes)), nodes
 
-    def of(self, rows: int) -> np.ndarray:
-        """Return room for `rows` rows, (nodes, class panels, pitch, 16)."""
+    def __missing__(self, rows: int) -> np.ndarray:
         shape = self._nodes, self._panels, kernels.padded_rows(rows), kernels.LANES
-        found: np.ndarray = self._flat[: shape[0] * shape[1] * shape[2] * shape[3]].reshape(shape)
+        found = self[rows] = self._flat[: shape[0] * shape[1] * shape[2] * shape[3]].reshape(shape)
         return found
 
 
@@ -79,7 +80,7 @@ class Classifier:
             self._trees[layer] = Tree(part.start, part.stop, panels)
         self._raw = {layer: _Room(tree.count, rows, classes) for layer, tree in self._trees.items()}
         self._logits, self._error = _Room(1, rows, classes), _Room(1, rows, classes)
-        self.logits_in_panels, self.error = self._logits.of(0)[0], self._error.of(0)[0]
+        self.logits_in_panels, self.error = self._logits[0][0], self._error[0][0]
         self._ones = np.ones(kernels.padded_rows(rows), np.float32)
         self._no_bias = kernels.zeros(kernels.panels_of(classes), kernels.LANES)
         self._without_bias = {layer for layer in layers if layer != self._first or not config.head.bias}  # kept zero
@@ -105,7 +106,7 @@ class Classifier:
 
         h : (panels, pitch, 16) float32, the layer's activations, or a piece's
         """
-        out = self._raw[layer].of(rows)
+        out = self._raw[layer][rows]
         kernels.logits(h, self.blocks[layer].w, self._trees[layer].adds, rows, out)
         return out.reshape(len(out), -1)
 
@@ -115,7 +116,7 @@ class Classifier:
         raw : by layer, (`logits_size`,) float32; totals : by layer, (rows or more,) float32, the sums of squares of
             its rows
         """
-        made = self.logits_in_panels = self._logits.of(rows)[0]
+        made = self.logits_in_panels = self._logits[rows][0]
         for layer in sorted(raw):
             scale = self._scale(layer, totals[layer], rows)
             bias = self.blocks[layer].bias if layer in self.blocks else self._no_bias
@@ -144,7 +145,7 @@ class Classifier:
 
         The derivative of the mean is `error` then.
         """
-        self.error = self._error.of(len(classes))[0]
+        self.error = self._error[len(classes)][0]
         loss, correct = kernels.softmax(self.logits_in_panels, classes, self.classes, self.error, weights)
         return loss, correct
 

@@ -9,7 +9,6 @@ from ..config.schema import Config
 from ..data import DataSet
 from ..data.scaling import PixelScaling, slope_and_offset
 from .activations import Inputs
-from .labels import Labels
 from .layout import LAYOUTS
 from .window import Window
 
@@ -47,15 +46,20 @@ class InputBuilder:
         self.plain(samples, out)
         out.source, out.labels = source, labels
 
-    def pairs(self, samples: np.ndarray, labels: Labels, neutral: np.ndarray, out: Inputs) -> None:
-        """Write the positives and the negatives of `samples`, and the neutral inputs of samples `neutral`."""
+    def pairs(
+        self, samples: np.ndarray, classes: np.ndarray, negatives: np.ndarray, neutral: np.ndarray, out: Inputs
+    ) -> None:  # fmt: skip
+        """Write the positives and the negatives of `samples`, and the neutral inputs of samples `neutral`.
+
+        classes, negatives : int64, of all samples
+        """
         # The neutral rows mostly show the same images, which are then there already.
         same = len(neutral) == 0 or neutral is samples
         self.plain(samples if same else np.concatenate([samples, neutral]), out)
         first = 0 if same else len(samples)
         rows = 2 * len(samples) + len(neutral)
         out.source, out.labels = np.empty(rows, np.int64), np.empty(rows, np.int64)
-        kernels.pairs(labels.classes, labels.negatives, samples, len(neutral), first, out.source, out.labels)
+        kernels.pairs(classes, negatives, samples, len(neutral), first, out.source, out.labels)
 
     def neutral(self, samples: np.ndarray, out: Inputs) -> None:
         """Write the neutral inputs of `samples`."""

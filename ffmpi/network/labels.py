@@ -22,12 +22,30 @@ def order_of(config: Config, epoch: int, count: int) -> np.ndarray:
     return random.order(config.seed, epoch, count)
 
 
-class Labels:
-    """The order of the samples, their classes and their negatives, as they are now.
+class Epoch:
+    """The order in which the samples come in an epoch, and the wrong classes that they are shown with.
 
     Attributes
     ----------
-    classes, order, negatives : (samples,) int64
+    epoch : from 0
+    order, negatives : (samples,) int64
+    """
+
+    def __init__(self, epoch: int, order: np.ndarray, negatives: np.ndarray, size: int) -> None:
+        """Let `size` samples be a batch."""
+        self.epoch, self.order, self.negatives, self._size = epoch, order, negatives, size
+
+    def batch(self, index: int) -> np.ndarray:
+        """Return the samples of batch `index`, int64."""
+        return self.order[index * self._size : (index + 1) * self._size]
+
+
+class Labels:
+    """The classes of the samples and their negatives.
+
+    Attributes
+    ----------
+    classes : (samples,) int64
     weights : (samples,) float32, how often each sample's loss counts, or None: once
     choices : the adaptive negatives by chapter, (samples,) of `class_type`
     """
@@ -40,30 +58,19 @@ class Labels:
         self.classes = classes.astype(np.int64)
         self.weights = weights
         self._whole = 0.0 if weights is None else math.fsum(weights.tolist())
-        self.order = np.arange(len(classes))
-        self.negatives = self.classes
         self.choices: dict[int, np.ndarray] = {}
-        self._now = (-1, -1)
         self._words: tuple[int, np.ndarray] = (-1, np.empty(0, np.uint64))
 
-    def set_epoch(self, epoch: int, chapter: int) -> None:
-        """Take the order of `epoch` and the negatives of `chapter`."""
-        if self._now == (epoch, chapter):
-            return
-        self._now = (epoch, chapter)
+    def of_epoch(self, epoch: int, chapter: int) -> Epoch:
+        """Return the order of `epoch` with the negatives of `chapter`."""
         seed, negatives = self.config.seed, self.config.negatives
-        self.order = order_of(self.config, epoch, len(self.classes))
         if chapter in self.choices:
-            self.negatives = self.choices[chapter].astype(np.int64)
-            return
-        first = chapter * self.config.train.epochs // self.config.chapters
-        drawn = negatives.key(epoch, first)
-        self.negatives = random.wrong_classes(seed, drawn, self.classes, self.number)
-
-    def batch(self, index: int) -> np.ndarray:
-        """Return the samples of batch `index`, int64."""
-        size = self.config.train.batch_size
-        return self.order[index * size : (index + 1) * size]
+            shown = self.choices[chapter].astype(np.int64)
+        else:
+            first = chapter * self.config.train.epochs // self.config.chapters
+            shown = random.wrong_classes(seed, negatives.key(epoch, first), self.classes, self.number)
+        order = order_of(self.config, epoch, len(self.classes))
+        return Epoch(epoch, order, shown, self.config.train.batch_size)
 
     def weigh(self, samples: np.ndarray) -> tuple[np.ndarray, float]:
         """Return how often the loss of each of `samples` counts in the mean over them, and their share of the whole.
@@ -86,9 +93,9 @@ class Labels:
         chosen = self.choices.setdefault(chapter, np.zeros(len(self.classes), class_type(self.number)))
         chosen[samples] = self._chosen(chapter, samples, scores)
 
-    def choose_now(self, samples: np.ndarray, scores: np.ndarray) -> None:
-        """Choose negatives for the running epoch by scores, see `choose`."""
-        self.negatives[samples] = self._chosen(self._now[0], samples, scores)
+    def choose_now(self, epoch: Epoch, samples: np.ndarray, scores: np.ndarray) -> None:
+        """Choose negatives for `epoch` by scores, see `choose`."""
+        epoch.negatives[samples] = self._chosen(epoch.epoch, samples, scores)
 
     def _chosen(self, key: int, samples: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Return the wrong class chosen for each sample; `key` says for which chapter or epoch."""
@@ -97,18 +104,18 @@ class Labels:
         chosen: np.ndarray = self.config.negatives.choose(scores, self.classes[samples], self._words[1][samples])
         return chosen
 
-    def give_choice(self, chapter: int, index: int | None, out: np.ndarray) -> None:
-        """Write the choice for `chapter`, or the running epoch's for batch `index`, into `out`, of `class_type`."""
-        chosen = self.choices[chapter] if index is None else self.negatives[self.batch(index)]
+    def give_choice(self, chapter: int, epoch: Epoch, index: int | None, out: np.ndarray) -> None:
+        """Write the choice for `chapter`, or the one for batch `index` of `epoch`, into `out`, of `class_type`."""
+        chosen = self.choices[chapter] if index is None else epoch.negatives[epoch.batch(index)]
         out[: len(chosen)] = chosen
 
-    def take_choice(self, chapter: int, index: int | None, found: np.ndarray) -> None:
+    def take_choice(self, chapter: int, epoch: Epoch, index: int | None, found: np.ndarray) -> None:
         """Take over what `give_choice` wrote on another rank."""
         if index is None:
             self.choices[chapter] = found.copy()
         else:
-            samples = self.batch(index)
-            self.negatives[samples] = found[: len(samples)]
+            samples = epoch.batch(index)
+            epoch.negatives[samples] = found[: len(samples)]
 
     def forget(self, chapter: int) -> None:
         """Let go of the choices for the chapters up to `chapter`."""

@@ -98,8 +98,9 @@ class Layer:
         """
         p, normalisation = self.parameters, self._normalisation
         kernels.row_scale(a.total, rows, *normalisation.arguments)
+        totals = self.totals = out.total[None] if self.whole else self._totals
         arguments = (
-            a.h, normalisation.scale, p.w, p.bias, out.h, self.totals_of(out), self._squares, self.tree.adds, rows,
+            a.h, normalisation.scale, p.w, p.bias, out.h, totals, self._squares, self.tree.adds, rows,
             self._nonzeros, rectify,
         )  # fmt: skip
         if self.threads == 1:
@@ -155,9 +156,10 @@ class LabelledLayer(Layer):
         # If it is to learn, the rows are the images' positives and their negatives first.
         self._label_arguments = a.labels, a.label_offset, a.classes, a.value
         kernels.row_scale_labelled(a.total, a.source, a.labels, a.classes, a.value, *normalisation.arguments)
+        totals = self.totals = out.total[None] if self.whole else self._totals
         arguments = (
             a.h, images, a.source, *self._label_arguments, normalisation.scale, p.w, p.bias, self._product.h,
-            out.h, self.totals_of(out), self._squares, self.tree.adds, self._nonzeros,
+            out.h, totals, self._squares, self.tree.adds, self._nonzeros,
         )  # fmt: skip
         if self.threads == 1:
             kernels.forward_labelled(*arguments)

@@ -224,7 +224,10 @@ class Parameters:
         label_arguments: kernels.LabelArguments | None = None, nonzeros: kernels.Memory | None = None, threads: int = 1,
     ) -> int:  # fmt: skip
         """Take one optimiser step along dW = (scale c a)^T z and return how many rows took part: `kernels.update`."""
-        kind, constants = self.next_step(rate)
+        optimizer = self.block.optimizer
+        assert optimizer is not None
+        steps = self._steps[0] = self._steps[0] + 1  # as `next_step`
+        kind, constants = optimizer.kind, _constants(optimizer, int(steps) if optimizer.by_step else 0, rate)
         arguments = (
             kind, a, scale, c, z, self.w, self.bias, self.moments, constants,
             label_arguments or kernels.NO_LABELS, nonzeros or kernels.DENSE,

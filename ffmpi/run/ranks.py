@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.table import Table
 from ..config.schema import Config
 from ..errors import ranges
 from ..schedule import Schedule
+from ..schedule.cost import PANEL
 
 MB = 2.0**20
 #: Ranks of which each is told of.
@@ -29,11 +31,21 @@ class Ranks:
         self.groups = list(groups.values())
 
     def duties(self, ranks: Sequence[int]) -> str:
-        """Say which layers, counted from 1, and what else `ranks` have."""
+        """Say which layers or parts of layers, counted from 1, and what else `ranks` have."""
+        spec = self.schedule.spec
         stages = {stage for rank in ranks for stage in self.schedule.trained(rank)}
-        layers = sorted(stage + 1 for stage in stages if stage < self.schedule.spec.layers)
-        parts = [f"layer{'s' if len(layers) > 1 else ''} {ranges(layers)}"] if layers else []
-        if len(layers) < len(stages):
+        panels: dict[int, int] = Counter()
+        units: dict[int, str] = {}
+        for rank in ranks:
+            for layer, part in self.schedule.pieces(rank).items():
+                panels[layer] += len(part)
+                last = min(part.stop * PANEL, self.config.network.layers[layer])
+                units[layer] = f"units {part.start * PANEL + 1} to {last} of" if len(ranks) == 1 else "a part of"
+        trained = sorted(stage for stage in stages if stage < spec.layers)
+        whole = [layer + 1 for layer in trained if panels[layer] >= spec.panels[layer]]
+        parts = [f"{units[layer]} layer {layer + 1}" for layer in trained if layer + 1 not in whole]
+        parts += [f"layer{'s' if len(whole) > 1 else ''} {ranges(whole)}"] if whole else []
+        if len(trained) < len(stages):
             parts.append("softmax head")
         count = self.config.shards.count
         if count > 1:

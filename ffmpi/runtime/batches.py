@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import get_args
 
 import numpy as np
 from msgspec import Struct
 
-from ..network.labels import Labels, order_of
+from ..network.labels import Epoch, Labels, order_of
 from ..rules import Targets
 from ..schedule import ScheduleSpec
 from ..schedule import steps as s
@@ -34,16 +35,29 @@ class Content(Struct, frozen=True, gc=False):
     head_rows: int
 
 
-_NOTHING = s.Batch("train", -1)
+#: How many batches' contents and targets are kept: more than are under way on a rank.
+_KEPT = 64
+
+
+class _Known(dict[s.Batch, Content]):
+    """The contents of some batches; those of others are made when they are asked for."""
+
+    def __init__(self, make: Callable[[s.Batch], Content]) -> None:
+        self._make = make
+
+    def __missing__(self, batch: s.Batch) -> Content:
+        if len(self) == _KEPT:
+            self.clear()
+        found = self[batch] = self._make(batch)
+        return found
 
 
 class Batches:
-    """The samples in use, in the order and with the negatives of the running epoch.
+    """What the batches under way on this rank hold, in the order and with the negatives of the epochs they belong to.
 
     Attributes
     ----------
-    batch, content : the batch that steps were last about, and what it holds; steps in a row mostly have the same one
-    targeted, targets : the same of what the rule is told of it
+    samples : those that are learnt from now, if they are here
     """
 
     def __init__(self, model: RankModel, spec: ScheduleSpec) -> None:
@@ -53,10 +67,14 @@ class Batches:
         self.shard = 0
         self._sizes = {stream: self.layout.samples(stream) for stream in get_args(s.Stream)}
         self._shape = lru_cache(self.layout.shape)
-        self.batch, self.content = _NOTHING, Content(0, 0, 0, 0, 0, 0, 0)
-        self.targeted, self.targets = _NOTHING, Targets(0, 0, None, None)
-        self._keyed, self._keys = _NOTHING, (np.empty(0, np.int64), np.empty(0, np.int64))
-        self._order = self._keys[0]  # where there are no labels
+        #: What batches hold, and what the rule is told of those that a layer learns from: made when they are asked for.
+        self.contents = _Known(self._content)
+        self.known_targets: dict[s.Batch, Targets] = {}
+        self._keys: dict[s.Batch, tuple[np.ndarray, np.ndarray]] = {}
+        nothing = np.empty(0, np.int64)
+        #: The epoch that batches without one belong to, and those that others name, with how often they were set.
+        self._running, self._epochs = Epoch(-1, nothing, nothing, 1), dict[int, tuple[Epoch, int]]()
+        self._set: tuple[int, int, int] = (-1, -1, -1)
 
     @property
     def labels(self) -> Labels:
@@ -64,26 +82,45 @@ class Batches:
         assert self.samples is not None
         return self.samples.labels
 
-    def set_epoch(self, epoch: int, chapter: int, shard: int) -> None:
-        """Take the order of `epoch` and the negatives of `chapter`, of a shard's samples if they are here."""
-        self.shard, self.batch, self.targeted, self._keyed = shard, _NOTHING, _NOTHING, _NOTHING
+    def set_epoch(self, step: s.SetEpoch) -> None:
+        """See `steps.SetEpoch`."""
+        epoch, chapter, shard = step.epoch, step.chapter, step.shard
+        for kept in (self.contents, self.known_targets, self._keys):
+            kept.clear()
+        self.shard = shard
         if shard in self.model.samples:
             if self.samples and self.samples is not self.model.samples[shard]:
                 self.samples.release()
             self.samples = self.model.samples[shard]
-            self.samples.labels.set_epoch(epoch, chapter)
+            if self._set != (epoch, chapter, shard):
+                self._running = self.samples.labels.of_epoch(epoch, chapter)
             if self.samples.builder:
                 self.samples.builder.set_epoch(epoch)
         elif self.config.network.transforms:
-            self._order = order_of(self.config, epoch, self.dataset.shards[shard])
+            order = order_of(self.config, epoch, self.dataset.shards[shard])
+            self._running = Epoch(epoch, order, order[:0], self.layout.size)
+        self._set = epoch, chapter, shard
+        if self.config.schedule.by_batch:
+            _, count = self._epochs.get(epoch, (None, 0))
+            self._epochs[epoch] = self._running, count + 1
 
-    def take(self, batch: s.Batch) -> Content:
-        """Return what a batch holds, which need not be here, and keep it as `content`."""
+    def free_epoch(self, step: s.FreeEpoch) -> None:
+        """See `steps.FreeEpoch`."""
+        found, count = self._epochs.pop(step.epoch)
+        if count > 1:
+            self._epochs[step.epoch] = found, count - 1
+
+    def epoch(self, epoch: int) -> Epoch:
+        """Return an epoch that has been set and not been freed, or for -1 the last one that was set."""
+        return self._running if epoch < 0 else self._epochs[epoch][0]
+
+    def _content(self, batch: s.Batch) -> Content:
+        """Return what a batch holds, which need not be here."""
         total, size, ahead = self.dataset.train, self._sizes[batch.stream], self.spec.ahead
         if batch.split != "train":
             total = self.dataset.samples(batch.split)
         elif self.samples is not None:
-            total = len(self.samples.labels.order)
+            total = len(self.samples.labels.classes)
         batches = -(-total // size)  # training batches may be numbered on
         first = read_first = batch.index % batches * size
         count = read = min(size, total - first)
@@ -93,53 +130,60 @@ class Batches:
                 read_first = (batch.index + ahead) % batches * size
                 read = min(size, total - read_first)
             neutral = read
-        self.batch = batch
-        self.content = Content(first, count, read_first, read, *self._shape(batch.stream, count, neutral))
-        return self.content
+        return Content(first, count, read_first, read, *self._shape(batch.stream, count, neutral))
 
     def of(self, batch: s.Batch) -> np.ndarray:
         """Return the samples of a batch, int64."""
-        content = self.content if batch is self.batch else self.take(batch)
+        content = self.contents[batch]
         first, stop = content.first, content.first + content.samples
-        if batch.split != "train":
-            return np.arange(first, stop)
-        return (self._order if self.samples is None else self.samples.labels.order)[first:stop]
+        return np.arange(first, stop) if batch.split != "train" else self.epoch(batch.epoch).order[first:stop]
 
-    def target(self, batch: s.Batch, epoch: int) -> Targets:
-        """Return what the rule is told of a batch that a layer learns from in `epoch`, and keep it as `targets`."""
-        content = self.content if batch is self.batch else self.take(batch)
-        samples = classes = weights = None
-        if self.config.rule.needs_labels:
-            samples = self.of(batch)
-            classes = self.labels.classes[samples]
-        if self.dataset.weighted:
-            weights, _ = self.labels.weigh(self.of(batch))
-        self.targeted, self.targets = batch, Targets(content.samples, epoch, samples, classes, weights)
-        return self.targets
+    def read_by_head(self, batch: s.Batch) -> np.ndarray:
+        """Return the samples whose rows the head reads in a batch of training samples, int64."""
+        content = self.contents[batch]
+        return self.epoch(batch.epoch).order[content.read_first : content.read_first + content.read]
+
+    def targets(self, batch: s.Batch, epoch: int) -> Targets:
+        """Return what the rule is told of a batch that a layer learns from in `epoch`."""
+        found = self.known_targets.get(batch)
+        if found is None or found.epoch != epoch:
+            if len(self.known_targets) == _KEPT:
+                self.known_targets.clear()
+            samples = classes = weights = None
+            if self.config.rule.needs_labels:
+                samples = self.of(batch)
+                classes = self.labels.classes[samples]
+            if self.dataset.weighted:
+                weights, _ = self.labels.weigh(self.of(batch))
+            found = Targets(self.contents[batch].samples, epoch, samples, classes, weights)
+            self.known_targets[batch] = found
+        return found
 
     def keys(self, batch: s.Batch) -> tuple[np.ndarray, np.ndarray]:
         """Return of each row that layers learn from in a batch the sample, and what it shows of it, int64."""
-        if batch is not self._keyed:
+        found = self._keys.get(batch)
+        if found is None:
+            if len(self._keys) == _KEPT:
+                self._keys.clear()
             samples = self.of(batch)
-            kinds = self.layout.kinds(len(samples))
-            self._keyed, self._keys = batch, (np.tile(samples, self.layout.layout.rows), kinds)
-        return self._keys
+            found = np.tile(samples, self.layout.layout.rows), self.layout.kinds(len(samples))
+            self._keys[batch] = found
+        return found
 
     def build_input(self, step: s.BuildInput) -> None:
         """Write a batch into the first layer's input."""
         batch, out = step.batch, self.model.inputs
-        content = self.content if batch is self.batch else self.take(batch)
         source = self.samples if batch.split == "train" else self.model.scored[batch.split]
         assert out is not None and source is not None and source.builder is not None
-        builder, labels = source.builder, source.labels
+        builder, content = source.builder, self.contents[batch]
         if self.layout.labelled and batch.stream in s.LEARNT:
-            samples = labels.order[content.first : content.first + content.samples]
-            neutral = samples
+            epoch = self.epoch(batch.epoch)
+            samples = neutral = epoch.order[content.first : content.first + content.samples]
             if content.head_rows == 0 or batch.stream != "joint":
                 neutral = samples[:0]
             elif content.read_first != content.first:
-                neutral = labels.order[content.read_first : content.read_first + content.read]
-            builder.pairs(samples, labels, neutral, out)
+                neutral = self.read_by_head(batch)
+            builder.pairs(samples, source.labels.classes, epoch.negatives, neutral, out)
             return
         samples, labels_each = self.of(batch), self.layout.labels_each(batch.stream)
         if not self.layout.labelled:

@@ -17,19 +17,26 @@ from .model import RankModel
 from .mpi import until, wait
 from .saving import Saving, Share
 
+#: Beyond the tags of all links, see `steps.tag_of`.
+_SAVE_TAG, _REPORT_TAG = 32_000, 32_001
+
 
 class Collector:
-    """One rank's part in it."""
+    """One rank's part in it.
 
-    def __init__(self, comm: Any, model: RankModel, tag: int) -> None:
-        """Use `tag` and the next one for messages."""
-        self._save_tag, self._report_tag = tag, tag + 1
+    Attributes
+    ----------
+    saving : a save that is under way
+    """
+
+    def __init__(self, comm: Any, model: RankModel) -> None:
+        """Begin with nothing under way."""
         self.comm, self.model = comm, model
         self.timeout = model.config.schedule.timeout
         self._own: list[Measurements] = []
         self._sent: list[tuple[Any, np.ndarray]] = []
         self._awaited: list[Any] = []
-        self._saving: Saving | None = None
+        self.saving: Saving | None = None
 
     def measurements(self, ranks: int = 1) -> Measurements:
         """Return empty measurements, of one rank or of many."""
@@ -43,13 +50,13 @@ class Collector:
             self._own.append(measured)
             return
         self._sent = [(request, array) for request, array in self._sent if not request.Test()]
-        self._sent.append((self.comm.Isend(measured.flat, 0, self._report_tag), measured.flat))
+        self._sent.append((self.comm.Isend(measured.flat, 0, _REPORT_TAG), measured.flat))
 
     def record(self, ranks: tuple[int, ...]) -> Measurements:
         """Return the sum of the next reports of `ranks`."""
         total, parts = self.measurements(self.comm.size), {rank: self.measurements() for rank in ranks}
         others = [rank for rank in ranks if rank > 0]
-        self._awaited = [self.comm.Irecv(parts[rank].flat, rank, self._report_tag) for rank in others]
+        self._awaited = [self.comm.Irecv(parts[rank].flat, rank, _REPORT_TAG) for rank in others]
         for rank, request in zip(others, self._awaited, strict=True):
             wait(request, self.timeout, f"the measurements of rank {rank}", rank)
         self._awaited = []
@@ -68,13 +75,8 @@ class Collector:
     @property
     def pending(self) -> tuple[list[Any], list[Any]]:
         """The requests of what may still be sent, and of what may still come."""
-        sent, coming = self._saving.pending if self._saving else ([], [])
+        sent, coming = self.saving.pending if self.saving else ([], [])
         return [request for request, _ in self._sent] + sent, self._awaited + coming
-
-    @property
-    def saving(self) -> bool:
-        """Whether a save is under way."""
-        return self._saving is not None
 
     # -- Saves --------------------------------------------------------------------------------------------------------
     def save(
@@ -86,14 +88,12 @@ class Collector:
         What is in `snapshots` leaves while other steps run, which call `advance`; what else this rank has must not
         change meanwhile, so it has left when this returns.
         """
-        shares, states, live = [], dict[str, Parameters](), False
-        for stage, owner in enumerate(step.owners):
-            blocks = declared(self.model.config, self.model.dataset, stage)
-            shares += [Share(owner, name, block) for name, block in blocks.items()]
-            if owner == self.comm.rank:
-                snapshot = snapshots.get((stage, step.chapter))
-                states |= self.model.states(stage) if snapshot is None else snapshot
-                live = live or snapshot is None
+        shares, states = self._shares(step), dict[str, Parameters]()
+        live = False
+        for stage in self._stages(step):
+            snapshot = snapshots.get((stage, step.chapter))
+            states |= self.model.states(stage) if snapshot is None else snapshot
+            live = live or snapshot is None
         lag = self.model.config.negatives.lag if choices else 0
         beside = {
             f"negatives/{chapter}": choices[chapter].copy()
@@ -101,23 +101,45 @@ class Collector:
             if chapter in choices
         }
         classes = self.model.dataset.classes
-        self._saving = saving = Saving(self.comm, self._save_tag, shares, states, target, beside, classes)
+        self.saving = saving = Saving(self.comm, _SAVE_TAG, shares, states, target, beside, classes)
         self.advance()
         if target is not None and target.at_once:
             self.finish()
         elif live:
             self._wait(saving, lambda: saving.left)
 
+    def _shares(self, step: Save) -> list[Share]:
+        """Return who has what of the network."""
+        config, dataset, shares = self.model.config, self.model.dataset, list[Share]()
+        layers = len(config.network.layers)
+        for stage, pieces in enumerate(step.pieces):
+            blocks = declared(config, dataset, stage)
+            if step.head is None and stage in config.head_layers:
+                name = f"head/{stage}"
+                blocks[name] = declared(config, dataset, layers)[name]
+            for piece in pieces:
+                panels = None if len(pieces) == 1 else range(piece.first, piece.stop)
+                shares += [Share(piece.rank, name, block, panels) for name, block in blocks.items()]
+        if step.head is not None:
+            shares += [Share(step.head, name, block) for name, block in declared(config, dataset, layers).items()]
+        return shares
+
+    def _stages(self, step: Save) -> list[int]:
+        """Return the stages of which this rank has something."""
+        rank = self.comm.rank
+        own = [stage for stage, pieces in enumerate(step.pieces) if any(piece.rank == rank for piece in pieces)]
+        return [*own, len(step.pieces)] if step.head == rank else own
+
     def advance(self) -> None:
         """Let a save go on, if there is one: to be called between steps, and while this rank waits for others."""
-        if self._saving:
-            self._saving.advance()
-            if self._saving.done:
-                self._saving = None
+        if self.saving:
+            self.saving.advance()
+            if self.saving.done:
+                self.saving = None
 
     def finish(self) -> None:
         """Wait until there is no save under way."""
-        if saving := self._saving:
+        if saving := self.saving:
             self._wait(saving, lambda: saving.done)
 
     def _wait(self, saving: Saving, over: Callable[[], bool]) -> None:

@@ -13,37 +13,34 @@ class Link:
     """One end of a connection: buffers that are filled and emptied in turn, each with its own requests.
 
     The receiving end posts a buffer before its message is due; the sending end computes straight into a buffer that
-    the last message has left. Nothing is allocated or copied per message.
+    the last message has left. Nothing is allocated or copied per message; the arrays of a message, sent one after the
+    other, are named with each, and may be shorter when a batch is.
     """
 
-    def __init__(self, comm: Any, peer: int, tag: int, buffers: list[list[np.ndarray]], timeout: float) -> None:
-        """Connect to rank `peer` of `comm`; both ends use the same `tag`, no other link does.
-
-        `buffers` has a list for each buffer: the arrays that make up a message, sent one after the other.
-        """
+    def __init__(self, comm: Any, peer: int, tag: int, buffers: int, timeout: float) -> None:
+        """Connect to rank `peer` of `comm`; both ends use the same `tag`, no other link of the two does."""
         self._comm, self._peer, self._tag, self._timeout = comm, peer, tag, timeout
-        self.buffers, self._receives = [in_parts(arrays) for arrays in buffers], False
-        self._requests: list[list[Any]] = [[] for _ in buffers]
+        self._receives = False
+        self._requests: list[list[Any]] = [[] for _ in range(buffers)]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all buffers."""
-        return sum(array.nbytes for buffer in self.buffers for array in buffer)
-
-    def post(self, buffer: int) -> None:
-        """Let the next message come into buffer number `buffer`."""
+    def post(self, buffer: int, arrays: list[np.ndarray]) -> None:
+        """Let the next message come into buffer number `buffer`, which consists of these contiguous arrays."""
         self._receives = True
-        self._requests[buffer] = [self._comm.Irecv(array, self._peer, self._tag) for array in self.buffers[buffer]]
+        receive, peer, tag = self._comm.Irecv, self._peer, self._tag
+        self._requests[buffer] = [receive(array, peer, tag) for array in in_parts(arrays)]
 
-    def send(self, buffer: int) -> None:
+    def send(self, buffer: int, arrays: list[np.ndarray]) -> None:
         """Start sending buffer number `buffer`; it must not change until `wait` has returned."""
-        self._requests[buffer] = [self._comm.Isend(array, self._peer, self._tag) for array in self.buffers[buffer]]
+        send, peer, tag = self._comm.Isend, self._peer, self._tag
+        self._requests[buffer] = [send(array, peer, tag) for array in in_parts(arrays)]
 
     def wait(self, buffer: int) -> None:
         """Wait until the message posted to or sent from `buffer`, if any, is done."""
-        for request in self._requests[buffer]:
-            wait(request, self._timeout, f"a message between this rank and rank {self._peer}", self._peer)
-        self._requests[buffer] = []
+        requests = self._requests[buffer]
+        if requests:
+            for request in requests:
+                wait(request, self._timeout, f"a message between this rank and rank {self._peer}", self._peer)
+            self._requests[buffer] = []
 
     @property
     def pending(self) -> tuple[list[Any], list[Any]]:

@@ -122,11 +122,7 @@ def _price(
     trained = list(model.all_states.values())
     weights = _bytes([*trained, *(layer.parameters for layer in model.layers.values())])
     links = float(worker.buffers.nbytes)
-    copies = sum(
-        worker.buffers.links[link].nbytes
-        for link in worker.buffers.links
-        if link.payload == "weights" and link.target == rank
-    )
+    copies = float(worker.buffers.copied)
     units = config.network.layers
     most, snapshots = most_stashed(schedule, rank, units, lambda stage: _bytes(model.states(stage).values()))
     outputs = config.rule.outputs(dataset.classes)

@@ -75,15 +75,17 @@ class RankModel:
         classes, sizes = dataset.classes, sizes_of(config, dataset)
         self.layout = BatchLayout(config, classes)
         rows, images = self.layout.most_rows, self.layout.most_images
-        trained, stages = schedule.trained(rank), len(config.network.layers)
+        trained, stages, pieces = schedule.trained(rank), len(config.network.layers), schedule.pieces(rank)
         self.layers: dict[int, Layer] = {}
         for index in schedule.computed(rank):
             # A layer that others train gets its weights from them.
-            learns = index in trained
+            learns, panels = index in trained, pieces.get(index)
             if index == 0 and self.layout.labelled:
-                layer: Layer = LabelledLayer(config, index, sizes[0], classes, rows, images, learns=learns)
+                layer: Layer = LabelledLayer(
+                    config, index, sizes[0], classes, rows, images, learns=learns, panels=panels
+                )
             else:
-                layer = Layer(config, index, sizes[index], classes, rows, learns=learns)
+                layer = Layer(config, index, sizes[index], classes, rows, learns=learns, panels=panels)
             layer.workspace = config.rule.workspace(config, layer, rows, classes)
             self.layers[index] = layer
         self.trained = {index: self.layers[index].blocks for index in trained if index < stages}
@@ -94,10 +96,18 @@ class RankModel:
             assert value != "auto"  # see info.resolved
             self.inputs = Inputs(sizes[0], images, label_offset, classes, value)
         self.head: Classifier | None = None
-        if config.head_layers and stages in trained:
-            units = {layer: config.network.layers[layer] for layer in config.head_layers}
-            blocks = {layer: Parameters(classifier_block(config, count, classes)) for layer, count in units.items()}
-            self.head = Classifier(config, blocks, classes, config.train.batch_size)
+        #: Whether the head's weights of a layer are where the layer's are; else they are all in one place.
+        self.head_in_pieces = config.schedule.by_batch
+        if config.head_layers and (self.head_in_pieces or stages in trained):
+            blocks = {}
+            for index in config.head_layers:
+                if index in self.layers or not self.head_in_pieces:
+                    own = self.layers[index] if self.head_in_pieces else None
+                    part = None if own is None or own.whole else own.panels
+                    block = classifier_block(config, config.network.layers[index], classes)
+                    blocks[index] = Parameters(block, part=part)
+            if blocks:
+                self.head = Classifier(config, blocks, classes, config.train.batch_size, config.head_layers)
         self.samples = {shard: Samples(config, data, dataset, images, training=True) for shard, data in samples.items()}
         self.scored = {name: Samples(config, data, dataset, images, training=False) for name, data in scored.items()}
 
@@ -114,9 +124,12 @@ class RankModel:
         return Activations(self.config.network.layers[layer], rows or self.layout.most_rows, outputs)
 
     def states(self, stage: int) -> dict[str, Parameters]:
-        """Return all parameters of a stage that this rank trains, by their name in a checkpoint."""
+        """Return what this rank has of a stage that it trains, all parameters, by their name in a checkpoint."""
         if stage < len(self.config.network.layers):
-            return {name_of(stage, name): parameters for name, parameters in self.trained[stage].items()}
+            own = {name_of(stage, name): parameters for name, parameters in self.trained[stage].items()}
+            if self.head_in_pieces and self.head and stage in self.head.blocks:
+                own[f"head/{stage}"] = self.head.blocks[stage]
+            return own
         assert self.head is not None
         return {f"head/{layer}": block for layer, block in self.head.blocks.items()}
 
@@ -133,7 +146,8 @@ class RankModel:
     @property
     def all_states(self) -> dict[str, Parameters]:
         """All parameters that this rank trains, by their name in a checkpoint."""
-        stages = [*self.trained, *([len(self.config.network.layers)] if self.head else [])]
+        whole_head = self.head is not None and not self.head_in_pieces
+        stages = [*self.trained, *([len(self.config.network.layers)] if whole_head else [])]
         return {name: parameters for stage in stages for name, parameters in self.states(stage).items()}
 
     def memory(self, buffers: int) -> dict[str, float]:

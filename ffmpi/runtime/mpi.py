@@ -226,6 +226,16 @@ def in_parts(arrays: list[np.ndarray]) -> list[np.ndarray]:
 #: Seconds that a rank waits for the others before training: to load data, or to compile kernels.
 PATIENCE = 3600.0
 
+#: Seconds that a rank keeps asking for a message where every rank has a core of its own: longer than a batch takes.
+_SPIN = 0.05
+_spin = 0.0
+
+
+def spin(own_core: bool) -> None:
+    """Say whether every rank has a core of its own, which it then may keep busy while it waits for a message."""
+    global _spin
+    _spin = _SPIN if own_core else 0.0
+
 
 def wait(
     request: Any, timeout: float | None = None, what: str = "the other ranks to be ready", rank: int | None = None
@@ -239,15 +249,20 @@ meanwhile: list[Callable[[], None]] = []
 
 
 def until(done: Callable[[], bool], timeout: float | None, what: str, rank: int | None) -> None:
-    """Wait for what `done` tests without burning the core: a short spin, then naps of up to a millisecond.
+    """Wait for what `done` tests without burning a core that others need: a spin, then naps of up to a millisecond.
 
-    A rank in MPI's own Wait takes its core from the ranks that compute. `timeout` is schedule.timeout, or PATIENCE:
-    raises UserError after so many seconds, counted while this process is awake, in which neither the message came nor
-    `rank`, or if it is None the next one, answered that it is alive. Raises Stopped if a rank has had a signal.
+    A rank in MPI's own Wait takes its core from the ranks that compute; see `spin`. `timeout` is schedule.timeout, or
+    PATIENCE: raises UserError after so many seconds, counted while this process is awake, in which neither the message
+    came nor `rank`, or if that is None the next one, answered that it is alive. Raises Stopped after a signal.
     """
     for _ in range(100):
         if done():
             return
+    if _spin:
+        end = time.monotonic() + _spin
+        while time.monotonic() < end:
+            if done():
+                return
     limit = PATIENCE if timeout is None else timeout
     waiting = Waiting(limit)
     while not done():

@@ -23,7 +23,7 @@ from ..schedule import ScheduleSpec, schedule_of
 from . import memory, stop
 from .limits import Place, available_memory, crowded, memory_limits
 from .model import RankModel
-from .mpi import all_ranks_or_raise, allgather, host, one_per_host_first
+from .mpi import all_ranks_or_raise, allgather, host, one_per_host_first, spin
 from .reading import Look, reading
 from .sizes import spec_of
 from .worker import Worker
@@ -84,6 +84,7 @@ def _checked(comm: Any, own: memory.Price) -> list[memory.Price]:
 def _warn_of_crowding(comm: Any, config: Config) -> None:
     threads, most = config.schedule.threads, kernels.available_threads(config.schedule.threads)
     trouble = crowded(allgather(comm, Place.here(host())), threads)
+    spin(not trouble)
     if most < threads and not trouble:
         trouble = f"schedule.threads = {threads}: NUMBA_NUM_THREADS={most} lets a rank have no more than {most}"
     if trouble:

@@ -11,7 +11,8 @@ from ..network.layout import BatchLayout
 from ..network.methods import METHODS
 from ..network.stages import sizes_of
 from ..schedule import Schedule, ScheduleSpec
-from ..schedule.cost import Rows, StepCosts
+from ..schedule.cost import PANEL, Rows, StepCosts
+from ..schedule.messages import MessageSizes
 from ..schedule.spec import Adaptive
 from ..schedule.steps import LEARNT, Batch, Forward, Split, Stream, Update
 from ..schedule.totals import Balance, balance_of, stage_loads
@@ -20,8 +21,10 @@ from ..schedule.totals import Balance, balance_of, stage_loads
 def spec_of(config: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
     """Return what the schedule has to know of a run, with the share of the work that each stage has."""
     spec = _unpriced(config, dataset, ranks)
-    costs, after = stage_loads(config.schedule.plan(replace(spec, ranks=1)), step_costs(config, dataset, spec))
-    return replace(spec, costs=costs, after=after)
+    plan, costs = config.schedule.plan(replace(spec, ranks=1)), step_costs(config, dataset, spec)
+    whole, after = stage_loads(plan, costs)
+    fixed, _ = stage_loads(plan, costs.on({}))
+    return replace(spec, costs=whole, fixed=fixed, after=after)
 
 
 def _unpriced(config: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
@@ -40,6 +43,7 @@ def _unpriced(config: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
         ranks=ranks,
         layers=len(config.network.layers),
         head_layers=config.head_layers,
+        panels=tuple(-(-layer // PANEL) for layer in config.network.layers),
         costs=(1.0,) * (len(config.network.layers) + bool(config.head_layers)),
         depth=config.schedule.depth,
         epochs=config.train.epochs,
@@ -54,6 +58,7 @@ def _unpriced(config: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
         exchange=config.schedule.exchange,
         resample=negatives.resample,
         finishes=config.rule.finishes,
+        scores_training=config.rule.scores_training,
     )
 
 
@@ -72,6 +77,13 @@ def step_costs(config: Config, dataset: DatasetInfo, spec: ScheduleSpec) -> Step
         density=1.0 if scaled else dataset.nonzero,
         rules=tuple(config.rule.cost(config, layer, classes) for layer in layers),
     )
+
+
+def message_sizes(config: Config, dataset: DatasetInfo, spec: ScheduleSpec) -> MessageSizes:
+    """Return what the pipeline's messages hold."""
+    rows, classes = BatchLayout(config, dataset.classes).train_rows, dataset.classes
+    shares = (config.rule.share_size(units, rows, classes, True) for units in config.network.layers)
+    return MessageSizes(_batches(config, dataset, spec), classes, tuple(shares))
 
 
 def _batches(config: Config, dataset: DatasetInfo, spec: ScheduleSpec) -> dict[tuple[Split, Stream], Rows]:

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import kernels
 from ..errors import Consequence, UserError
+from ..network.activations import Activations
 from ..network.parameters import Parameters
 from ..network.transformed import TransformedInput
 from ..rules import Rates
 from ..run.kept import Target
 from ..run.metrics import Measurements
-from ..schedule import Schedule, Steps
+from ..schedule import Pipeline, Schedule, Steps
 from ..schedule import steps as s
 from . import stop
 from .batches import Batches
 from .buffers import Buffers
 from .collect import Collector
+from .flow import Flow
 from .link import Link
 from .model import RankModel
 from .mpi import make_progress, meanwhile
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two updates that somebody is told of.
 _EVERY = 0.2
+#: With one of these a rule adds up more over a layer's units than squares.
+_SUMS, _NOTHING = ("partial", "learning_partial"), np.empty(0, np.float32)
 
 
 class Worker:
@@ -44,42 +47,46 @@ class Worker:
         """
         self.comm, self.model, self.schedule, self.prices = comm, model, schedule, prices
         self.config, self.dataset, self.rule = model.config, model.dataset, model.config.rule
-        self._last = len(self.config.network.layers) - 1
-        self._scored = {*s.LAYERS_SCORED, *(s.LEARNT if self.rule.scores_training else ())}
+        self._by_batch = by_batch = isinstance(schedule, Pipeline)
+        #: Streams of which a layer's scores follow at once; the pipeline has a step for them.
+        self._scored = set() if by_batch else {*s.LAYERS_SCORED, *(s.LEARNT if self.rule.scores_training else ())}
         self._own_scores: np.ndarray | None = None  # what the layer says that was scored last
         # Where a rule says nothing of its own its layers do it.
-        self._own_forward, self._own_sums = self.rule.overrides("forward"), self.rule.overrides("learning_partial")
+        self._own_forward, self._own_sums = self.rule.overrides("forward"), any(map(self.rule.overrides, _SUMS))
         self._rated, self._rates = -1, Rates(0, 0)  # an epoch, and its learning rates
         self.batches = Batches(model, schedule.spec)
-        self.buffers = Buffers(comm, model, schedule, self.batches)
+        self.buffers: Buffers | Flow
+        if isinstance(schedule, Pipeline):
+            self.buffers = flow = Flow(comm, model, schedule, self.batches)
+        else:
+            self.buffers = buffers = Buffers(comm, model, schedule, self.batches)
+        self.head = self.buffers.head
         rows, transforms = model.layout.most_rows, self.config.network.transforms
         #: The inputs of layers that learn from transformed ones.
         self._transformed = {k: TransformedInput(self.config, k, rows) for k in model.trained if k > 0 and transforms}
         self.snapshots: dict[tuple[int, int], dict[str, Parameters]] = {}
-        self.collector = Collector(comm, model, len(schedule.links))
-        self.measurements = self.collector.measurements()
+        self.collector = Collector(comm, model)
+        self._measured: dict[int, Measurements] = {}  # by chapter: a rank may have begun the next one
+        self._of_epoch: tuple[int, Measurements] | None = None  # those of the epoch asked for last
         self.spent: dict[type, float] = defaultdict(float)
         self.flop = 0.0
         self.on_update: Callable[[s.Update], None] | None = None  # told of one now and then
         self.on_report: Callable[[int, Measurements], None] = lambda chapter, measurements: None
         self.on_save: Callable[[int], Target | None] = lambda chapter: None
         self._do: dict[type, Callable[[Any], None]] = {
-            s.SetEpoch: lambda step: self.batches.set_epoch(step.epoch, step.chapter, step.shard),
+            s.SetEpoch: self.batches.set_epoch,
             s.BuildInput: self.batches.build_input,
             s.Post: self.buffers.post,
             s.Receive: self.buffers.receive,
-            s.Reuse: self.buffers.use,
             s.Reserve: self.buffers.reserve,
             s.Send: self.buffers.send,
             s.Forward: self._forward,
             s.Update: self._update,
             s.FinishEpoch: self._finish_epoch,
-            s.StashActivations: self.buffers.stash,
-            s.LoadActivations: self.buffers.load,
-            s.FreeActivations: self.buffers.free,
             s.TakeSnapshot: self._take_snapshot,
             s.FreeSnapshot: self._free_snapshot,
-            s.GatherHeadInput: self._gather_head_input,
+            s.GatherHeadInput: self.buffers.gather,
+            s.HeadError: self._head_error,
             s.UpdateHead: self._update_head,
             s.SelectNegatives: self._select_negatives,
             s.Evaluate: self._evaluate,
@@ -87,6 +94,17 @@ class Worker:
             s.Record: lambda step: self.on_report(step.chapter, self.collector.record(step.ranks)),
             s.Save: self._save,
         }
+        if self.head:
+            self._do |= {s.Logits: self.head.logits, s.AddLogits: self.head.add_logits}
+        if isinstance(schedule, Pipeline):
+            self._do |= {
+                s.FreeEpoch: self.batches.free_epoch, s.AddSums: flow.add_sums, s.AddScore: self._add_score,
+            }  # fmt: skip
+        else:
+            self._do |= {
+                s.Reuse: buffers.use, s.StashActivations: buffers.stash, s.LoadActivations: buffers.load,
+                s.FreeActivations: buffers.free,
+            }  # fmt: skip
 
     def execute(self, steps: Steps) -> None:
         """Carry out `steps` to the end; messages travel between them."""
@@ -125,58 +143,93 @@ class Worker:
 
     # -- Layers -------------------------------------------------------------------------------------------------------
     def _forward(self, step: s.Forward) -> None:
-        """Compute a layer's output for a batch, and what it says of the rows."""
+        """Compute a piece's output for a batch, and its shares of what is added up over the layer."""
         index, batch, batches, buffers = step.layer, step.batch, self.batches, self.buffers
-        rows = (batches.content if batch is batches.batch else batches.take(batch)).rows
-        layer, a, training = self.model.layers[index], buffers.held[index - 1], step.epoch is not None
-        out = buffers.held[index] = buffers.reserved.pop(index, buffers.own[index])
-        now = layer.blocks
+        a, out, rows = buffers.place(step)
+        layer, epoch, weights = self.model.layers[index], step.epoch, None
+        now, training = layer.blocks, epoch is not None
         if step.chapter is not None:  # its weights as they were then
             self.model.use(index, self.snapshots[index, step.chapter])
-        if step.epoch is not None and index in self._transformed:
-            a = self._transformed[index].of(a, rows, *batches.keys(batch), step.epoch)
+        if epoch is not None:
+            if index in self._transformed:
+                a = self._transformed[index].of(a, rows, *batches.keys(batch), epoch)
+            if self._own_forward and self.dataset.weighted:
+                weights = batches.targets(batch, epoch).weights
+                training = weights is None or bool(weights.any())
         if self._own_forward:
-            weights = self._weights(batch, step.epoch) if self.dataset.weighted and step.epoch is not None else None
-            training = training and (weights is None or bool(weights.any()))
             self.flop += self.rule.forward(layer, a, out, rows, training, weights)
         else:
             self.flop += layer.forward(a, out, rows)
-        if batch.stream in self._scored:
+        if not layer.whole:
+            self._share(step, out)
+        elif batch.stream in self._scored:
             self._own_scores = layer.score(a, out, rows)
         if step.chapter is not None:
             layer.use(now)
 
+    def _share(self, step: s.Forward, out: Activations) -> None:
+        """Leave this piece's share of what the rule adds up over the units of its layer."""
+        layer, batch, rule = self.model.layers[step.layer], step.batch, self.rule
+        assert isinstance(self.buffers, Flow)
+        self.buffers.squares(step, layer.totals)
+        if step.epoch is not None:
+            targets = self.batches.targets(batch, step.epoch)
+            if targets.weights is None or targets.weights.any():
+                rows = targets.count * self.batches.layout.layout.rows
+                self.buffers.share(step, rule.learning_partial(layer, out, targets, rows))
+        elif batch.stream in s.LAYERS_SCORED:
+            self.buffers.share(step, rule.partial(layer, out, self.batches.contents[batch].rows))
+
+    def _add_score(self, step: s.AddScore) -> None:
+        assert isinstance(self.buffers, Flow)
+        layer, rows = self.model.layers[step.layer], self.batches.contents[step.batch].rows
+        a, out = self.buffers.read(step)
+        sums = None
+        if not layer.whole:
+            sums = self.buffers.sums(step, self.rule.share_size(layer.units, rows, layer.classes, learning=False))
+        self._own_scores = layer.score(a, out, rows, sums)
+
     def _update(self, step: s.Update) -> None:
-        index, epoch, rule, batches, held = step.layer, step.epoch, self.rule, self.batches, self.buffers.held
-        layer, a, out = self.model.layers[index], held[index - 1], held[index]
+        index, epoch, rule, batches = step.layer, step.epoch, self.rule, self.batches
+        layer, (a, out) = self.model.layers[index], self.buffers.read(step)
         if index in self._transformed:
             a = self._transformed[index].made
-        targets = batches.targets
-        if step.batch is not batches.targeted or epoch != targets.epoch:
-            targets = batches.target(step.batch, epoch)
+        known_targets = batches.known_targets.get(step.batch)
+        targets = (
+            known_targets if known_targets and known_targets.epoch == epoch else batches.targets(step.batch, epoch)
+        )
         rows = targets.count * batches.layout.layout.rows
         if targets.weights is not None and not targets.weights.any():
             return  # nothing is learnt from samples that do not count
-        if self._own_sums:
-            sums = rule.learning_partial(layer, out, targets, rows)[0]
+        if layer.whole:
+            sums = rule.learning_partial(layer, out, targets, rows)[0] if self._own_sums else _NOTHING
         else:
-            sums = rule.partial(layer, out, rows)[0]
+            assert isinstance(self.buffers, Flow)
+            sums = self.buffers.sums(step, rule.share_size(layer.units, rows, layer.classes, learning=True))
         loss = rule.learn(layer, a, out, sums, targets, self._rates if epoch == self._rated else self._rate(epoch))
         if not math.isfinite(loss.loss + sum(loss.measures)):
             squares = a.total[:rows] if index > 0 else None
             raise self._diverged(f"layer {index + 1}", step, loss.loss, "optimizer", squares)
         self.flop += loss.flop
-        self.measurements.layers[index] += (loss.loss, *loss.measures, loss.rows, loss.active)
-
-    def _weights(self, batch: s.Batch, epoch: int) -> np.ndarray | None:
-        """Return how often each sample of a batch counts that a layer is about to learn from."""
-        batches = self.batches
-        known = batch is batches.targeted and epoch == batches.targets.epoch
-        return (batches.targets if known else batches.target(batch, epoch)).weights
+        if layer.panels.start == 0:  # every piece knows the whole layer's
+            known = self._of_epoch
+            measured = known[1] if known and known[0] == epoch else self.measured(epoch)
+            measured.layers[index] += (loss.loss, *loss.measures, loss.rows, loss.active)
 
     def _finish_epoch(self, step: s.FinishEpoch) -> None:
         layer = self.model.layers[step.layer]
         self.rule.finish(layer, self.rule.epoch_partial(layer)[0], step.epoch)
+
+    def measured(self, epoch: int) -> Measurements:
+        """Return the measurements of the chapter that `epoch` is in; without the pipeline a rank is in one only."""
+        if self._of_epoch and self._of_epoch[0] == epoch:
+            return self._of_epoch[1]
+        chapter = epoch // self.schedule.spec.epochs_per_chapter if self._by_batch else 0
+        found = self._measured.get(chapter)
+        if found is None:
+            found = self._measured[chapter] = self.collector.measurements()
+        self._of_epoch = epoch, found
+        return found
 
     def _rate(self, epoch: int) -> Rates:
         """Return the learning rates of `epoch`."""
@@ -186,7 +239,7 @@ class Worker:
         return self._rates
 
     def _diverged(
-        self, who: str, step: s.Update | s.UpdateHead, loss: float, optimizer: str, squares: np.ndarray | None
+        self, who: str, step: s.Update | s.HeadError, loss: float, optimizer: str, squares: np.ndarray | None
     ) -> UserError:
         """Return the error of a loss that is not finite; `squares` (rows,) are those of what was learnt from."""
         index = step.batch.index % self.schedule.spec.batches[self.batches.shard]
@@ -206,70 +259,58 @@ class Worker:
         del self.snapshots[step.stage, step.chapter]
 
     # -- Classifiers --------------------------------------------------------------------------------------------------
-    def _gather_head_input(self, step: s.GatherHeadInput) -> None:
-        layer, batches, buffers = step.layer, self.batches, self.buffers
-        content = batches.content if step.batch is batches.batch else batches.take(step.batch)
-        if layer in buffers.own_neutral:
-            buffers.collected[layer] = buffers.own_neutral[layer]
-        source, target = buffers.held[layer], buffers.collected[layer]
-        kernels.copy_rows(source.h, source.total, content.head_row, content.head_rows, target.h, target.total)
+    def _head_error(self, step: s.HeadError) -> None:
+        assert self.head is not None
+        shown, labels = self.batches.read_by_head(step.batch), self.batches.labels
+        weights = None if labels.weights is None else labels.weigh(shown)[0]
+        loss, correct = self.head.error(step, weights, labels.classes[shown])
+        if not math.isfinite(loss):
+            squares = self.head.totals(step.target)[:, : len(shown)]
+            raise self._diverged("softmax head", step, loss, "head.optimizer", squares)
+        if weights is None or weights.any():
+            self.measured(step.epoch).head += (loss, correct, len(shown))
 
     def _update_head(self, step: s.UpdateHead) -> None:
-        head, batches, samples, epoch = self.model.head, self.batches, self.batches.samples, step.epoch
-        assert head is not None and samples is not None
-        content = batches.content if step.batch is batches.batch else batches.take(step.batch)
-        labels, collected, count = samples.labels, self.buffers.collected, content.read
-        shown = labels.order[content.read_first : content.read_first + count]
-        weights, share = (None, count / len(labels.order)) if labels.weights is None else labels.weigh(shown)
-        head.forward(collected, count)
-        loss, correct = head.loss(labels.classes[shown], weights)
-        if not math.isfinite(loss):
-            squares = np.concatenate([a.total[:count] for a in collected.values()])
-            raise self._diverged("softmax head", step, loss, "head.optimizer", squares)
+        assert self.head is not None
+        epoch, counts, batches = step.epoch, True, self.batches
+        share = batches.contents[step.batch].read / self.dataset.shards[batches.shard]
+        if self.dataset.weighted:
+            weights, share = batches.labels.weigh(batches.read_by_head(step.batch))
+            counts = bool(weights.any())
         rate = (self._rates if epoch == self._rated else self._rate(epoch)).head
-        counts = weights is None or weights.any()
-        if counts:
-            if head.once_an_epoch:
-                head.accumulate(collected, count, share)
-            else:
-                head.step(collected, count, rate)
-            self.measurements.head += (loss, correct, count)
-        if head.once_an_epoch and step.last:
-            head.step_on_epoch(rate)
+        self.head.update(step, rate, share, counts)
 
     def _select_negatives(self, step: s.SelectNegatives) -> None:
-        samples = self.batches.of(step.batch) if step.index is None else self.batches.labels.batch(step.index)
+        batches, index = self.batches, step.index
+        epoch = batches.epoch(step.batch.epoch)
+        samples = batches.of(step.batch) if index is None else epoch.batch(index)
         if step.batch.stream == "candidates":
             wrong = self.dataset.classes - 1
-            scores = self._last_scores(len(samples) * wrong).reshape(-1, wrong)
+            scores = self.buffers.scores(step.buffer)[: len(samples) * wrong].reshape(-1, wrong)
         else:
-            assert self.model.head is not None
-            scores = self.model.head.logits(len(samples))
-        if step.index is None:
-            self.batches.labels.choose(step.chapter, samples, scores)
+            assert self.head is not None
+            scores = self.head.classifier.logits(len(samples))
+        if index is None:
+            batches.labels.choose(step.chapter, samples, scores)
         else:
-            self.batches.labels.choose_now(samples, scores)
-
-    def _last_scores(self, rows: int) -> np.ndarray:
-        return self.buffers.held[self._last].score[:rows]
+            batches.labels.choose_now(epoch, samples, scores)
 
     def _evaluate(self, step: s.Evaluate) -> None:
         samples, split = self.batches.of(step.batch), step.batch.split
         count = len(samples)
         found: dict[str, np.ndarray] = {}
         if step.batch.stream == "softmax":
-            assert self.model.head is not None
-            self.model.head.forward(self.buffers.collected, count)
-            found["softmax"] = self.model.head.logits(count)
+            assert self.head is not None
+            found["softmax"] = self.head.classifier.logits(count)
         elif step.batch.stream == "goodness":
-            found["goodness"] = self._last_scores(count * self.dataset.classes).reshape(count, -1)
+            found["goodness"] = self.buffers.scores(step.buffer)[: count * self.dataset.classes].reshape(count, -1)
         else:
             assert self._own_scores is not None
-            both = {"last-layer": self._own_scores, "all-layers": self._last_scores(count)}
+            both = {"last-layer": self._own_scores, "all-layers": self.buffers.scores(step.buffer)[:count]}
             found = {method: both[method] for method in self.config.methods}
         for method, scores in found.items():
             right = scores.argmax(axis=1) == self.model.scored[split].labels.classes[samples]
-            self.measurements.add_scores(split, method, int(right.sum()), count)
+            self.measured(step.batch.epoch).add_scores(split, method, int(right.sum()), count)
 
     # -- Bringing together --------------------------------------------------------------------------------------------
     def _report(self, step: s.Report) -> None:
@@ -292,8 +333,10 @@ class Worker:
         numbers = {"elapsed": now - self._start, "seconds": now - self._began, "computing": computing}
         priced = self.prices[self.comm.rank].total if self.prices else 0.0
         numbers |= {"waiting": waiting, "flop": self.flop, "priced_bytes": priced}
-        self.collector.report(self.measurements, numbers | self.model.memory(self.buffers.nbytes))
-        self.measurements = self.collector.measurements()
+        measured = self.measured(step.chapter * self.schedule.spec.epochs_per_chapter)
+        self.collector.report(measured, numbers | self.model.memory(self.buffers.nbytes))
+        self._of_epoch = None
+        self._measured = {chapter: one for chapter, one in self._measured.items() if one is not measured}
         self.spent.clear()
         self.flop = 0.0
         self._began = now

@@ -6,9 +6,9 @@ from ..config.registries import SCHEDULES
 from .interface import Schedule, Settings
 from .pipeline import Pipeline
 from .spec import ScheduleSpec
-from .steps import LinkId, Steps
+from .steps import LinkId, Steps, tag_of
 
-__all__ = ["LinkId", "Pipeline", "Schedule", "ScheduleSpec", "Settings", "Steps", "schedule_of"]
+__all__ = ["LinkId", "Pipeline", "Schedule", "ScheduleSpec", "Settings", "Steps", "schedule_of", "tag_of"]
 
 
 def schedule_of(name: str, spec: ScheduleSpec, first: int = 0) -> Schedule:

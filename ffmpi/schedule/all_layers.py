@@ -9,11 +9,13 @@ travel.
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from functools import cached_property
 from itertools import chain
 
 from ..errors import UserError
 from . import chapter as c
+from .cost import StepCosts
 from .interface import Schedule, Settings
 from .spec import ScheduleSpec
 from .steps import LinkId, Portions, Post, Receive, Record, Report, Reserve, Save, Selection, Send, State, Step, Steps
@@ -51,6 +53,10 @@ class AllLayers:
     def computed(self, rank: int) -> list[int]:
         """Return the layers whose activations `rank` computes."""
         return list(range(self.spec.layers))
+
+    def pieces(self, rank: int) -> dict[int, range]:
+        """Return the panels of the layers that `rank` has: all of them."""
+        return {layer: range(count) for layer, count in enumerate(self.spec.panels)}
 
     def shards(self, rank: int) -> list[int]:
         """Return the shards that `rank` reads."""
@@ -93,6 +99,22 @@ class AllLayers:
         pairs = [(a, b) for a in ranks for b in ranks if a != b] if self.spec.adaptive else []
         return states + [LinkId(source, target, "negatives", 0, _CHOICES, _CHOICES) for source, target in pairs]
 
+    def links_of(self, rank: int) -> list[LinkId]:
+        """Return the links that begin or end on `rank`."""
+        return [link for link in self.links if rank in (link.source, link.target)]
+
+    def costs_on(self, rank: int, costs: StepCosts) -> StepCosts:
+        """Return what steps cost on `rank`: it has whole layers."""
+        return costs
+
+    def kind_of(self, rank: int) -> Hashable:
+        """Return what ranks have in common whose computing costs the same."""
+        return rank
+
+    def computing(self, rank: int) -> Steps:
+        """Yield what `rank` does to the end, for those who price it: messages may be missing."""
+        return self.steps(rank)
+
     def steps(self, rank: int) -> Steps:
         """Yield what `rank` does to the end."""
         return chain.from_iterable(self._portions(rank))
@@ -113,17 +135,20 @@ class AllLayers:
                     self.spec.due(self.spec.save_every, done)
                     for done in range(max(self.first, chapter - self.spec.ranks + 1), chapter + 1)
                 ):
-                    yield [*choices.hear(chapter), Save(chapter, (0,) * self.spec.stages)]
+                    yield [*choices.hear(chapter), self._save(chapter, 0)]
         last = self.spec.chapters - 1
         yield choices.hear(last)
         if rank == 0:
             yield [Record(done, (self.rank_of(done),)) for done in range(recorded, self.spec.chapters)]
         owner = self.rank_of(last)
         if self.first <= last and rank in (0, owner):
-            yield [Save(last, (owner,) * self.spec.stages)]
+            yield [self._save(last, owner)]
         yield choices.streams.close()
         if self.spec.ranks > 1:
             yield [Reserve(self._state(rank, stage), 0) for stage in self.stages]
+
+    def _save(self, chapter: int, owner: int) -> Save:
+        return Save(chapter, self.spec.whole([owner] * self.spec.layers), owner if self.spec.head_layers else None)
 
     def _train(self, rank: int, chapter: int, choices: _Choices) -> Portions:
         """Yield one chapter: every stage's state arrives, learns and leaves."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from .spec import ScheduleSpec
 from .steps import (
     FOR_HEAD,
+    AddLogits,
     Batch,
     BuildInput,
     Evaluate,
@@ -18,7 +19,9 @@ from .steps import (
     Forward,
     FreeActivations,
     GatherHeadInput,
+    HeadError,
     LoadActivations,
+    Logits,
     Portions,
     SelectNegatives,
     SetEpoch,
@@ -102,12 +105,12 @@ def conclusions(
     found: dict[Batch, list[Step]] = {}
     for batch in batches:
         steps = found[batch] = []
-        learnt = batch.stream in ("neutral", "joint")
+        learnt = batch.stream == "neutral"
+        if batch.stream in FOR_HEAD:
+            steps += [*(Logits(layer, batch) for layer in spec.head_layers), AddLogits(batch)]
         if learnt:
             assert epoch is not None
-            # Neutral rows may pass ahead of the others.
-            last = batch.index + (spec.ahead if batch.stream == "joint" else 0) + 1 == count
-            steps.append(UpdateHead(batch, epoch, last))
+            steps += [HeadError(batch, epoch), UpdateHead(batch, epoch, batch.index + 1 == count)]
         elif batch.stream != "candidates":
             steps.append(Evaluate(batch))
         if chosen is not None and (batch.stream == "candidates" or (learnt and by_head)):

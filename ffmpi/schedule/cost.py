@@ -10,7 +10,7 @@ optimiser moves, and with what any step takes however small its batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from . import steps as s
@@ -64,6 +64,7 @@ class Core:
 
 CORE = Core()
 _FLOAT = 4  # bytes
+PANEL = 16  # units
 
 
 def product(rows: float, inputs: float, units: float, density: float = 1.0, zeros: float = CORE.zeros) -> Cost:
@@ -72,7 +73,7 @@ def product(rows: float, inputs: float, units: float, density: float = 1.0, zero
     A share `density` of the inputs is not zero; below `zeros` the others are skipped.
     """
     flop = 2.0 * rows * inputs * units
-    width = -(-units // 16) * 16
+    width = -(-units // PANEL) * PANEL
     seconds = 2.0 * rows * inputs * max(width, CORE.columns) / CORE.product if units else 0.0
     if density < zeros:
         seconds *= min(1.0, density / CORE.skipping)
@@ -152,6 +153,7 @@ class StepCosts:
     shared : whether the first layer's products serve all rows that show an image, whatever their labels
     density : share of the first layer's inputs that is not zero
     rules : what the rule says of each layer
+    own : how many units of each layer a rank has; empty: that is to be asked for, or all of them
     """
 
     widths: tuple[int, ...]
@@ -163,7 +165,16 @@ class StepCosts:
     shared: bool
     density: float
     rules: tuple[RuleCost, ...]
+    own: tuple[int, ...] = ()
     _known: dict[tuple[Any, ...], Cost] = field(default_factory=dict, compare=False, repr=False)
+
+    def on(self, pieces: Mapping[int, range]) -> StepCosts:
+        """Return the costs on a rank that has these panels of layers; if that is settled already, the same."""
+        if self.own:
+            return self
+        units = self.widths[1:]
+        own = (_units_of(pieces.get(layer, range(0)), count) for layer, count in enumerate(units))
+        return replace(self, own=tuple(own), _known={})
 
     def of(self, step: s.Step) -> Cost:
         """Return the cost of `step`; waiting for messages has none."""
@@ -184,13 +195,14 @@ class StepCosts:
             case s.Update(layer, batch):
                 return self.update(layer, self._rows(batch))
             case s.GatherHeadInput(layer, batch):
-                return copied(2 * self._rows(batch).samples * self.widths[layer + 1])  # row by row, from panels
+                return copied(2 * self._rows(batch).samples * self._units(layer))  # row by row, from panels
+            case s.Logits(layer, batch):
+                return _STEP.plus(product(self._rows(batch).samples, self._units(layer), self.classes))
             case s.UpdateHead(batch):
-                samples = self._rows(batch).samples
-                learnt = update(samples, self._head_inputs, self.classes, self.head_moments)
-                return _STEP.plus(product(samples, self._head_inputs, self.classes), learnt)
-            case s.Evaluate(batch) if batch.stream == "softmax":
-                return _STEP.plus(product(self._rows(batch).samples, self._head_inputs, self.classes))
+                inputs = sum(self._units(layer) for layer in self.head_layers)
+                return _STEP.plus(update(self._rows(batch).samples, inputs, self.classes, self.head_moments))
+            case s.AddSums() | s.AddScore() | s.AddLogits() | s.HeadError():
+                return _STEP
             case s.StashActivations() | s.Evaluate() | s.SelectNegatives():
                 return _STEP
             case _:
@@ -198,7 +210,7 @@ class StepCosts:
 
     def forward(self, layer: int, size: Rows, scored: bool = False) -> Cost:
         """Return the cost of a layer's activations of a batch, with what the rule takes if they are `scored`."""
-        inputs, units, shared = self.widths[layer], self.widths[layer + 1], layer == 0 and self.shared
+        inputs, units, shared = self.widths[layer], self._units(layer), layer == 0 and self.shared
         price = _STEP.plus(product(size.samples if shared else size.rows, inputs, units, self._density(layer)))
         if shared:
             price = price.plus(_STEP, copied(2 * size.rows * units))  # from the images' products to the rows
@@ -206,7 +218,7 @@ class StepCosts:
 
     def update(self, layer: int, size: Rows) -> Cost:
         """Return the cost of a layer's learning from a batch."""
-        inputs, units, rule = self.widths[layer], self.widths[layer + 1], self.rules[layer]
+        inputs, units, rule = self.widths[layer], self._units(layer), self.rules[layer]
         rows = rule.active * size.learning
         if layer == 0 and self.shared:
             # An image takes part if one of its rows does.
@@ -222,9 +234,13 @@ class StepCosts:
     def _density(self, layer: int) -> float:
         return self.density if layer == 0 else self.rules[layer - 1].density
 
-    @property
-    def _head_inputs(self) -> int:
-        return sum(self.widths[layer + 1] for layer in self.head_layers)
+    def _units(self, layer: int) -> int:
+        return self.own[layer] if self.own else self.widths[layer + 1]
+
+
+def _units_of(panels: range, units: int) -> int:
+    """Return how many of a layer's units are in a range of its panels."""
+    return min(units, PANEL * panels.stop) - PANEL * panels.start if panels else 0
 
 
 _STEP = Cost(0.0, 0.0, CORE.step)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Annotated, ClassVar, Protocol
 
 from msgspec import Meta
 
 from ..config.fields import Count, Member, Positive
+from .cost import StepCosts
 from .spec import ScheduleSpec
 from .steps import LinkId, Step, Steps
 
@@ -18,10 +20,13 @@ class Schedule(Protocol):
     first: int  # chapter of the run that is left
 
     def trained(self, rank: int) -> list[int]:
-        """Return the stages that `rank` trains."""
+        """Return the stages that `rank` trains, or trains a piece of."""
 
     def computed(self, rank: int) -> list[int]:
         """Return the layers whose activations `rank` computes; it builds inputs if the first is among them."""
+
+    def pieces(self, rank: int) -> dict[int, range]:
+        """Return the panels that `rank` has of each layer whose activations it computes."""
 
     def shards(self, rank: int) -> list[int]:
         """Return the shards of the training samples that `rank` reads."""
@@ -29,6 +34,9 @@ class Schedule(Protocol):
     @property
     def links(self) -> list[LinkId]:
         """All links between the ranks."""
+
+    def links_of(self, rank: int) -> list[LinkId]:
+        """Return the links that begin or end on `rank`."""
 
     def stage_of(self, step: Step) -> int | None:
         """Return the stage that a step of computing is for; None if no stage has to wait for it."""
@@ -43,6 +51,15 @@ class Schedule(Protocol):
 
     def steps(self, rank: int) -> Steps:
         """Yield what `rank` does to the end."""
+
+    def computing(self, rank: int) -> Steps:
+        """Yield the same for those who price it: messages may be missing."""
+
+    def costs_on(self, rank: int, costs: StepCosts) -> StepCosts:
+        """Return what steps cost on `rank`, which may have parts of layers."""
+
+    def kind_of(self, rank: int) -> Hashable:
+        """Return what ranks have in common whose computing costs the same."""
 
 
 class Settings(Member, frozen=True, kw_only=True):

@@ -1,196 +1,272 @@
 """Schedule `pipeline`: every layer learns from each batch as it flows by.
 
-Layer k+1 learns from layer k's output of the batch before layer k's own update, so a batch passes each layer once
-and nothing flows back. While a rank computes one batch, the next is arriving and the last one is leaving.
+Layer k+1 learns from layer k's output of the batch before layer k's own update, so a batch passes each layer once and
+nothing flows back. All layers' panels are one ribbon, of which each rank has a stretch (`ribbon.py`): a piece of a
+layer that others have, too, whole layers, another piece. In each period a layer works on one batch; the next layer
+works one batch behind, so that while a rank computes, activations and the sums over a layer's units are on their way.
+Nothing is drained between epochs or chapters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Hashable, Sequence
+from functools import cached_property
 from itertools import chain
 from typing import ClassVar
 
-from . import chapter as c
+from .cost import StepCosts
 from .interface import Schedule, Settings
-from .placement import Placement
+from .periods import Periods
+from .ribbon import Ribbon, nodes_in
 from .spec import ScheduleSpec
 from .steps import (
     FOR_HEAD,
-    Batch,
+    AddLogits,
+    AddScore,
+    AddSums,
     BuildInput,
-    FinishEpoch,
+    Evaluate,
     Forward,
     GatherHeadInput,
+    HeadError,
     LinkId,
-    Portions,
-    Record,
-    Report,
-    Save,
-    Selection,
+    Logits,
+    Piece,
     SelectNegatives,
-    SetEpoch,
     Step,
     Steps,
     Update,
+    UpdateHead,
 )
-from .streams import Streams
 
 
-class Pipeline(Placement):
-    """Who owns what, and how batches flow."""
+class Pipeline:
+    """Who has which pieces, how far each layer is behind the first, and the links that follow.
 
+    Attributes
+    ----------
+    delays : how many entries each layer is behind the first, and at last the head
+    in_step : whether all ranks work on the same batch, and wait in each period for the others' sums and logits
+    late_head : whether the head's logits are made and added up at the end of the last layer's period, not in the next
+    """
+
+    def __init__(self, spec: ScheduleSpec, first: int = 0) -> None:
+        """Cut the ribbon; UserError for more ranks than panels.
+
+        Where a batch's negatives are chosen by one that is not far enough ahead of it to have come to its end, fewer
+        batches are to be under way: the head waits for the last layer, and if that is not enough, layers are left
+        whole. If that is not enough either, or there is one buffer only, all ranks work on the same batch.
+        """
+        self.spec, self.first = spec, first
+        costs, fixed = self._by_layer(spec.costs), self._by_layer(spec.fixed)
+        self.ribbon = Ribbon(spec.panels, costs, spec.ranks, fixed, whole=spec.finishes)
+        delays = self._delays()
+        #: The least number of batches that choices have to be ahead, so that layers can be cut and nobody waits.
+        self._least = delays[-1] + 1
+        known = min(spec.ahead, spec.batches[0]) if spec.ahead else self._least + 1
+        self.in_step = spec.ranks == 1 or spec.depth == 1
+        self.late_head = self.in_step or known <= self._least
+        if not self.in_step and known < self._least:
+            self.in_step = known < spec.ranks or spec.ranks > spec.layers
+            if not self.in_step:
+                self.ribbon = Ribbon(spec.panels, costs, spec.ranks, fixed, whole=True)
+                delays = self._delays()
+        if self.in_step:
+            delays = [0] * spec.layers
+        self.delays = [*delays, delays[-1] + (not self.late_head)]
+
+    def _delays(self) -> list[int]:
+        """Return how far each layer is behind the first: one more where it has others than the layer before."""
+        delays = [0]
+        for layer in range(1, self.spec.layers):
+            owners = self.ribbon.owners(layer)
+            together = len(owners) == 1 and self.ribbon.owners(layer - 1) == owners
+            delays.append(delays[-1] + (not together))
+        return delays
+
+    def _by_layer(self, costs: Sequence[float]) -> list[float]:
+        """Return the costs of layers from those of stages: with its share of the head's each, if there are any."""
+        spec, found = self.spec, list(costs[: self.spec.layers])
+        read = sum(spec.panels[layer] for layer in spec.head_layers)
+        for layer in spec.head_layers if costs else ():
+            found[layer] += costs[spec.layers] * spec.panels[layer] / read
+        return found
+
+    def pieces(self, rank: int) -> dict[int, range]:
+        """Return the panels that `rank` has of each layer of which it has any."""
+        return self.ribbon.pieces(rank)
+
+    def trained(self, rank: int) -> list[int]:
+        """Return the stages of which `rank` trains a piece; the head's is of the same layers."""
+        layers = list(self.pieces(rank))
+        return layers + [self.spec.layers] * bool(set(layers) & set(self.spec.head_layers))
+
+    def computed(self, rank: int) -> list[int]:
+        """Return the layers of which `rank` computes a piece."""
+        return list(self.pieces(rank))
+
+    def shards(self, rank: int) -> list[int]:
+        """Return the shards that `rank` reads."""
+        return [0]
+
+    @property
+    def home(self) -> int | None:
+        """The rank that adds up the head's logits and has its bias, if there is a head."""
+        return self.ribbon.owners(self.spec.head_layers[0])[0] if self.spec.head_layers else None
+
+    @property
+    def reader(self) -> int:
+        """The rank that classifies by what the layers say: the first of the last layer adds that up."""
+        return self.ribbon.owners(self.spec.layers - 1)[0]
+
+    @property
+    def chooser(self) -> int:
+        """The rank that chooses adaptive negatives."""
+        adaptive = self.spec.adaptive
+        if adaptive is None or adaptive.scores == "goodness" or self.home is None:
+            return self.reader
+        return self.home
+
+    @cached_property
+    def owners(self) -> tuple[tuple[Piece, ...], ...]:
+        """Each layer's pieces."""
+        return tuple(
+            tuple(
+                Piece(rank, panels.start, panels.stop)
+                for rank in self.ribbon.owners(layer)
+                for panels in [self.pieces(rank)[layer]]
+            )
+            for layer in range(self.spec.layers)
+        )
+
+    def nodes(self, rank: int, layer: int) -> int:
+        """Return in how many parts `rank` sends its piece's sums of `layer`."""
+        piece = self.pieces(rank)[layer]
+        return nodes_in(piece.start, piece.stop, self.spec.panels[layer])
+
+    def buffers(self, rank: int, layer: int) -> int:
+        """Return how many buffers the ring of a layer's activations has on `rank`."""
+        alone, last = range(rank, rank + 1), layer == self.spec.layers - 1
+        here = self.ribbon.owners(layer) == alone and (last or self.ribbon.owners(layer + 1) == alone)
+        return 1 if here else self.spec.depth
+
+    def head_buffers(self, rank: int) -> int:
+        """Return how many buffers of gathered rows each of the head's layers on `rank` has."""
+        layers = [layer for layer in self.pieces(rank) if layer in self.spec.head_layers]
+        return self.delays[-1] - self.delays[layers[0]] + 1 if layers else 0
+
+    @property
+    def logit_buffers(self) -> int:
+        """How many buffers logits, and the head's error, have on a rank."""
+        return self.spec.depth if self.spec.ranks > 1 else 1
+
+    # -- Links --------------------------------------------------------------------------------------------------------
     @property
     def links(self) -> list[LinkId]:
-        """Return the links of the layers and of the head, and the one that brings rank 0 the negatives."""
-        adaptive = self.spec.adaptive
-        if adaptive is None or self.chooser == 0:
-            return self.flow
-        buffers = min(self.spec.ahead, self.spec.batches[0]) + 1
-        return [*self.flow, LinkId(self.chooser, 0, "negatives", 0, buffers, buffers)]
+        """All links, of all ranks: many."""
+        return [link for rank in range(self.spec.ranks) for link in self.links_of(rank) if link.source == rank]
 
+    def links_of(self, rank: int) -> list[LinkId]:
+        """Return the links that begin or end on `rank`."""
+        spec, depth, owners, links = self.spec, self.spec.depth, self.ribbon.owners, []
+        if spec.ranks == 1:
+            return []
+        last = spec.layers - 1
+        pieces = self.pieces(rank)
+        before = [min(pieces) - 1] if min(pieces) > 0 else []  # of it this rank has nothing, but reads it
+        for layer in [*before, *pieces]:
+            here, after = owners(layer), owners(layer + 1) if layer < last else range(0)
+            readers = range(here.start, after.stop) if after else here  # of the sums; they follow each other
+            if layer in pieces:
+                links += [LinkId(rank, to, "activations", layer, depth, depth) for to in after if to != rank]
+                links += [LinkId(rank, to, "sums", layer, depth, depth) for to in readers if to != rank]
+            if layer + 1 in pieces:
+                links += [LinkId(of, rank, "activations", layer, depth, depth) for of in here if of != rank]
+            links += [LinkId(of, rank, "sums", layer, depth, depth) for of in here if of != rank]
+            told = [to for to in (after if spec.scores_training else after[:1]) if to != here[0]]
+            links += [LinkId(here[0], to, "scores", layer, depth, depth) for to in told if rank in (to, here[0])]
+        return links + self._head_links(rank, list(pieces)) + self._choice_links(rank)
+
+    def _head_links(self, rank: int, layers: list[int]) -> list[LinkId]:
+        home, depth, head_layers = self.home, self.spec.depth, self.spec.head_layers
+        if home is None:
+            return []
+        if rank != home:
+            logits = [LinkId(rank, home, "logits", layer, depth, depth) for layer in layers if layer in head_layers]
+            return logits + [LinkId(home, rank, "error", self.spec.layers, depth, depth)] * bool(logits)
+        with_head = {of: None for layer in head_layers for of in self.ribbon.owners(layer) if of != home}
+        return [
+            LinkId(of, home, "logits", layer, depth, depth)
+            for layer in head_layers
+            for of in self.ribbon.owners(layer)
+            if of != home
+        ] + [LinkId(home, to, "error", self.spec.layers, depth, depth) for to in with_head]
+
+    def _choice_links(self, rank: int) -> list[LinkId]:
+        """Return the links that bring those who build inputs the negatives."""
+        spec, chooser, builders = self.spec, self.chooser, self.ribbon.owners(0)
+        if spec.adaptive is None:
+            return []
+        buffers = min(spec.ahead, spec.batches[0]) + 1
+        told = builders if rank == chooser else [rank] if rank in builders else []
+        return [LinkId(chooser, to, "negatives", 0, buffers, buffers) for to in told if to != chooser]
+
+    # -- For those who price and measure ------------------------------------------------------------------------------
     @property
     def round(self) -> range:
-        """One chapter: every rank has its layers' share of it."""
+        """One chapter: every rank has its pieces' share of it."""
         return range(self.first, self.first + 1)
 
     @property
     def delay(self) -> str:
         """A batch's negatives may be selected only when the first rank would already learn from it."""
-        return self.spec.delay_of(self.spec.ranks) if self.spec.ahead else ""
+        spec, adaptive = self.spec, self.spec.adaptive
+        if spec.ranks == 1 or adaptive is None or not spec.ahead or adaptive.lag >= self._least:
+            return ""
+        return f"for negatives, since negatives.lag = {adaptive.lag} is less than {self._least}"
+
+    def stage_of(self, step: Step) -> int | None:
+        """Return the stage that a step of computing is for."""
+        match step:
+            case BuildInput():
+                return 0
+            case Forward(layer) | AddSums(layer) | AddScore(layer) | Update(layer):
+                return layer
+            case GatherHeadInput(layer) | Logits(layer):
+                return layer
+            case AddLogits() | HeadError() | UpdateHead():
+                return self.spec.layers
+            case Evaluate() | SelectNegatives():
+                by_head = self.spec.head_layers and step.batch.stream in FOR_HEAD
+                return self.spec.layers if by_head else self.spec.layers - 1
+        return None
 
     def steps(self, rank: int) -> Steps:
         """Yield what `rank` does to the end."""
-        return chain.from_iterable(self._portions(rank))
+        return chain.from_iterable(Periods(self, rank, self.links_of(rank)).portions())
 
-    def _portions(self, rank: int) -> Portions:
-        spec, chapters = self.spec, range(self.first, self.spec.chapters)
-        told = [link for link in self.links if link.payload == "negatives" and rank in (link.source, link.target)]
-        choices = [choice for chapter in chapters if told for choice in self._choices(chapter)]
-        streams = Streams(rank, {link: choices for link in told})
-        yield streams.open()
-        for chapter in chapters:
-            for epoch in spec.epochs_of(chapter):
-                yield [SetEpoch(epoch, chapter)]
-                yield from self._train(rank, chapter, epoch, streams)
-                if spec.finishes:
-                    yield [FinishEpoch(layer, epoch) for layer in self.layers(rank)]
-            for learnt, batches in c.after(spec, chapter):
-                if learnt is None:  # the head has learnt already
-                    yield c.set_epoch(spec, chapter, batches)
-                    yield from sweep(self, rank, batches, conclusion(spec, chapter, batches, None))
-            if spec.chosen_after(chapter) is not None:
-                for link in told:
-                    yield streams.carry(link)
-            yield [Report(chapter)]
-            if rank == 0:
-                yield [Record(chapter, tuple(range(spec.ranks)))]
-            if spec.due(spec.save_every, chapter):
-                yield [Save(chapter, self.owners)]
-        yield streams.close()
+    def computing(self, rank: int) -> Steps:
+        """Yield the same without messages."""
+        return chain.from_iterable(Periods(self, rank, []).portions())
 
-    def _choices(self, chapter: int) -> list[Selection]:
-        """Return the choices made in and after a chapter."""
-        if self.spec.ahead:
-            return [
-                Selection(chapter, index) for _ in self.spec.epochs_of(chapter) for index in range(self.spec.batches[0])
-            ]
-        chosen = self.spec.chosen_after(chapter)
-        return [] if chosen is None else [Selection(chosen)]
+    def costs_on(self, rank: int, costs: StepCosts) -> StepCosts:
+        """Return what steps cost on `rank`, which has its pieces only."""
+        return costs.on(self.pieces(rank))
 
-    def _train(self, rank: int, chapter: int, epoch: int, streams: Streams) -> Portions:
-        """Return an epoch; if every batch's negatives are chosen, its neutral inputs run ahead of it."""
-        spec, ahead = self.spec, self.spec.ahead
-        count = spec.batches[0]
-        batches = [Batch("neutral", index) for index in range(min(ahead, count))]
-        batches += [Batch("joint", index) for index in range(count)]
-        conclude = conclusion(spec, chapter, batches, epoch)
-        if not ahead:
-            return sweep(self, rank, batches, conclude, epoch)
+    def kind_of(self, rank: int) -> Hashable:
+        """Return how much `rank` has of each layer, and what it does for all."""
+        pieces = tuple((layer, len(panels)) for layer, panels in self.pieces(rank).items())
+        first = tuple(rank == self.ribbon.owners(layer)[0] for layer, _ in pieces)
+        return pieces, first, self._last_panels(rank), rank in (self.home, self.reader)
 
-        def select(batch: Batch) -> list[Step]:
-            riding = batch.index + (ahead if batch.stream == "joint" else 0)
-            told = [step for link in streams.items for step in streams.carry(link)]
-            return [*conclude(batch), SelectNegatives(batch, chapter, riding), *told]
-
-        def prepare(batch: Batch) -> list[Step]:
-            return [step for link in streams.items if batch.stream == "joint" for step in streams.carry(link)]
-
-        return sweep(self, rank, batches, select, epoch, prepare=prepare)
-
-
-#: Steps that follow from a batch.
-_Of = Callable[[Batch], list[Step]]
-
-
-def conclusion(spec: ScheduleSpec, chapter: int, batches: Sequence[Batch], epoch: int | None) -> _Of:
-    """Return what follows when one of the `batches` of a sweep after `chapter` has passed the network."""
-    return c.conclusions(spec, chapter, batches, epoch).__getitem__
-
-
-def sweep(
-    placement: Placement, rank: int, batches: Sequence[Batch], conclude: _Of, epoch: int | None = None,
-    chapter: int | None = None, prepare: _Of | None = None,
-) -> Portions:  # fmt: skip
-    """Yield what `rank` does to pass `batches` through the network once, batch by batch.
-
-    Layers learn from batches of the stream `joint`, at the rate of `epoch`; otherwise they may be used as they were
-    after `chapter`. `prepare` comes before a batch is built; `conclude` says what follows at the head or, for
-    streams that are not for it, at the last layer. All buffers are idle before and after.
-    """
-    spec = placement.spec
-    links = [link for link in placement.flow if rank in (link.source, link.target)]
-    for_head = spec.for_head(batches)
-    read = [batch for batch, reads in zip(batches, for_head, strict=True) if reads]
-    streams = Streams(rank, {link: batches if link.payload == "activations" else read for link in links})
-    layers, last, has_head = placement.layers(rank), spec.layers - 1, rank == placement.head
-
-    incoming = {(link.payload, link.stage): link for link in links if link.target == rank}
-    outgoing = {(link.payload, link.stage): link for link in links if link.source == rank}
-    entries = {layer: incoming.get(("activations", layer - 1)) for layer in layers}
-    outs = {layer: outgoing.get(("activations", layer)) for layer in layers}
-    sides_out = {layer: outgoing.get(("neutral", layer)) for layer in layers}
-    sides = [incoming["neutral", layer] for layer in spec.head_layers if ("neutral", layer) in incoming]
-    yield streams.open()
-    for batch, reads in zip(batches, for_head, strict=True):
-        steps: list[Step] = []
-        for layer in layers:
-            entry, out = entries[layer], outs[layer]
-            if layer == 0:
-                if prepare:
-                    steps += prepare(batch)
-                steps.append(BuildInput(batch))
-            elif entry:
-                steps.append(streams.receive(entry))
-            if out:
-                steps.append(streams.reserve(out))
-            steps.append(Forward(layer, batch, chapter, epoch if batch.stream == "joint" else None))
-            if out:
-                steps.append(streams.send(out))
-            if reads and layer in spec.head_layers:
-                side = sides_out[layer]
-                if side:
-                    steps.append(streams.reserve(side))
-                steps.append(GatherHeadInput(layer, batch))
-                if side:
-                    steps.append(streams.send(side))
-            if batch.stream == "joint":
-                assert epoch is not None
-                steps.append(Update(layer, batch, epoch))
-            if entry:
-                steps += streams.release(entry)
-            if layer == last and batch.stream not in FOR_HEAD:
-                steps += conclude(batch)
-        if has_head and reads:
-            steps += [streams.receive(side) for side in sides]
-            steps += conclude(batch)
-            for side in sides:
-                steps += streams.release(side)
-        yield steps
-    yield streams.close()
+    def _last_panels(self, rank: int) -> bool:
+        """Whether `rank` has a layer's last panel, which may be narrower, as the end of what it has."""
+        layer, panels = list(self.pieces(rank).items())[-1]
+        return panels.stop == self.spec.panels[layer]
 
 
 class PipelineSettings(Settings, frozen=True, kw_only=True, tag="pipeline"):
-    """Every layer learns from each batch as it flows by; a rank owns a block of layers."""
+    """Every layer learns from each batch as it flows by; a rank owns a stretch of all layers' units."""
 
     by_batch: ClassVar[bool] = True
     algorithm: ClassVar[str] = "pipeline"

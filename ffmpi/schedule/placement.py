@@ -11,11 +11,15 @@ from ..errors import UserError
 from .spec import ScheduleSpec
 from .steps import (
     FOR_HEAD,
+    AddLogits,
     BuildInput,
     Evaluate,
     Forward,
     GatherHeadInput,
+    HeadError,
     LinkId,
+    Logits,
+    Piece,
     SelectNegatives,
     StashActivations,
     Step,
@@ -52,9 +56,9 @@ def balance(costs: Sequence[float], parts: int) -> list[range]:
 
 
 class Placement:
-    """Each rank's contiguous block of stages; what schedules `pipeline` and `single-layer` share."""
+    """Each rank's contiguous block of stages, whole layers and the head."""
 
-    name = "pipeline"
+    name = "single-layer"
 
     def __init__(self, spec: ScheduleSpec, first: int = 0) -> None:
         """Place the stages of `work`, which begins with chapter `first`; UserError for more ranks than stages."""
@@ -87,10 +91,14 @@ class Placement:
         """Return the rank of a layer, or of the head for ``work.layers``."""
         return next(rank for rank, block in enumerate(self.blocks) if stage in block)
 
-    @property
-    def owners(self) -> tuple[int, ...]:
-        """Each stage's rank."""
-        return tuple(self.rank_of(stage) for stage in range(self.spec.stages))
+    def pieces(self, rank: int) -> dict[int, range]:
+        """Return the panels of the layers that `rank` computes: all of them."""
+        return {layer: range(self.spec.panels[layer]) for layer in self.computed(rank)}
+
+    @cached_property
+    def owners(self) -> tuple[tuple[Piece, ...], ...]:
+        """Each layer's rank."""
+        return self.spec.whole([self.rank_of(layer) for layer in range(self.spec.layers)])
 
     @property
     def head(self) -> int | None:
@@ -111,7 +119,9 @@ class Placement:
                 return 0
             case Forward(layer) | Update(layer) | GatherHeadInput(layer) | StashActivations(layer):
                 return layer
-            case UpdateHead() | Evaluate() | SelectNegatives():
+            case Logits() | AddLogits() | HeadError() | UpdateHead():
+                return self.spec.layers
+            case Evaluate() | SelectNegatives():
                 by_head = self.spec.head_layers and step.batch.stream in FOR_HEAD
                 return self.spec.layers if by_head else self.spec.layers - 1
         return None

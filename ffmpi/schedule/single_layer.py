@@ -14,7 +14,7 @@ beginning waits for them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import cached_property
 from itertools import chain
 from typing import Annotated, Literal
@@ -22,8 +22,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from . import chapter as c
+from .cost import StepCosts
 from .interface import Schedule, Settings
-from .pipeline import conclusion, sweep
 from .placement import Placement
 from .spec import ScheduleSpec
 from .steps import (
@@ -47,6 +47,7 @@ from .steps import (
     TakeSnapshot,
 )
 from .streams import Streams
+from .sweep import conclusion, sweep
 
 #: Chapters for each rank but one with which ranks have something to do most of the time.
 _FEW = 8
@@ -117,6 +118,22 @@ class SingleLayer(Placement):
             links += [LinkId(self.chooser, to, "negatives", 0, 1, 1) for to in told if to != self.chooser]
         return links
 
+    def links_of(self, rank: int) -> list[LinkId]:
+        """Return the links that begin or end on `rank`."""
+        return [link for link in self.links if rank in (link.source, link.target)]
+
+    def costs_on(self, rank: int, costs: StepCosts) -> StepCosts:
+        """Return what steps cost on `rank`: it has whole layers."""
+        return costs
+
+    def kind_of(self, rank: int) -> Hashable:
+        """Return what ranks have in common whose computing costs the same."""
+        return rank
+
+    def computing(self, rank: int) -> Steps:
+        """Yield what `rank` does to the end, for those who price it: messages may be missing."""
+        return self.steps(rank)
+
     def steps(self, rank: int) -> Steps:
         """Yield what `rank` does to the end."""
         return chain.from_iterable(self._portions(rank))
@@ -172,7 +189,7 @@ class SingleLayer(Placement):
         if rank == 0:
             yield [Record(chapter, tuple(range(spec.ranks)))]
         if spec.due(spec.save_every, chapter):
-            yield [Save(chapter, self.owners)]
+            yield [Save(chapter, self.owners, self.head)]
         yield [FreeSnapshot(layer, chapter) for layer in self._snapshots(rank, chapter)]
 
     def _items(self, rank: int) -> dict[LinkId, Sequence[Item]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from .steps import FOR_HEAD, Batch, Split, Stream
+from .steps import FOR_HEAD, Batch, Piece, Split, Stream
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class ScheduleSpec:
     ranks: int
     layers: int
     head_layers: tuple[int, ...]  # the layers the head reads; empty without a head
+    panels: tuple[int, ...]  # of each layer
     costs: tuple[float, ...]  # share of each stage in what a rank alone computes: see `totals.stage_loads`
     depth: int
     epochs: int
@@ -40,7 +41,9 @@ class ScheduleSpec:
     adaptive: Adaptive | None = None
     exchange: Literal["activations", "weights"] = "activations"
     resample: Literal["chapter", "batch"] = "chapter"  # the negatives
+    scores_training: bool = False  # layers learn from what those below say for classification
     finishes: bool = False  # the rule has something to do at the end of an epoch
+    fixed: tuple[float, ...] = ()  # what a part of each stage costs however small it is, in the same unit
     after: float = 0.0  # share of what is computed for no stage, in the same unit
     validation_batches: dict[Stream, tuple[int, int]] = field(default_factory=dict)  # as those of the test samples
 
@@ -48,6 +51,10 @@ class ScheduleSpec:
     def stages(self) -> int:
         """The layers, and the head if there is one."""
         return self.layers + bool(self.head_layers)
+
+    def whole(self, owners: Sequence[int]) -> tuple[tuple[Piece, ...], ...]:
+        """Return the pieces of layers that lie whole on the ranks `owners`, for `Save`."""
+        return tuple((Piece(rank, 0, count),) for rank, count in zip(owners, self.panels, strict=True))
 
     @property
     def epochs_per_chapter(self) -> int:
@@ -125,9 +132,5 @@ class ScheduleSpec:
         return self.batches[0] - self.ahead if self.head_layers else 0
 
     def for_head(self, batches: Sequence[Batch]) -> list[bool]:
-        """Return of each batch whether it has rows that the head reads."""
-        streams = FOR_HEAD if self.head_layers else ()
-        return [
-            batch.stream in streams and (batch.stream != "joint" or batch.index < self.joint_for_head)
-            for batch in batches
-        ]
+        """Return of each batch of a chapter schedule whether it has rows that the head reads."""
+        return [bool(self.head_layers) and batch.stream in FOR_HEAD for batch in batches]

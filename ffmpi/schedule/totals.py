@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from . import Schedule, ScheduleSpec
@@ -84,20 +84,30 @@ def _loads(schedule: Schedule, costs: StepCosts, ranks: int) -> _Loads:
     """Return the seconds that each of `ranks` ranks computes for each stage, or None, in an excerpt of the run."""
 
     def excerpt(epochs: int) -> _Loads:
-        found: _Loads = defaultdict(float)
         short, weights = _excerpt(schedule, epochs)
         plan = _like(schedule, dataclasses.replace(short.spec, ranks=ranks), short.first)
+        alike: dict[Hashable, dict[int | None, float]] = {}
+        found: _Loads = {}
         for rank in range(ranks):
-            for step in plan.steps(rank):
-                if seconds := costs.of(step).seconds:
-                    batch: s.Batch = step.batch  # type: ignore[union-attr]
-                    found[rank, plan.stage_of(step)] += seconds * weights[batch.split, batch.stream]
+            if (kind := plan.kind_of(rank)) not in alike:
+                alike[kind] = _load(plan, rank, plan.costs_on(rank, costs), weights)
+            found |= {(rank, stage): seconds for stage, seconds in alike[kind].items()}
         return found
 
     found, more = excerpt(1), schedule.spec.epochs_per_chapter - 1
     if more:  # every epoch of a chapter costs as much as its second
         for key, seconds in excerpt(2).items():
-            found[key] += more * (seconds - found[key])
+            found[key] = found.get(key, 0.0) + more * (seconds - found.get(key, 0.0))
+    return found
+
+
+def _load(plan: Schedule, rank: int, costs: StepCosts, weights: _Weights) -> dict[int | None, float]:
+    """Return the seconds that a rank computes for each stage, or None."""
+    found: dict[int | None, float] = defaultdict(float)
+    for step in plan.computing(rank):
+        if seconds := costs.of(step).seconds:
+            batch: s.Batch = step.batch  # type: ignore[union-attr]
+            found[plan.stage_of(step)] += seconds * weights[batch.split, batch.stream]
     return found
 
 
@@ -135,7 +145,7 @@ def balance_of(schedule: Schedule, costs: StepCosts) -> Balance:
 def stage_loads(schedule: Schedule, costs: StepCosts) -> tuple[tuple[float, ...], float]:
     """Return the seconds that one rank computes for each stage, and those that are for none."""
     found = _loads(schedule, costs, 1)
-    return tuple(found[0, stage] for stage in range(schedule.spec.stages)), found[0, None]
+    return tuple(found.get((0, stage), 0.0) for stage in range(schedule.spec.stages)), found.get((0, None), 0.0)
 
 
 #: Batches that memory is counted over: a batch keeps as much as another. Chapters: so does a chapter.
@@ -166,7 +176,7 @@ def most_stashed(
     most: dict[int, int] = defaultdict(int)
     snapshots: dict[tuple[int, int], float] = {}
     largest, chapters = 0.0, 0
-    for step in _like(schedule, short, 0).steps(rank):
+    for step in _like(schedule, short, 0).computing(rank):
         match step:
             case s.StashActivations(layer):
                 now[units[layer]] += 1

@@ -193,7 +193,6 @@ def test_negatives_chosen_for_each_batch_of_the_pipeline(ffmpi: Run, tmp_path: P
         "train.batch_size=70",
     ]
     for ranks in (1, 2, 4):
-        done = ffmpi(ranks, "train", DIGITS, "--run", tmp_path / str(ranks), *sets(*each))
-        assert ("ranks wait for negatives, since negatives.lag = 3" in done.stdout) == (ranks > 3)
+        ffmpi(ranks, "train", DIGITS, "--run", tmp_path / str(ranks), *sets(*each))
     assert_same_bits(tmp_path / "1", tmp_path / "2")
     assert_same_bits(tmp_path / "1", tmp_path / "4")

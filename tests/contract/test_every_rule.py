@@ -37,6 +37,7 @@ save = Worker._save
 def stopping(worker, step):
     save(worker, step)
     if step.chapter == 1:
+        worker.collector.finish()
         raise Stop
 
 def main(comm):

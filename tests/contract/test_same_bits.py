@@ -82,6 +82,16 @@ PLACES = [
     ("headless", 3, []),
     ("dropout", 3, []),
     ("local", 3, []),
+    # More ranks than layers: every layer is cut.
+    ("uneven", 5, []),
+    ("batchwise", 5, []),
+    ("collaboration", 5, []),
+    ("groups", 5, []),
+    ("swish", 5, []),
+    ("hinton", 8, []),
+    ("local", 8, []),
+    ("dropout", 8, []),
+    ("hard", 8, ["schedule.depth=1"]),
 ]
 
 
@@ -130,7 +140,7 @@ def test_plain_numpy_agrees(name: str, reference) -> None:
     [
         ("hinton", 2, 3),
         ("gentle", 3, 1),
-        ("hard", 2, 3),
+        ("hard", 2, 5),
         pytest.param("hinton", 1, 2, marks=pytest.mark.slow),
         pytest.param("moved", 2, 1, marks=pytest.mark.slow),
     ],

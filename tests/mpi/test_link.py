@@ -32,23 +32,23 @@ def test_batches_arrive_in_order_and_whole(run: Run, tmp_path: Path, most: int) 
         mpi.most_numbers = MOST
         comm, depth, count = MPI.COMM_WORLD, 3, 50
         buffers = [[np.zeros(100_000, np.float32), np.zeros(3, np.uint8)] for _ in range(depth)]
-        link = Link(comm, 1 - comm.rank, 7, buffers, 30)
+        link = Link(comm, 1 - comm.rank, 7, depth, 30)
         if comm.rank == 0:
             for i in range(count):
                 link.wait(i % depth)
                 for part in buffers[i % depth]:
                     part[:] = i
-                link.send(i % depth)
+                link.send(i % depth, buffers[i % depth])
             for slot in range(depth):
                 link.wait(slot)
         else:
             for slot in range(depth):
-                link.post(slot)
+                link.post(slot, buffers[slot])
             for i in range(count):
                 link.wait(i % depth)
                 assert all((part == i).all() for part in buffers[i % depth]), (i, buffers)
                 if i + depth < count:
-                    link.post(i % depth)
+                    link.post(i % depth, buffers[i % depth])
             print("received", count)
         """.replace("MOST", str(most)),
     )

@@ -50,7 +50,7 @@ def test_bad_input_costs_one_sentence(args: list[str], words: list[str], run: Ru
 def test_too_many_ranks_are_told_how_many_to_start(run: Run) -> None:
     settings = ["--set", "network.layers=[16]", "--set", 'classify.methods=["goodness"]']
     done = run(3, "-m", "ffmpi", "train", DIGITS, *settings)
-    sentence(done, "3 ranks for 1 layers", "start 1 ranks")
+    sentence(done, "3 ranks: expected at most 1", "panels of 16 units")
 
 
 @pytest.mark.parametrize("ranks", [0, 2])

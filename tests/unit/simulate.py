@@ -98,9 +98,10 @@ class Outcome:
     scored : (chapter, batch, versions read of each layer, the head's version or -1)
     """
 
-    updates: dict[int, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    updates: dict[Any, list[Any]] = field(default_factory=lambda: defaultdict(list))
     finished: dict[int, list[Any]] = field(default_factory=lambda: defaultdict(list))
     learnt: list[Any] = field(default_factory=list)
+    heads: dict[int, list[Any]] = field(default_factory=lambda: defaultdict(list))  # the same of each rank with a part
     chosen: Counter[Any] = field(default_factory=Counter)
     scored: Counter[Any] = field(default_factory=Counter)
     recorded: list[int] = field(default_factory=list)
@@ -116,6 +117,7 @@ class World:
         self.sent: dict[s.LinkId, deque[Any]] = {link: deque() for link in schedule.links}
         self.posted: dict[s.LinkId, deque[Any]] = {link: deque() for link in schedule.links}
         self.reports: dict[int, deque[int]] = defaultdict(deque)  # each rank's, by chapter
+        self.ranks = set(range(schedule.spec.ranks))
         self.saving: dict[s.Save, set[int]] = defaultdict(set)
 
     def meet(self, link: s.LinkId) -> None:
@@ -153,6 +155,9 @@ class Rank:
         self.snapshots: dict[tuple[int, int], int] = {}
         self.to_learn: dict[int, tuple[s.Batch, int | None]] = {}  # what each layer has computed, for which epoch
         self.epoch_set: s.SetEpoch | None = None
+        self.shares: dict[int, tuple[Content, int]] = {}  # of the head's logits
+        self.added: tuple[s.Batch, dict[int, tuple[Content, int]]] | None = None  # logits that are complete
+        self.error: s.Batch | None = None
         self.learnt: s.Batch | None = None  # what the head has the scores of
         self.measured: set[int] = set()  # chapters
         lag = self.spec.adaptive.lag if self.spec.adaptive else 0
@@ -342,15 +347,33 @@ class Rank:
     def gather_head_input(self, step: s.GatherHeadInput) -> None:
         self.neutral.write(self.outputs.read(step.layer, step.batch, step), step)
 
+    def logits(self, step: s.Logits) -> None:
+        found = self.neutral.read(step.layer, step.batch, step)
+        self.shares[step.layer] = (found, self.state(self.head, step))
+
+    def add_logits(self, step: s.AddLogits) -> None:
+        ensure(tuple(self.shares) == self.spec.head_layers, step, "there are shares of layers", *self.shares)
+        ensure({found.batch for found, _ in self.shares.values()} == {step.batch}, step, "finds", self.shares)
+        self.added, self.shares, self.error = (step.batch, dict(self.shares)), {}, None
+
+    def head_error(self, step: s.HeadError) -> None:
+        ensure(self.added and self.added[0] == step.batch, step, "there are the logits of", self.added)
+        self.error = step.batch
+
     def read_out(self, step: s.UpdateHead | s.Evaluate | s.SelectNegatives, by_head: bool) -> tuple[list[Content], int]:
         """Return what the head reads, and its version; or the last layer's output."""
         if by_head:
+            ensure(self.added and self.added[0] == step.batch, step, "there are the logits of", self.added)
             found = [self.neutral.read(layer, step.batch, step) for layer in self.spec.head_layers]
             return found, self.state(self.head, step)
         return [self.outputs.read(self.spec.layers - 1, step.batch, step)], -1
 
     def update_head(self, step: s.UpdateHead) -> None:
+        ensure(self.error == step.batch, step, "there is the error of", self.error)
         found, version = self.read_out(step, by_head=True)
+        assert self.added is not None
+        for layer, content in zip(self.spec.head_layers, found, strict=True):
+            ensure(self.added[1][layer] == (content, version), step, "the logits were made of", self.added)
         versions = self.labelled(found, step)
         assert self.epoch_set is not None
         self.change(self.head, version + 1, step)
@@ -402,10 +425,14 @@ class Rank:
 
     def save(self, step: s.Save) -> bool:
         """Wait for all owners; a checkpoint has their states and what a resumed run cannot choose again."""
-        ranks, here = {0, *step.owners}, self.world.saving[step]
-        ensure(self.rank in ranks and len(step.owners) == self.spec.stages, step, "on rank", self.rank)
+        owners = [pieces[0].rank for pieces in step.pieces]
+        if step.head is not None:
+            owners.append(step.head)
+        ranks, here = {0, *owners}, self.world.saving[step]
+        ensure(self.rank in ranks and len(owners) == self.spec.stages, step, "on rank", self.rank)
+        ensure(step.pieces == self.spec.whole(owners[: self.spec.layers]), step, "not of whole layers")
         ensure(not self.stashed, step, "still kept are", *self.stashed)
-        for stage, owner in enumerate(step.owners):
+        for stage, owner in enumerate(owners):
             if owner == self.rank:
                 self.state_after(step.chapter, stage, step, snapshots=(stage, step.chapter) in self.snapshots)
         if self.rank == 0 and self.rank not in here:
@@ -442,12 +469,13 @@ def spec_of(
     layers: int, *, head: bool = True, ranks: int = 1, depth: int = 2, batches: tuple[int, ...] = (3,),
     test: dict[s.Stream, tuple[int, int]] | None = None, validation: dict[s.Stream, tuple[int, int]] | None = None,
     per_chapter: int = 1, chapters: int = 2,
-    save_every: int = 1, costs: list[float] | None = None, **rest: Any,
+    save_every: int = 1, costs: list[float] | None = None, panels: tuple[int, ...] = (), **rest: Any,
 ) -> ScheduleSpec:  # fmt: skip
     """Return a small run of `per_chapter` epochs a chapter; a head reads all layers but the first of several."""
     return ScheduleSpec(
         ranks=ranks,
         layers=layers,
+        panels=panels or (2,) * layers,
         head_layers=tuple(range(min(1, layers - 1), layers)) if head else (),
         costs=tuple(costs or [1.0] * (layers + head)),
         depth=depth,

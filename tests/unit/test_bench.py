@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from ffmpi.cli import app
 from ffmpi.commands.bench import costs, operations, slices
 from ffmpi.commands.bench import kernels as command
+from ffmpi.commands.bench.placement import placement
 from ffmpi.commands.bench.steps import FfmpiStep, NumpyStep
 from ffmpi.commands.bench.threads import threads
 from ffmpi.errors import UserError
@@ -204,7 +205,8 @@ def test_every_step_is_measured_beside_its_cost(ffmpi: Run) -> None:
     done = ffmpi(0, "bench", "costs", DIGITS, "--chapters", "1", "--set", "network.layers=[64,64]", "--json")
     steps = {tuple(step[key] for key in ("step", "layer", "stream")): step for step in json.loads(done.stdout)["steps"]}
     assert {key[0] for key in steps} == {
-        "BuildInput", "Forward", "GatherHeadInput", "Update", "UpdateHead", "Evaluate",
+        "BuildInput", "Forward", "GatherHeadInput", "Update", "Logits", "AddLogits", "HeadError", "UpdateHead",
+        "Evaluate",
     }  # fmt: skip
     assert steps["Update", 2, "joint"]["steps"] == -(-1437 // 50)
     for step in steps.values():
@@ -214,3 +216,27 @@ def test_every_step_is_measured_beside_its_cost(ffmpi: Run) -> None:
 def test_costs_are_measured_on_one_rank() -> None:
     with pytest.raises(UserError, match="bench costs on 2 ranks: expected one"):
         costs._costs(SimpleNamespace(size=2), str(DIGITS), [], 1, False)
+
+
+def test_a_placement_tells_what_ranks_send() -> None:
+    """Two layers of 6 panels on 3 ranks, of which two share the first and the other has the second, by hand."""
+    arguments = ["bench", "placement", "--network", "2x96x8", "--ranks", "3", "--ranks", "13"]
+    arguments += ["--set", "rule.name=local-softmax", "--json"]
+    outcome = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    shared, many = json.loads(outcome.stdout)["placements"]
+    assert many == {"network": "2x96x8", "ranks": 13, "most": 12}
+    # Either of the two sends its activations, and its sums in two parts: with the logits only to the other of the two.
+    activations, squares, logits = 3 * 16 * 8, 16, 16 * 8
+    sent = 4 * (activations + 2 * squares + 2 * (squares + logits))
+    assert (shared["messages"], shared["most_messages"]) == (6 / 3, 3)
+    assert (shared["bytes"], shared["most_bytes"]) == (pytest.approx(2 * sent / 3), sent)
+    text = CliRunner().invoke(app, arguments[:-1], catch_exceptions=False).stdout
+    assert "2 x 96 x 8" in text and "only 12 panels" in text and max(map(len, text.splitlines())) <= 120
+
+
+def test_a_wrong_network_costs_a_sentence() -> None:
+    for network in ("2x48", "axbxc", "0x16x8"):
+        with pytest.raises(UserError, match="expected LAYERSxUNITSxBATCH"):
+            placement((network,), (2,), [], False)
+    with pytest.raises(UserError, match="expected schedule"):
+        placement(("2x48x8",), (2,), ["schedule.name=all-layers"], False)

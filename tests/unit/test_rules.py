@@ -259,10 +259,9 @@ def test_negatives_of_the_greatest_goodness() -> None:
     labels.choose(4, np.array([2, 0]), np.array([[5, 7], [1, 2]], np.float32))
     labels.choose(4, np.array([1]), np.array([[1, 1]], np.float32))  # the first of equals
     assert labels.choices[4].tolist() == [1, 1, 2] and labels.choices[4].dtype == np.uint8
-    labels.set_epoch(4, 4)
-    assert labels.negatives.tolist() == [1, 1, 2]
-    labels.set_epoch(5, 5)  # nobody has chosen: drawn at random
-    assert (labels.negatives != labels.classes).all()
+    assert labels.of_epoch(4, 4).negatives.tolist() == [1, 1, 2]
+    # nobody has chosen: drawn at random
+    assert (labels.of_epoch(5, 5).negatives != labels.classes).all()
     labels.choose(6, np.array([0]), np.zeros((1, 2), np.float32))
     labels.forget(4)
     assert list(labels.choices) == [6]
@@ -300,9 +299,9 @@ def test_resampling() -> None:
         labels = Labels(settled("train.epochs=4", "train.chapters=2", *settings), classes, 7)
         found = []
         for epoch in range(4):
-            labels.set_epoch(epoch, epoch // 2)
-            assert (labels.negatives != classes).all()
-            found.append(labels.negatives.tobytes())
+            negatives = labels.of_epoch(epoch, epoch // 2).negatives
+            assert (negatives != classes).all()
+            found.append(negatives.tobytes())
         return found
 
     a, b, c, d = seen("negatives.resample=chapter")

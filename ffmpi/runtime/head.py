@@ -1,0 +1,135 @@
+"""The softmax head: each rank has its weights of some units, and one rank, the home, adds up the logits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import kernels
+from ..network.activations import Activations, margin_of
+from ..network.classifier import logits_size
+from ..schedule import steps as s
+from .batches import Batches
+from .model import RankModel
+from .rings import Cut, Sums
+
+
+class Gathered:
+    """Rows of a layer's piece that the head reads, kept until it has learnt from them.
+
+    Attributes
+    ----------
+    rows : how many there are
+    a : the activations, and the rows' sums of squares where they are complete
+    squares : (nodes, rows and more) float32, this piece's parts of them
+    """
+
+    def __init__(self, units: int, panels: int, nodes: int, rows: int) -> None:
+        """Make room for `rows` rows, of a piece of so many panels whose sums come in `nodes` parts."""
+        h = kernels.zeros(panels, kernels.padded_rows(rows), kernels.LANES)
+        self.squares = kernels.zeros(nodes, margin_of(rows))
+        self.rows, self.a = 0, Activations.over(units, h, kernels.zeros(margin_of(rows)), {})
+
+    def take(self, a: Activations, squares: np.ndarray, first: int, rows: int) -> None:
+        """Copy `rows` rows of a layer's output, from row `first` on, with the parts of their sums of squares."""
+        self.rows = rows
+        kernels.copy_rows(a.h, a.total, first, rows, self.a.h, self.a.total)
+        self.squares[:, :rows] = squares[:, first : first + rows]
+
+
+class PieceHead:
+    """What a rank does of the head.
+
+    Attributes
+    ----------
+    classifier : with the weights that are here
+    layers : of which weights are here
+    gathered : by layer, rows in their buffers
+    """
+
+    def __init__(
+        self, rank: int, model: RankModel, batches: Batches, cuts: dict[int, Cut], gathered: int, buffers: int
+    ) -> None:
+        """Make room for so many batches of `gathered` rows, and `buffers` of what is sent and received.
+
+        cuts : of the layers that the head reads
+        """
+        assert model.head is not None
+        self.rank, self.model, self.batches, self.cuts = rank, model, batches, cuts
+        self.classifier, self.layers = model.head, [layer for layer in cuts if rank in cuts[layer].pieces]
+        rows, classes, units = model.config.train.batch_size, model.dataset.classes, model.config.network.layers
+        self.gathered: dict[int, list[Gathered]] = {}
+        self._sums: dict[int, list[Sums]] = {}
+        for layer, cut in cuts.items():
+            self._sums[layer] = [
+                Sums(cut, rows, logits_size(rows, classes), complete=not cut and rank in cut.pieces)
+                for _ in range(buffers)
+            ]
+            if layer in self.layers:
+                panels, place = len(cut.pieces[rank]), cut.places[rank]
+                size = units[layer], panels, place.stop - place.start, rows
+                self.gathered[layer] = [Gathered(*size) for _ in range(gathered)]
+        self._classes = classes
+        self._errors = [kernels.zeros(logits_size(rows, classes)) for _ in range(buffers)]
+        self._totals = [kernels.zeros(len(cuts), margin_of(rows)) for _ in range(buffers)]
+        self._added = kernels.zeros(len(cuts), margin_of(rows))  # the sums of squares that came with the logits
+        self._place = {layer: place for place, layer in enumerate(cuts)}
+
+    def _error(self, buffer: int, rows: int) -> np.ndarray:
+        return self._errors[buffer][: logits_size(rows, self._classes)]
+
+    # -- Steps ---------------------------------------------------------------------------------------------------------
+    def logits(self, step: s.Logits) -> None:
+        """See `steps.Logits`."""
+        kept = self.gathered[step.layer][step.source]
+        sums, place = self._sums[step.layer][step.target], self.cuts[step.layer].places[self.rank]
+        sums.squares[place, : kept.rows] = kept.squares[:, : kept.rows]
+        nodes = self.classifier.partial(step.layer, kept.a.h, kept.rows)
+        sums.shares[place, : nodes.shape[1]] = nodes
+
+    def add_logits(self, step: s.AddLogits) -> None:
+        """See `steps.AddLogits`."""
+        rows, totals = self.batches.contents[step.batch].head_rows, self._added
+        raw = {}
+        for place, layer in enumerate(self.cuts):
+            sums = self._sums[layer][step.buffer]
+            sums.add_up()
+            totals[place, :rows] = sums.total[:rows]
+            raw[layer] = sums.sums[: logits_size(rows, self._classes)]
+        self.classifier.complete(raw, dict(zip(self.cuts, totals, strict=True)), rows)
+
+    def error(self, step: s.HeadError, weights: np.ndarray | None, classes: np.ndarray) -> tuple[float, int]:
+        """See `steps.HeadError`; return the sum of the losses and how many rows are right."""
+        loss, correct = self.classifier.loss(classes, weights)
+        self._totals[step.target][:] = self._added
+        self._error(step.target, len(classes))[:] = self.classifier.error.reshape(-1)
+        return loss, correct
+
+    def totals(self, buffer: int) -> np.ndarray:
+        """Return the complete sums of squares of the rows that are in a buffer, (layers, rows and more)."""
+        return self._totals[buffer]
+
+    def update(self, step: s.UpdateHead, rate: float, share: float, counts: bool) -> None:
+        """See `steps.UpdateHead`; the rows are a `share` of the epoch's, and nothing is learnt unless one `counts`."""
+        classifier, rows = self.classifier, self.batches.contents[step.batch].head_rows
+        shape = -1, kernels.padded_rows(rows), kernels.LANES
+        classifier.error = self._error(step.buffer, rows).reshape(shape)
+        inputs = {}
+        for layer in self.layers:
+            kept = self.gathered[layer][step.source]
+            kept.a.total[:rows] = self._totals[step.buffer][self._place[layer], :rows]
+            inputs[layer] = kept.a
+        if counts and classifier.once_an_epoch:
+            classifier.accumulate(inputs, rows, share)
+        elif counts:
+            classifier.step(inputs, rows, rate)
+        if classifier.once_an_epoch and step.last:
+            classifier.step_on_epoch(rate)
+
+    # -- Messages ------------------------------------------------------------------------------------------------------
+    def arrays(self, link: s.LinkId, buffer: int, batch: s.Batch) -> list[np.ndarray]:
+        """Return the arrays of a message."""
+        if link.payload == "logits":
+            return self._sums[link.stage][buffer].parts(link.source)
+        there = [self._place[layer] for layer, cut in self.cuts.items() if link.target in cut.pieces]
+        error = self._error(buffer, self.batches.contents[batch].head_rows)
+        return [error, self._totals[buffer][there[0] : there[-1] + 1]]
