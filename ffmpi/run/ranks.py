@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from rich.table import Table
@@ -11,7 +11,7 @@ from rich.table import Table
 from ..config.schema import Config
 from ..errors import ranges
 from ..schedule import Schedule
-from ..schedule.cost import PANEL
+from .checksums import TOGETHER
 
 MB = 2.0**20
 #: Ranks of which each is told of.
@@ -31,27 +31,38 @@ class Ranks:
         self.groups = list(groups.values())
 
     def duties(self, ranks: Sequence[int]) -> str:
-        """Say which layers or parts of layers, counted from 1, and what else `ranks` have."""
-        spec = self.schedule.spec
-        stages = {stage for rank in ranks for stage in self.schedule.trained(rank)}
-        panels: dict[int, int] = Counter()
-        units: dict[int, str] = {}
-        for rank in ranks:
-            for layer, part in self.schedule.pieces(rank).items():
-                panels[layer] += len(part)
-                last = min(part.stop * PANEL, self.config.network.layers[layer])
-                units[layer] = f"units {part.start * PANEL + 1} to {last} of" if len(ranks) == 1 else "a part of"
-        trained = sorted(stage for stage in stages if stage < spec.layers)
-        whole = [layer + 1 for layer in trained if panels[layer] >= spec.panels[layer]]
-        parts = [f"{units[layer]} layer {layer + 1}" for layer in trained if layer + 1 not in whole]
-        parts += [f"layer{'s' if len(whole) > 1 else ''} {ranges(whole)}"] if whole else []
-        if len(trained) < len(stages):
-            parts.append("softmax head")
+        """Say which layers, counted from 1, which units of others, and what else `ranks` have together."""
+        head, pieces = self.schedule.spec.layers, [self._pieces(rank) for rank in ranks]
+        panels = {k: {one for piece in pieces for one in piece.get(k, ())} for k in {*chain(*pieces)}}
+        whole = [k for k in sorted(panels) if len(panels[k]) == self.schedule.spec.panels[k]]
+        layers = f"layer{'s' if len(whole) > 1 else ''} {ranges(k + 1 for k in whole)}"
+        parts = [self._units(k, sorted(panels[k])) for k in sorted(panels) if k not in whole]
+        before = sum(k < whole[0] for k in panels) if whole else 0
+        parts[before:before] = [layers] if whole else []
+        if any(head in self.schedule.trained(rank) for rank in ranks):
+            part = self.config.schedule.by_batch and not set(self.config.head_layers) <= set(whole)
+            parts.append("part of the head" if part else "softmax head")
         count = self.config.shards.count
         if count > 1:
             shards = sorted({shard + 1 for rank in ranks for shard in self.schedule.shards(rank)})
             parts.append(f"shard{'s' if len(shards) > 1 else ''} {ranges(shards)} of {count}")
         return " + ".join(parts)
+
+    def _pieces(self, rank: int) -> dict[int, range]:
+        """Return the panels of each layer that a rank trains."""
+        trained = self.schedule.trained(rank)
+        return {layer: panels for layer, panels in self.schedule.pieces(rank).items() if layer in trained}
+
+    def _units(self, layer: int, panels: list[int]) -> str:
+        """Say which units, counted from 1, are those of the `panels` of a layer."""
+        runs: list[list[int]] = []
+        for panel in panels:
+            if not runs or panel > runs[-1][1]:
+                runs.append([panel, panel])
+            runs[-1][1] = panel + 1
+        most = self.config.network.layers[layer]
+        texts = [f"{first * TOGETHER + 1} to {min(stop * TOGETHER, most)}" for first, stop in runs]
+        return f"units {', '.join(texts)} of layer {layer + 1}"
 
     def lines(self, memory: Sequence[float]) -> list[str]:
         """Return a line for each group, with what it needs of `memory` at most, bytes by rank, if that is known."""

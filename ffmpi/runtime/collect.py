@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..config.schema import Config
 from ..network.parameters import Parameters
 from ..network.stages import declared
 from ..run.kept import Target
@@ -85,15 +86,18 @@ class Collector:
     ) -> None:  # fmt: skip
         """Begin to bring every array to rank 0, which hands it to `target`; the save before is to be finished.
 
-        What is in `snapshots` leaves while other steps run, which call `advance`; what else this rank has must not
-        change meanwhile, so it has left when this returns.
+        What is in `snapshots` leaves while other steps run, which call `advance`. Of all else a copy is made where the
+        pipeline goes on, so that no rank waits; otherwise it has left when this returns.
         """
-        shares, states = self._shares(step), dict[str, Parameters]()
-        live = False
-        for stage in self._stages(step):
-            snapshot = snapshots.get((stage, step.chapter))
-            states |= self.model.states(stage) if snapshot is None else snapshot
-            live = live or snapshot is None
+        shares, stages = self._shares(step), self._stages(step)
+        states = {name: one for stage in stages for name, one in self.model.states(stage).items()}
+        taken: dict[str, Parameters] = {}
+        for stage in stages:
+            taken |= snapshots.get((stage, step.chapter), {})
+        live = states.keys() - taken.keys()
+        if copies := saving_copies(self.model.config, self.comm.size, step.chapter):
+            taken |= {name: states[name].copy() for name in live}
+        states |= taken
         lag = self.model.config.negatives.lag if choices else 0
         beside = {
             f"negatives/{chapter}": choices[chapter].copy()
@@ -105,7 +109,7 @@ class Collector:
         self.advance()
         if target is not None and target.at_once:
             self.finish()
-        elif live:
+        elif live and not copies:
             self._wait(saving, lambda: saving.left)
 
     def _shares(self, step: Save) -> list[Share]:
@@ -154,3 +158,8 @@ class Collector:
             rank = saving.awaited
             # A disk may be slow, and asked for as long as it takes.
             until(more, math.inf if saving.closing else self.timeout, f"rank {rank} to save", rank)
+
+
+def saving_copies(config: Config, ranks: int, chapter: int) -> bool:
+    """Return whether the state after `chapter` is copied where there is no snapshot of it, to be saved later."""
+    return ranks > 1 and config.schedule.by_batch and chapter + 1 < config.chapters

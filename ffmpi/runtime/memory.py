@@ -27,6 +27,7 @@ from ..network.window import window_of
 from ..schedule import Schedule
 from ..schedule.totals import most_stashed
 from . import saving
+from .collect import saving_copies
 from .limits import Limit
 from .model import RankModel
 from .reading import needs_samples
@@ -34,8 +35,8 @@ from .worker import Worker
 
 MB = 2.0**20
 #: Interpreter, libraries, MPI and kernels, the latter from the cache or compiled, for one thread or for more: a little
-#: more than was measured with MPICH (201, 263 and 306 MB).
-_LOADED, _COMPILED, _COMPILED_PARALLEL = 225 * MB, 290 * MB, 335 * MB
+#: more than was measured with MPICH (206, 374 and 410 MB).
+_LOADED, _COMPILED, _COMPILED_PARALLEL = 225 * MB, 390 * MB, 430 * MB
 #: Bytes of labels for a sample, beside its class: of training place in the order and negative, with what drawing these
 #: takes.
 _TRAINING_LABELS, _SCORED_LABELS = 72, 8
@@ -125,9 +126,11 @@ def _price(
     copies = float(worker.buffers.copied)
     units = config.network.layers
     most, snapshots = most_stashed(schedule, rank, units, lambda stage: _bytes(model.states(stage).values()))
+    if (every := schedule.spec.save_every) and saving_copies(config, schedule.spec.ranks, every - 1):
+        snapshots = _bytes(trained)
     outputs = config.rule.outputs(dataset.classes)
     sizes = {width: Activations(width, model.layout.most_rows, outputs).flat.nbytes for width in most}
-    largest = max((4.0 * math.prod(shape) for one in trained for shape in one.block.shapes().values()), default=0.0)
+    largest = float(max((panels.nbytes for one in trained for panels in one.panels.values()), default=0))
     data, reading = _data(config, dataset, schedule, rank)
     return Price(
         weights=weights + copies + snapshots,
@@ -171,7 +174,7 @@ def _least(config: Config, dataset: DatasetInfo, schedule: Schedule, rank: int) 
     sets = 1 + config.optimizer.moments
     for layer, (inputs, units) in enumerate(pairwise(sizes_of(config, dataset))):
         if layer in schedule.trained(rank):
-            yield 4.0 * sets * inputs * units
+            yield 4.0 * sets * inputs * min(units, kernels.LANES * len(schedule.pieces(rank)[layer]))
 
 
 def _bytes(roots: Iterable[Any]) -> float:

@@ -133,6 +133,15 @@ class RankModel:
         assert self.head is not None
         return {f"head/{layer}": block for layer, block in self.head.blocks.items()}
 
+    def snapshot(self, stage: int) -> dict[str, Parameters]:
+        """Return copies of what this rank has of a stage now, named as its states.
+
+        Those of a layer are without its rows of the head, which learns from a batch later than the layer does.
+        """
+        states = self.trained.get(stage)
+        named = self.states(stage) if states is None else {name_of(stage, name): one for name, one in states.items()}
+        return {name: parameters.copy() for name, parameters in named.items()}
+
     def copies(self, stage: int) -> dict[str, Parameters]:
         """Return room for the weights of a layer that another rank trains, named as its states."""
         blocks = declared(self.config, self.dataset, stage)

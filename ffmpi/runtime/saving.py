@@ -18,7 +18,7 @@ from ..run.header import dtype_of
 from ..run.kept import Target
 
 #: Numbers of a part at most, unless a panel has more; parts of an owner that are under way, and owners at once.
-PART = 1 << 22
+PART = 1 << 20
 EACH, OWNERS = 2, 4
 
 

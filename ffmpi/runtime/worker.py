@@ -252,8 +252,7 @@ class Worker:
 
     def _take_snapshot(self, step: s.TakeSnapshot) -> None:
         self.collector.finish()  # so that there are no copies but the schedule's
-        states = self.model.states(step.stage)
-        self.snapshots[step.stage, step.chapter] = {name: parameters.copy() for name, parameters in states.items()}
+        self.snapshots[step.stage, step.chapter] = self.model.snapshot(step.stage)
 
     def _free_snapshot(self, step: s.FreeSnapshot) -> None:
         del self.snapshots[step.stage, step.chapter]

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from tests.conftest import Run
-from tests.helpers import DIGITS, arrays, records, sets
+from tests.helpers import DIGITS, arrays, chapters_saved, records, sets
 
 pytestmark = pytest.mark.mpi
 
@@ -91,15 +91,24 @@ def test_pieces_come_together_while_ranks_go_on(run: Run, tmp_path: Path) -> Non
     assert moved[0] > sum(moved[1:]) and min(moved) >= 20, "each has many parts, and rank 0 takes all"
 
 
-#: The command line, with parts so small that a save takes many steps; tells when each save began and ended.
+#: The command line, with parts so small that a save takes many steps; tells when each save began and ended, and keeps
+#: each checkpoint.
 SMALL = """
-import sys
+import shutil, sys
 from ffmpi.__main__ import main
 from ffmpi.runtime import collect, saving
+from ffmpi.run.writer import Writer
 from ffmpi.runtime.worker import Worker
 
 saving.PART = 1
-events = []
+events, commit = [], Writer.commit
+
+def keep(writer, wait=True):
+    commit(writer)
+    shutil.copy(writer._path, writer._path.with_name(f"{writer._chapter}.h5"))
+    return True
+
+Writer.commit = keep
 
 def noted(name, method):
     def wrapper(self, *args):
@@ -132,3 +141,53 @@ def test_training_goes_on_during_a_save(run: Run, train_once: Callable[..., Path
     for name, array in expected.items():
         assert_array_equal(found[name], array, err_msg=name)
     assert [one["layers"] for one in records(whole)] == [one["layers"] for one in records(tmp_path / "parts")]
+
+
+def test_pieces_save_what_they_were_after_each_chapter(run: Run, tmp_path: Path) -> None:
+    """Layers have learnt from the next chapter when the head is through with this one; nothing else comes between."""
+    never = sets("classify.softmax_every=0", "classify.goodness_every=0", "train.epochs=4", "checkpoint.every=1")
+    for ranks in (1, 4):
+        done = run(ranks, "-c", SMALL, "train", DIGITS, "--run", tmp_path / str(ranks), *never)
+        assert done.returncode == 0, done.stderr
+    steps = [int(word) for word in done.stdout.split("between:")[1].split()]
+    assert len(steps) == 4 and min(steps[:3]) > 10, steps
+    for chapter in range(1, 5):
+        expected, found = (arrays(tmp_path / ranks, f"{chapter}.h5") for ranks in "14")
+        assert expected.keys() == found.keys()
+        for name, array in expected.items():
+            assert_array_equal(found[name], array, err_msg=f"{name} after chapter {chapter}")
+
+
+#: The command line with such small parts, but rank 0 ends when it has written some of the second checkpoint.
+KILLED_WHILE_SAVING = """
+import os, signal
+from ffmpi.__main__ import main
+from ffmpi.runtime import saving
+
+saving.PART, write, begun = 1, saving.Saving._write, []
+
+def deadly(self, *part):
+    write(self, *part)
+    begun.extend([self] * (self not in begun))
+    if len(begun) == 2 and self.moved == 20:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+saving.Saving._write = deadly
+main()
+"""
+
+
+def test_a_kill_during_a_save_leaves_the_checkpoint_before(
+    run: Run, ffmpi: Run, train_once: Callable[..., Path], tmp_path: Path
+) -> None:
+    settings, directory = sets("train.epochs=4", "checkpoint.every=1"), tmp_path / "run"
+    whole = train_once("uninterrupted", 1, *settings)
+    done = run(3, "-c", KILLED_WHILE_SAVING, "train", DIGITS, "--run", directory, *settings)
+    assert done.returncode != 0
+    assert (directory / "checkpoint.h5.partial").exists() and chapters_saved(directory) == 1
+    ffmpi(2, "resume", directory)
+    expected, found = arrays(whole), arrays(directory)
+    assert expected.keys() == found.keys()
+    for name, array in expected.items():
+        assert_array_equal(found[name], array, err_msg=name)
+    assert not (directory / "checkpoint.h5.partial").exists()

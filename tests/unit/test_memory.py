@@ -5,21 +5,26 @@ from __future__ import annotations
 import pytest
 
 from ffmpi import config, errors
+from ffmpi.config.schema import Config
 from ffmpi.data.info import DatasetInfo, resolved
 from ffmpi.errors import UserError
 from ffmpi.runtime import memory
 from ffmpi.runtime.limits import Limit
 from ffmpi.runtime.memory import MB, Need, Price
 from ffmpi.runtime.sizes import spec_of
-from ffmpi.schedule import schedule_of
+from ffmpi.schedule import Schedule, schedule_of
 
 MNIST = DatasetInfo((28, 28), tuple("0123456789"), 60_000, 10_000)
 
 
-def price(rank: int, ranks: int, *settings: str, dataset: DatasetInfo = MNIST) -> Price:
+def planned(ranks: int, *settings: str, dataset: DatasetInfo = MNIST) -> tuple[Config, DatasetInfo, Schedule]:
+    """Return what is known of a run before it begins."""
     settled = resolved(config.parse("", "test", list(settings)), dataset)
-    schedule = schedule_of(settled.schedule.name, spec_of(settled, dataset, ranks))
-    return memory.price(settled, dataset, schedule, rank, 0.0)
+    return settled, dataset, schedule_of(settled.schedule.name, spec_of(settled, dataset, ranks))
+
+
+def price(rank: int, ranks: int, *settings: str, dataset: DatasetInfo = MNIST) -> Price:
+    return memory.price(*planned(ranks, *settings, dataset=dataset), rank, 0.0)
 
 
 def test_weights_activations_and_data_by_hand() -> None:
@@ -54,15 +59,33 @@ def test_parts_of_a_save_are_bounded() -> None:
     layers = [["network.layers=[400,400]"], ["network.layers=[4000,4000]"], ["network.layers=[4000,4000,4000,4000]"]]
     small, large, larger = ([price(rank, 2, *sizes).saving / MB for rank in (0, 1)] for sizes in layers)
     assert 1 < small[1] < 2 and small[0] < 5
-    assert large[1] == larger[1] == 32 and larger[0] == 16 + 8 * 16 > large[0]
+    assert large[1] == larger[1] == 8 and larger[0] == 4 + 8 * 4 == large[0]
 
 
 def test_links_and_ranks_without_data() -> None:
-    first, last = (price(rank, 2, "network.layers=[512,512]", "classify.methods=['goodness']") for rank in (0, 1))
-    assert first.links > 3 * 200 * 512 * 4 and last.links > 3 * 200 * 512 * 4
+    """What is read lies whole in as many buffers as a link has, and so does the part of a layer that is sent."""
+    settings = "network.layers=[512,512]", "classify.methods=['goodness']"
+    first, last = (price(rank, 2, *settings) for rank in (0, 1))
+    schedule = planned(2, *settings)[2]
+    assert list(schedule.pieces(0)) == [0] and schedule.pieces(1)[1] == range(32)
+    rows = first.links / (3 * 4 * 16 * len(schedule.pieces(0)[0]))
+    assert rows >= 200 and last.links == pytest.approx(3 * 4 * rows * 512)
     assert last.data < 0.2 * first.data
-    deep = price(0, 2, "network.layers=[512,512]", "classify.methods=['goodness']", "schedule.depth=12")
+    deep = price(0, 2, *settings, "schedule.depth=12")
     assert deep.links == pytest.approx(4 * first.links)
+
+
+def test_a_rank_pays_for_its_pieces_only() -> None:
+    """Beside them for a copy where it saves while it learns on."""
+    settings = "network.layers=[1600,1600,1600]", "train.epochs=2", "head.optimizer.name=adam"
+    whole = price(0, 1, *settings, "checkpoint.every=2").weights
+    for ranks in (3, 16):
+        parts, saving = (
+            [price(rank, ranks, *settings, f"checkpoint.every={every}").weights for rank in range(ranks)]
+            for every in (2, 1)
+        )
+        assert sum(parts) == pytest.approx(whole, rel=0.01) and max(parts) < 2 * whole / ranks
+        assert saving == pytest.approx([2 * part for part in parts], rel=0.01)
 
 
 def test_more_than_an_address_space() -> None:

@@ -130,3 +130,29 @@ def test_of_many_ranks_their_hosts_are_told_of() -> None:
     assert first[:4] == ["a", "0", "to", "19"]
     assert first[-9:] == ["9.50", "s", "1.00", "s", "200", "190", "MB", "40", "MB"]
     assert second[-9:] == ["25.00", "s", "1.00", "s", "110", "275", "MB", "22", "MB"]
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (1, {(0,): "layers 1 to 3 + softmax head"}),
+        (
+            20,
+            {
+                (0, 1): "units 1 to 64 of layer 1",
+                (4,): "units 129 to 150 of layer 1 + units 1 to 16 of layer 2 + part of the head",
+                tuple(range(5)): "layer 1 + units 1 to 16 of layer 2 + part of the head",
+                tuple(range(20)): "layers 1 to 3 + softmax head",
+                (0, 2): "units 1 to 32, 65 to 96 of layer 1",
+            },
+        ),
+    ],
+)
+def test_pieces_are_told_by_their_units(count: int, expected: dict[tuple[int, ...], str]) -> None:
+    settings = config.parse("", "test", ["network.layers=[150,150,150]"])
+    ranks = Ranks(settings, schedule_of("pipeline", spec_of(settings, DATASET, count)), ["host"] * count)
+    pieces = [{0: range(2 * rank, 2 * rank + 2)} for rank in range(4)]
+    pieces += [{0: range(8, 10), 1: range(1)}] + [{} for _ in range(14)] + [{1: range(1, 10), 2: range(10)}]
+    if count > 1:
+        ranks.schedule.pieces = pieces.__getitem__  # type: ignore[method-assign]
+    assert {group: ranks.duties(group) for group in expected} == expected
