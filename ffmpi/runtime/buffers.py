@@ -41,7 +41,7 @@ class Buffers:
         if model.head:
             units, rank = self.config.network.layers, comm.rank
             cuts = {k: whole(kernels.panels_of(units[k]), rank) for k in self.config.head_layers}
-            self.head = PieceHead(rank, model, batches, cuts, 1, 1)
+            self.head = PieceHead(rank, model, batches, cuts, True, 1, 1)
         self._gathered: dict[int, Gathered] = {}  # where a layer's next ones go, if not to the head's own
         self.reserved: dict[int, Activations] = {}
         self._stashed: dict[tuple[int, s.Batch], Activations] = {}

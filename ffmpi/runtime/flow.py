@@ -50,7 +50,7 @@ class Flow:
         if model.head:
             cuts = {layer: cut_of(schedule, layer) for layer in self.config.head_layers}
             kept, buffers = schedule.head_buffers(rank), schedule.logit_buffers
-            self.head = PieceHead(rank, model, batches, cuts, kept, buffers)
+            self.head = PieceHead(rank, model, batches, cuts, rank == schedule.home, kept, buffers)
         self._selections: dict[tuple[s.LinkId, int], np.ndarray] = {}
         self.links: dict[s.LinkId, Link] = {}
         self._leaving: dict[int, list[s.LinkId]] = defaultdict(list)

@@ -47,11 +47,12 @@ class PieceHead:
     """
 
     def __init__(
-        self, rank: int, model: RankModel, batches: Batches, cuts: dict[int, Cut], gathered: int, buffers: int
-    ) -> None:
+        self, rank: int, model: RankModel, batches: Batches, cuts: dict[int, Cut], home: bool, gathered: int,
+        buffers: int,
+    ) -> None:  # fmt: skip
         """Make room for so many batches of `gathered` rows, and `buffers` of what is sent and received.
 
-        cuts : of the layers that the head reads
+        cuts : of the layers that the head reads; home : whether this rank adds up the logits, so that all parts come
         """
         assert model.head is not None
         self.rank, self.model, self.batches, self.cuts = rank, model, batches, cuts
@@ -60,14 +61,15 @@ class PieceHead:
         self.gathered: dict[int, list[Gathered]] = {}
         self._sums: dict[int, list[Sums]] = {}
         for layer, cut in cuts.items():
-            self._sums[layer] = [
-                Sums(cut, rows, logits_size(rows, classes), complete=not cut and rank in cut.pieces)
-                for _ in range(buffers)
-            ]
-            if layer in self.layers:
+            here = layer in self.layers
+            if home or here:
+                parts, whole = cut if home else cut.own(rank), here and not cut
+                size = rows, logits_size(rows, classes)
+                self._sums[layer] = [Sums(parts, *size, complete=whole) for _ in range(buffers)]
+            if here:
                 panels, place = len(cut.pieces[rank]), cut.places[rank]
-                size = units[layer], panels, place.stop - place.start, rows
-                self.gathered[layer] = [Gathered(*size) for _ in range(gathered)]
+                shape = units[layer], panels, place.stop - place.start, rows
+                self.gathered[layer] = [Gathered(*shape) for _ in range(gathered)]
         self._classes = classes
         self._errors = [kernels.zeros(logits_size(rows, classes)) for _ in range(buffers)]
         self._totals = [kernels.zeros(len(cuts), margin_of(rows)) for _ in range(buffers)]
@@ -81,7 +83,8 @@ class PieceHead:
     def logits(self, step: s.Logits) -> None:
         """See `steps.Logits`."""
         kept = self.gathered[step.layer][step.source]
-        sums, place = self._sums[step.layer][step.target], self.cuts[step.layer].places[self.rank]
+        sums = self._sums[step.layer][step.target]
+        place = sums.cut.places[self.rank]
         sums.squares[place, : kept.rows] = kept.squares[:, : kept.rows]
         nodes = self.classifier.partial(step.layer, kept.a.h, kept.rows)
         sums.shares[place, : nodes.shape[1]] = nodes

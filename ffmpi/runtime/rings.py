@@ -37,6 +37,12 @@ class Cut:
             self.nodes += count
         self.adds = finish_of([part.start for part in pieces.values()], panels)
 
+    def own(self, rank: int) -> Cut:
+        """Return a cut in which the parts of the sums are those of `rank` only, for who does not add them up."""
+        made = Cut(self.panels, {rank: self.pieces[rank]})
+        made.pieces = self.pieces
+        return made
+
     def __bool__(self) -> bool:
         """Whether there are several pieces."""
         return len(self.pieces) > 1
