@@ -78,7 +78,7 @@ def test_a_signal_in_any_phase_of_one_rank_ends_all(phase: str, run: Run, tmp_pa
             """
         )
     )
-    done = run(2, "job.py", "train", DIGITS, "--set", "train.epochs=100000")
+    done = run(2, "job.py", "train", DIGITS, "--set", "train.epochs=100000", fresh=True)
     assert done.returncode == 75, done.stderr
     assert "ffmpi: stopped by SIGUSR1 before anything was saved" in done.stderr and "Traceback" not in done.stderr
 
