@@ -95,10 +95,6 @@ class Flow:
         return self.rule.share_size(units, rows, self._classes, learning)
 
     # -- Sums ----------------------------------------------------------------------------------------------------------
-    def is_cut(self, layer: int) -> bool:
-        """Whether other ranks have other pieces of a layer."""
-        return bool(self.rings[layer].cut)
-
     def squares(self, step: s.Forward, nodes: np.ndarray) -> None:
         """Take this piece's parts, (nodes, rows or more) float32, of the rows' sums of squares."""
         ring = self.rings[step.layer]

@@ -55,7 +55,7 @@ class PieceHead:
         cuts : of the layers that the head reads; home : whether this rank adds up the logits, so that all parts come
         """
         assert model.head is not None
-        self.rank, self.model, self.batches, self.cuts = rank, model, batches, cuts
+        self.rank, self.batches, self.cuts = rank, batches, cuts
         self.classifier, self.layers = model.head, [layer for layer in cuts if rank in cuts[layer].pieces]
         rows, classes, units = model.config.train.batch_size, model.dataset.classes, model.config.network.layers
         self.gathered: dict[int, list[Gathered]] = {}
