@@ -192,10 +192,11 @@ def sweep(
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=PLACE)
+@click.option("--unfinished", is_flag=True, help="Also those that are still to be continued, as far as they are.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a Markdown table.")
 @as_json
 @once
-def table(runs: tuple[str, ...], as_markdown: bool, as_json: bool) -> None:
+def table(runs: tuple[str, ...], unfinished: bool, as_markdown: bool, as_json: bool) -> None:
     """Sum up the finished runs in the directories RUNS, beside the results of the paper's tables where these have any.
 
     Each configuration has a row for each way to classify: mean and standard deviation over its seeds, and the settings
@@ -203,4 +204,4 @@ def table(runs: tuple[str, ...], as_markdown: bool, as_json: bool) -> None:
     """
     from ..commands import table as command
 
-    command.table(list(runs), as_json, as_markdown)
+    command.table(list(runs), as_json, as_markdown, unfinished)

@@ -15,11 +15,12 @@ from ..errors import UserError, note
 from ..launcher import launched
 from ..run.directory import RunDirectory
 from ..run.progress import accuracies_of
+from ..run.results import result_of
 from ..run.sweep import SweepDirectory
 from ..runtime import stop
 from ..runtime.launch import mpiexec
 from . import job_array
-from .results import result_of, rows_of
+from .results import rows_of
 from .table import show
 
 _POLL = 0.2  # seconds after which a signal is handed on at the latest

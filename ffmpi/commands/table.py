@@ -1,4 +1,4 @@
-"""The command `table`: finished runs summed up, beside the paper's results where it has any."""
+"""The command `table`: runs summed up, beside the paper's results where it has any."""
 
 from __future__ import annotations
 
@@ -14,36 +14,44 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import UserError, note, ranges
+from ..run.differences import setting_text
+from ..run.results import Result, result_of
 from ..run.sweep import runs_in
-from .results import Result, result_of, rows_of
+from .results import rows_of
 
 _ABOUT = ("data", "model", "implementation", "lag", "epochs")
 _FOUND = ("seeds", "validation %", "test %", "best", "paper", "difference", "seconds", "paper seconds",
           "paper implementation", "ranks", "machine", "commit")  # fmt: skip
 _ALWAYS = ("data", "model", "implementation")
+_TITLE = (*_ALWAYS, "setting")  # of a row that stands on lines of its own
 
-#: More columns of settings than these nobody can read side by side.
+#: More columns of settings than these nobody can read side by side; they are a table of their own, with a column for
+#: each configuration unless these are too many, too.
 _MOST_SETTINGS = 8
+_MOST_COMPARED = 6
 _MOST_LEFT_OUT = 5  # runs that are named
 _GLUE = "\x00"  # a space that no line is broken at
 
 
-def table(runs: list[str], as_json: bool, as_markdown: bool) -> None:
-    """Print a row for each configuration of the finished `runs`; a sweep's directory stands for its runs."""
-    rows = rows_of(_finished(runs))
+def table(runs: list[str], as_json: bool, as_markdown: bool, unfinished: bool = False) -> None:
+    """Print a row for each configuration of the `runs` that are finished, or have begun if `unfinished` ones count.
+
+    A sweep's directory stands for its runs.
+    """
+    rows = rows_of(_results(runs, unfinished))
     if as_json:
         print(json.dumps(rows))
     else:
         show(rows, as_markdown)
 
 
-def _finished(runs: list[str]) -> list[Result]:
+def _results(runs: list[str], unfinished: bool) -> list[Result]:
     """Return what there is of `runs`, and say which are left out; UserError if that is all of them."""
     found: list[Result] = []
     missing: list[UserError] = []
     for path in runs_in(map(Path, runs)):
         try:
-            found.append(result_of(path))
+            found.append(result_of(path, unfinished))
         except UserError as error:
             missing.append(error)
     if not found:
@@ -60,24 +68,54 @@ def show(rows: Sequence[dict[str, Any]], as_markdown: bool = False) -> None:
     settings = list(rows[0]["settings"])
     if all(row["paper"] for row in rows):
         settings = []  # the paper's words say what differs
+    compared: list[str] = []
     if len(settings) > _MOST_SETTINGS:
-        note(f"{len(settings)} settings differ between these runs, too many for columns; --json has them all")
-        settings = []
+        settings, compared = [], settings
     columns = [*_ABOUT, *settings, *_FOUND]
     cells = [_cells(row, settings) for row in rows]
     columns = [name for name in columns if name in _ALWAYS or any(row[name] for row in cells)]
+    if len(rows) > 1 and not as_markdown:
+        columns = _without_same(columns, cells)
+    _print(columns, cells, as_markdown)
+    if compared:
+        _compare(rows, compared, as_markdown)
+
+
+def _without_same(columns: Sequence[str], cells: Sequence[dict[str, str]]) -> list[str]:
+    """Print what is the same in all rows in a line of its own, and return the other columns."""
+    same = [name for name in columns if len({row[name] for row in cells}) == 1 and name not in _FOUND[1:4]]
+    if same:
+        told = "; ".join(f"{name} {cells[0][name]}" for name in same)
+        console = Console()
+        width = console.width if console.is_terminal else len(told) + len("all: ")
+        print("\n".join(textwrap.wrap(f"all: {told}", width, subsequent_indent="  ", break_on_hyphens=False)))
+    return [name for name in columns if name not in same]
+
+
+def _compare(rows: Sequence[dict[str, Any]], settings: Sequence[str], as_markdown: bool) -> None:
+    """Print a row for each setting that differs, and a column for each configuration."""
+    each = list({tuple(row["runs"]): row for row in rows}.values())
+    if len(each) > _MOST_COMPARED:
+        note(f"{len(settings)} settings differ between these runs, too many for columns; --json has them all")
+        return
+    names = [row["name"] for row in each]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({number})" for number, name in enumerate(names, 1)]
+    cells = [
+        {"setting": key} | {name: setting_text(row["settings"][key]) for name, row in zip(names, each, strict=True)}
+        for key in settings
+    ]
+    print()
+    _print(["setting", *names], cells, as_markdown)
+
+
+def _print(columns: Sequence[str], cells: Sequence[dict[str, str]], as_markdown: bool) -> None:
+    """Print a table of `columns`, or on a narrow terminal each row on lines of its own."""
     if as_markdown:
         for line in (columns, ["---"] * len(columns), *([row[name] for name in columns] for row in cells)):
             print("| " + " | ".join(line) + " |")
         return
     console = Console(highlight=False, markup=False, emoji=False)
-    if len(rows) > 1:
-        same = [name for name in columns if len({row[name] for row in cells}) == 1 and name not in _FOUND[1:4]]
-        if same:
-            told = "; ".join(f"{name} {cells[0][name]}" for name in same)
-            width = console.width if console.is_terminal else len(told) + len("all: ")
-            print("\n".join(textwrap.wrap(f"all: {told}", width, subsequent_indent="  ", break_on_hyphens=False)))
-        columns = [name for name in columns if name not in same]
     widths = [max(cell_len(text) for text in (name, *(row[name] for row in cells))) for name in columns]
     whole = sum(widths) + 2 * (len(widths) - 1)
     if whole > console.width and console.is_terminal:
@@ -95,8 +133,8 @@ def show(rows: Sequence[dict[str, Any]], as_markdown: bool = False) -> None:
 def _stack(columns: Sequence[str], cells: Sequence[dict[str, str]], width: int) -> None:
     """Print each row on lines of its own, where a table would cut numbers off."""
     for row in cells:
-        print(", ".join(row[name] for name in _ALWAYS if name in columns) or row["model"])
-        parts = [f"{name} {row[name]}" for name in columns if name not in _ALWAYS and row[name]]
+        print(", ".join(row[name] for name in _TITLE if name in columns) or row["model"])
+        parts = [f"{name} {row[name]}" for name in columns if name not in _TITLE and row[name]]
         # A number stays beside its name.
         glued = ", ".join(part.replace(" ", _GLUE) if len(part) < width // 2 else part for part in parts)
         lines = textwrap.wrap(
@@ -108,7 +146,9 @@ def _stack(columns: Sequence[str], cells: Sequence[dict[str, str]], width: int) 
 def _cells(row: dict[str, Any], settings: Sequence[str]) -> dict[str, str]:
     """Return what stands in each column."""
     cells = {name: _text(row.get(name)) for name in (*_ABOUT, *_FOUND)}
-    cells |= {name: _setting(row["settings"].get(name)) for name in settings}
+    cells |= {name: setting_text(row["settings"].get(name)) for name in settings}
+    if row["epochs done"] < row["epochs"]:
+        cells["epochs"] = f"{row['epochs done']} of {row['epochs']}"
     for split in ("validation", "test"):
         cells[f"{split} %"] = accuracy_text(row[split])
     cells["seeds"] = f"{len(row['seeds'])}: {ranges(row['seeds'])}"
@@ -122,10 +162,6 @@ def accuracy_text(found: dict[str, Any] | None) -> str:
         return ""
     deviation = found["deviation"]
     return f"{found['mean']:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
-
-
-def _setting(value: object) -> str:
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def _text(value: object) -> str:

@@ -10,10 +10,12 @@ import pytest
 
 from ffmpi import config
 from ffmpi.commands import paper
-from ffmpi.commands.results import result_of, rows_of
+from ffmpi.commands.results import rows_of
 from ffmpi.commands.table import table
 from ffmpi.config.registries import RULES
 from ffmpi.errors import UserError
+from ffmpi.run.differences import labels
+from ffmpi.run.results import result_of
 
 RECIPES = sorted((Path(__file__).parents[2] / "runs" / "paper").glob("*.toml"))
 PAPER = ["preset=paper", "schedule.name=all-layers"]
@@ -195,11 +197,30 @@ def test_own_data_in_two_places_are_two_sets(tmp_path: Path) -> None:
         assert len(rows) == 1 + apart and ("data.path" in rows[0]["settings"]) == apart
 
 
-def test_many_settings_are_no_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_many_settings_are_a_table_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [make(tmp_path / preset, 1, "train.epochs=1", f"preset={preset}") for preset in ("hinton", "mono-forward")]
-    table([str(run) for run in runs], as_json=False, as_markdown=True)
+    names = [str(run) for run in runs]
+    table(names, as_json=False, as_markdown=True)
+    first, _, settings = capsys.readouterr().out.partition("\n\n")
+    assert "rule.name" not in first and settings.startswith("| setting | hinton | mono-forward |\n| --- |")
+    assert "| rule.name | goodness | local-softmax |" in settings and "| seed |" not in settings
+    table(names, as_json=False, as_markdown=False)
+    assert ["rule.name", "goodness", "local-softmax"] in [row.split() for row in capsys.readouterr().out.splitlines()]
+    more = [make(tmp_path / f"{n}", 1, "train.epochs=1", f"optimizer.learning_rate=0.{n}") for n in range(1, 6)]
+    table([*names, *map(str, more)], as_json=False, as_markdown=True)
     output = capsys.readouterr()
     assert "rule.name" not in output.out and "settings differ between these runs, too many for columns" in output.err
+
+
+def test_words_for_what_differs() -> None:
+    """The same for runs that differ in the seed only; what only one rule has does not differ."""
+    common = ["data.name=mnist", "train.epochs=3"]
+    more = [[], ["seed=1", "data.path=/there", "schedule.threads=2"], ["rule.name=swish", "network.layers=[5]"]]
+    one, again, other = (config.parse("", "test", [*common, *settings]) for settings in more)
+    goodness, swish = labels([one, again, other])[1:]
+    assert labels([one, again, other])[0] == goodness and goodness.startswith("network.layers [1000, 1000, 1000], rule")
+    assert "network.layers [5], rule.name swish" in swish and "rule.goodness" not in goodness + swish
+    assert labels([one, again]) == ["", ""] and labels([one, again], ("schedule.",)) == ["seed 0", "seed 1"]
 
 
 def test_runs_that_are_not_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,6 +234,9 @@ def test_runs_that_are_not_finished(tmp_path: Path, capsys: pytest.CaptureFixtur
     output = capsys.readouterr()
     assert [row["model"] for row in json.loads(output.out)] == ["done, softmax"]
     assert [line.split(":")[1] for line in output.err.splitlines()] == [" left out"] * 2
+    table([str(running), str(done)], as_json=False, as_markdown=True, unfinished=True)
+    shown, told = capsys.readouterr()
+    assert "| 2 of 5 | 1: 0 | 91.00 |" in shown and "| 5 | 1: 0 | 94.00 |" in shown and not told
 
 
 def test_names_are_shown_as_they_are(
