@@ -23,7 +23,7 @@ def reason(error: Exception) -> str:
     return os.strerror(number) if number else " ".join(str(error).split())
 
 
-def attribute(file: h5py.File, name: str, kinds: str) -> Any:
+def attribute(file: h5py.File, name: str, kinds: str, expected: str = "an ffmpi checkpoint") -> Any:
     """Return a scalar attribute of the root, of one of the NumPy kinds `kinds`; UserError if there is none.
 
     Strings of variable length are none of them: HDF5 keeps these in a heap, and reading from a damaged one may never
@@ -35,18 +35,19 @@ def attribute(file: h5py.File, name: str, kinds: str) -> Any:
             return file.attrs[name]
     except (KeyError, OSError, RuntimeError, TypeError, ValueError):
         pass
-    raise fail(file, f"no readable attribute {name!r}", "an ffmpi checkpoint")
+    raise fail(file, f"no readable attribute {name!r}", expected)
 
 
 def stored_array(
-    file: h5py.File, name: str, shape: tuple[int, ...] | None, dtype: type | None, part: tuple[slice, ...] = ()
+    file: h5py.File, name: str, shape: tuple[int, ...] | None, dtype: type | np.dtype | None,
+    part: tuple[slice, ...] = (),
 ) -> Any:  # fmt: skip
     """Return the value, or a part, of the data set `name`, which must lie in this file; UserError if it is another one.
 
-    It must have `shape` and `dtype`; None stands for any shape that the file has room for, and for a text of fixed
-    length.
+    It must have `shape` and `dtype`, which may be a record's; None stands for any shape that the file has room for, and
+    for a text of fixed length.
     """
-    kind = "text" if dtype is None else np.dtype(dtype).name
+    kind = "text" if dtype is None else "records" if np.dtype(dtype).names else np.dtype(dtype).name
     expected = " ".join([kind, *([str(shape)] if shape else [])])
     try:
         node: Any = file
@@ -60,7 +61,8 @@ def stored_array(
             raise fail(file, f"{name!r} is not a plain data set", f"{expected} stored in the file")
         right = node.dtype.kind == "S" if dtype is None else node.dtype == dtype
         if not right or node.shape is None or (shape is not None and node.shape != shape):
-            raise fail(file, f"{name!r} is {node.dtype} {node.shape}", expected)
+            found = "records" if node.dtype.names else node.dtype
+            raise fail(file, f"{name!r} is {found} {node.shape}", expected)
         size = math.prod(node.shape) * node.dtype.itemsize
         if (shape is None or dtype is None) and size > os.path.getsize(file.filename):
             raise fail(file, f"{name!r} is said to have {size} bytes", "no more than the file has")
