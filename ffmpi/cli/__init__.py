@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from .. import __version__
-from . import bench, data, runs
+from . import bench, data, plot, runs
 from .options import WITH_MPI as WITH_MPI
 
 
@@ -21,6 +21,6 @@ def app() -> None:
 
 for command in (
     runs.train, runs.resume, runs.evaluate, runs.predict, runs.export, runs.info, runs.sweep, runs.table,
-    data.data, bench.bench,
+    data.data, plot.plot, bench.bench,
 ):  # fmt: skip
     app.add_command(command)

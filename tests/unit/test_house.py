@@ -17,7 +17,7 @@ FLOORS = [
     {"errors", "output", "launcher"},
     {"config"},
     {"schedule", "rules", "network", "data"},
-    {"run", "runtime", "export"},
+    {"run", "runtime", "export", "plots"},
     {"cli", "__main__", "commands", "api"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -30,6 +30,7 @@ CLOSED = {
     "config": {"kernels"},
     "run": {"runtime", "kernels"},  # facts are handed in
     "export": {"runtime", "schedule", "kernels"},  # networks, wherever they are from
+    "plots": {"runtime", "kernels"},  # of what is on the disk, or handed in
     "kernels": {*FLOOR},
 }
 
