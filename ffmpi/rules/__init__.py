@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from ..config.fields import Member
 from ..errors import nearest
-from ..schedule import cost
-from ..schedule.cost import Cost, RuleCost
+from ..schedule.core import Core, Cost
+from ..schedule.cost import RuleCost
 
 if TYPE_CHECKING:
     from ..config.schema import Config
@@ -249,12 +249,13 @@ class Rule(Member, frozen=True, kw_only=True):
         blocks = self.blocks(config, config.network.layers[index], classes).values()
         shapes = [(a.shape, b.optimizer) for b in blocks for a in b.arrays if a.learnt and len(a.shape) == 2]
 
-        def scores(rows: float, units: int) -> Cost:
-            return Cost().plus(*(cost.product(rows, *shape) for shape, _ in shapes))
+        def scores(core: Core, rows: float, units: int) -> Cost:
+            return Cost().plus(*(core.product(rows, *shape) for shape, _ in shapes))
 
-        def learnt(rows: float, units: int) -> Cost:
-            steps = (cost.update(rows, *shape, optimizer.moments) for shape, optimizer in shapes if optimizer)
-            return scores(rows, units).plus(scores(rows, units), *steps)
+        def learnt(core: Core, rows: float, units: int) -> Cost:
+            steps = (core.update(rows, *shape, optimizer.moments) for shape, optimizer in shapes if optimizer)
+            once = scores(core, rows, units)
+            return once.plus(once, *steps)
 
         return RuleCost(scores=scores, update=learnt)
 

@@ -15,7 +15,8 @@ from ..config.fields import Fraction, Positive
 from ..network.activations import Activations
 from ..network.classifier import logits_size
 from ..network.parameters import Array, Block
-from ..schedule.cost import Cost, RuleCost, copied
+from ..schedule.core import Core, Cost
+from ..schedule.cost import RuleCost
 from . import BatchNorm, Formula, Loss, Rates, Targets
 from .local_softmax import LocalSoftmax, Workspace
 
@@ -100,10 +101,10 @@ class LocalError(LocalSoftmax, frozen=True, kw_only=True, tag="local-error"):
         """Return what the classifier, the normalisation and, of rows with rows, the similarity take."""
         found, similar = LocalSoftmax.cost(self, config, index, classes), 3.0 * (self.similarity > 0)
 
-        def update(rows: float, units: int) -> Cost:
-            passes = copied(5 * rows * units)  # over the activations
+        def update(core: Core, rows: float, units: int) -> Cost:
+            passes = core.copied(5 * rows * units)  # over the activations
             flop = similar * rows * rows * units
-            return found.update(rows, units).plus(passes, Cost(flop, 0.0, flop / _SIMILAR))
+            return found.update(core, rows, units).plus(passes, Cost(flop, 0.0, flop / (_SIMILAR * core.forward.rate)))
 
         return RuleCost(1.0, 1.0, found.scores, update)
 
@@ -187,5 +188,5 @@ class LocalError(LocalSoftmax, frozen=True, kw_only=True, tag="local-error"):
         norm.step_vectors(rate, {"gain": room.by_gain, "shift": room.by_shift})
 
 
-#: FLOP a second of products of rows with rows, which are small: measured 34 to 43 GFLOP/s.
-_SIMILAR = 40e9
+#: How fast products of rows with rows are, which are small, beside a forward's: measured 34 to 43 GFLOP/s of 105.
+_SIMILAR = 0.38

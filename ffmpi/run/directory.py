@@ -42,7 +42,7 @@ def environment() -> dict[str, Any]:
         "packages": {name: version(name) for name in packages},
         "host": platform.node(),
         "system": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "command": sys.argv,
         "variables": {name: os.environ[name] for name in names if name in os.environ},
@@ -61,7 +61,8 @@ def _commit() -> str | None:
     return done.stdout.strip() if inside else None
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the name of this host's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -11,7 +11,8 @@ from ..network.layout import BatchLayout
 from ..network.methods import METHODS
 from ..network.stages import sizes_of
 from ..schedule import Schedule, ScheduleSpec
-from ..schedule.cost import PANEL, Rows, StepCosts
+from ..schedule.core import PANEL
+from ..schedule.cost import Rows, StepCosts
 from ..schedule.messages import MessageSizes
 from ..schedule.spec import Adaptive
 from ..schedule.steps import LEARNT, Batch, Forward, Split, Stream, Update

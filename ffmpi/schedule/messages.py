@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from . import steps as s
-from .cost import PANEL, Rows
+from .core import PANEL
+from .cost import Rows
 from .pipeline import Pipeline
 
 _FLOAT = 4  # bytes

@@ -105,8 +105,8 @@ def _load(plan: Schedule, rank: int, costs: StepCosts, weights: _Weights) -> dic
     """Return the seconds that a rank computes for each stage, or None."""
     found: dict[int | None, float] = defaultdict(float)
     for step in plan.computing(rank):
-        if seconds := costs.of(step).seconds:
-            batch: s.Batch = step.batch  # type: ignore[union-attr]
+        batch = getattr(step, "batch", None)
+        if isinstance(batch, s.Batch) and (seconds := costs.of(step).seconds):
             found[plan.stage_of(step)] += seconds * weights[batch.split, batch.stream]
     return found
 
@@ -117,7 +117,7 @@ class Balance:
 
     Attributes
     ----------
-    each : seconds of computing of each rank in an excerpt of the run, on `cost.CORE`
+    each : seconds of computing of each rank in an excerpt of the run, on `core.CORE`
     alone : those of one rank that does everything; less than the sum where ranks do things twice
     """
 

@@ -17,7 +17,8 @@ from ffmpi.runtime.sizes import expected_balance, long_scoring, step_costs
 from ffmpi.runtime.sizes import spec_of as priced_spec
 from ffmpi.schedule import Pipeline, Schedule, ScheduleSpec, schedule_of
 from ffmpi.schedule import steps as s
-from ffmpi.schedule.cost import CORE, Cost, Rows, RuleCost, StepCosts, optimiser, product, traffic, update
+from ffmpi.schedule.core import CORE, Core, Cost, traffic
+from ffmpi.schedule.cost import Rows, RuleCost, StepCosts
 from ffmpi.schedule.spec import Adaptive
 from ffmpi.schedule.totals import Balance, balance_of, most_stashed, stage_loads
 from tests.helpers import records
@@ -30,28 +31,28 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_a_product_by_hand() -> None:
-    cost = product(10, 300, 96)
+    cost = CORE.product(10, 300, 96)
     assert cost.flop == 2 * 10 * 300 * 96
     assert cost.bytes == 4 * (10 * 300 + 10 * 96 + 300 * 96)
-    assert cost.seconds == pytest.approx(cost.flop / CORE.product)
+    assert cost.seconds == pytest.approx(cost.flop / CORE.forward.rate)
     # Few units take as long as one pass computes; units come in sixteens.
-    assert product(10, 300, 10).seconds == product(10, 300, 48).seconds
-    assert product(10, 300, 97).seconds == product(10, 300, 112).seconds > cost.seconds
+    assert CORE.product(10, 300, 10).seconds == CORE.product(10, 300, 48).seconds
+    assert CORE.product(10, 300, 97).seconds == CORE.product(10, 300, 112).seconds > cost.seconds
 
 
 def test_zeros_are_skipped_where_there_are_many() -> None:
-    dense, many, few = (product(10, 300, 96, density) for density in (1.0, 0.1, 0.3))
+    dense, many, few = (CORE.product(10, 300, 96, density) for density in (1.0, 0.1, 0.3))
     assert many.flop == few.flop == dense.flop
-    assert few.seconds == dense.seconds and many.seconds == pytest.approx(0.1 / CORE.skipping * dense.seconds)
+    assert few.seconds == dense.seconds and many.seconds == pytest.approx(0.1 / CORE.forward.skipping * dense.seconds)
     # A gradient of few rows skips earlier, one of many rows later.
-    assert update(30, 300, 96, 0, 0.3).seconds < update(30, 300, 96, 0, 1.0).seconds
-    assert update(1000, 300, 96, 0, 0.15).seconds == update(1000, 300, 96, 0, 1.0).seconds
+    assert CORE.update(30, 300, 960, 0, 0.3).seconds < CORE.update(30, 300, 960, 0, 1.0).seconds
+    assert CORE.update(1000, 300, 960, 0, 0.15).seconds == CORE.update(1000, 300, 960, 0, 1.0).seconds
 
 
 def test_an_optimiser_moves_parameters_and_moments() -> None:
-    assert [optimiser(1000, moments).bytes for moments in (1, 2)] == [16_000, 24_000]
-    assert optimiser(1000, 2).seconds == pytest.approx(24_000 / CORE.memory)
-    step = update(50, 300, 96, 2)
+    assert [CORE.optimiser(1000, moments).bytes for moments in (1, 2)] == [16_000, 24_000]
+    assert CORE.optimiser(1000, 2).seconds == pytest.approx(24_000 / CORE.memory)
+    step = CORE.update(50, 300, 96, 2)
     assert step.flop == 2 * 50 * 300 * 96 and step.bytes == traffic(50, 300, 96, 1) + 24 * 300 * 96
 
 
@@ -95,7 +96,7 @@ def test_a_piece_costs_its_share() -> None:
 
 
 def test_what_a_rule_adds() -> None:
-    def extra(rows: float, units: int) -> Cost:
+    def extra(core: Core, rows: float, units: int) -> Cost:
         return Cost(rows * units, 1.0, 1.0)
 
     rule, plain = RuleCost(scores=extra, update=extra), RuleCost()

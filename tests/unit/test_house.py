@@ -17,7 +17,7 @@ FLOORS = [
     {"errors", "output", "launcher"},
     {"config"},
     {"schedule", "rules", "network", "data"},
-    {"run", "runtime", "export", "plots"},
+    {"run", "runtime", "export", "plots", "plan"},
     {"cli", "__main__", "commands", "api"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -18,7 +18,7 @@ from ...errors import UserError
 from ...kernels import cache_problem, peak
 from ...run.directory import environment
 from ...runtime.setup import warn_of_cache
-from ...schedule import cost
+from ...schedule.core import CORE, traffic
 from .steps import FfmpiStep, NumpyStep, Step
 
 LAYERS = ((784, 2000), (2000, 2000), (1000, 1000), (3072, 2000))  # inputs, units
@@ -147,7 +147,7 @@ def _shape(shape: Shape, repeats: int, threads: int) -> dict[str, Any]:
     seconds = medians(actions, repeats)
     core = 1e-9 * peak.BURST_FLOP / seconds["core", "peak"]
     taking_part = {"forward": 0, "step": rows, "tenth": len(tenth)}
-    flop = {work: cost.product(rows + more, inputs, units).flop for work, more in taking_part.items()}
+    flop = {work: CORE.product(rows + more, inputs, units).flop for work, more in taking_part.items()}
     gflop = {work: 1e-9 * count for work, count in flop.items()}
     return {
         "inputs": inputs,
@@ -174,7 +174,7 @@ def _shape(shape: Shape, repeats: int, threads: int) -> dict[str, Any]:
 def bytes_of(shape: Shape, work: str) -> float:
     """Return what must come from memory or go there: a, h and W; in a step W and Adam's m and v, read and written."""
     inputs, units, rows = shape
-    return cost.traffic(rows, inputs, units, 1 if work == "forward" else 6)
+    return traffic(rows, inputs, units, 1 if work == "forward" else 6)
 
 
 def medians(actions: Mapping[Any, Callable[[], None]], repeats: int) -> dict[Any, float]:

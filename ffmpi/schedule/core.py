@@ -1,0 +1,139 @@
+"""How fast a core is at what steps are made of: products, optimisers, copies, and what any step takes.
+
+The figures are a machine's: those of `CORE` are nominal, `ffmpi bench machine` measures a host's own (plan/machine.py).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from msgspec import field
+
+from ..config.fields import Count, NotNegative, Positive, Share, Table
+
+_FLOAT = 4  # bytes
+PANEL = 16  # units
+
+
+class Cost(NamedTuple):
+    """What a step takes.
+
+    Attributes
+    ----------
+    flop : of its products, as if no zero were skipped
+    bytes : of what it reads and writes in memory
+    seconds : on a core
+    """
+
+    flop: float = 0.0
+    bytes: float = 0.0
+    seconds: float = 0.0
+
+    def plus(self, *others: Cost) -> Cost:
+        """Return the sum with `others`."""
+        return Cost(*map(sum, zip(self, *others, strict=True)))
+
+
+def traffic(rows: float, inputs: float, units: float, arrays: float) -> float:
+    """Return the bytes of the rows' inputs and outputs and of `arrays` reads or writes of a weight matrix."""
+    return _FLOAT * (rows * (inputs + units) + arrays * inputs * units)
+
+
+class Product(Table, frozen=True, kw_only=True):
+    """How fast one of a layer's two products is, a forward's or a gradient's.
+
+    Attributes
+    ----------
+    rate : FLOP/s of a dense product with `columns` units or more
+    columns : units that one pass over the rows computes; fewer take as long
+    zeros : share of nonzero inputs below which a wide layer's zeros are skipped, as the kernels choose
+    most, few : a gradient's also below so many nonzero inputs of a unit, but not above the share `most`; where `few` is
+        0, `most` is the same share in layers so narrow that listing is dear
+    listed : panels that are computed while what is not zero is listed
+    skipping : share of nonzero inputs at which skipping would take as long as a dense product
+    listing : seconds of an input of a row, to list what is not zero
+    output : seconds of a unit of a row, beside its product
+    """
+
+    rate: Positive
+    columns: Count
+    zeros: Share
+    most: Share
+    few: NotNegative = 0.0
+    listed: NotNegative = 0.0
+    skipping: Positive
+    listing: NotNegative = 0.0
+    output: NotNegative = 0.0
+
+    def skips(self, rows: float, units: float, density: float) -> bool:
+        """Whether the zeros of `rows` rows are skipped, of whose inputs a share `density` is not zero."""
+        left = 1 - self.listed / -(-units // PANEL)
+        if self.few:
+            return density < max(self.zeros, min(self.most, self.few / rows)) * left
+        return density < min(self.zeros, self.most * left)
+
+    def seconds(self, rows: float, inputs: float, units: float, density: float) -> float:
+        """Return those of a product of `rows` x `inputs` by `inputs` x `units`."""
+        if not (rows and units):
+            return 0.0
+        width = -(-units // PANEL) * PANEL
+        dense = 2.0 * rows * inputs * max(width, self.columns) / self.rate
+        beside = rows * width * self.output
+        if not self.skips(rows, units, density):
+            return dense + beside
+        return rows * inputs * self.listing + density / self.skipping * dense + beside
+
+
+class Core(Table, frozen=True, kw_only=True):
+    """How fast a core is.
+
+    Attributes
+    ----------
+    forward, gradient : of a layer
+    memory : bytes/s of what streams through: parameters and moments of an optimiser, copied rows
+    pixels : pixels/s that are scaled into inputs
+    step : seconds of a step beside its arithmetic; steps : the same by kind of step, where it is another
+    """
+
+    forward: Product = Product(rate=1.05e11, columns=48, zeros=0.2, most=0.35, listed=0.8, skipping=0.32)
+    gradient: Product = Product(rate=1.05e11, columns=48, zeros=0.1, most=0.5, few=13.0, listed=3.0, skipping=0.32)
+    memory: Positive = 3.2e10
+    pixels: Positive = 4.5e8
+    step: NotNegative = 1.2e-5
+    steps: dict[str, NotNegative] = field(default_factory=dict)
+
+    def begin(self, kind: str) -> Cost:
+        """Return what a step takes beside its arithmetic."""
+        return Cost(0.0, 0.0, self.steps.get(kind, self.step))
+
+    def product(self, rows: float, inputs: float, units: float, density: float = 1.0) -> Cost:
+        """Return the cost of `rows` rows of `inputs` inputs times weights for `units` units.
+
+        A share `density` of the inputs is not zero; where that pays the others are skipped.
+        """
+        seconds = self.forward.seconds(rows, inputs, units, density)
+        return Cost(2.0 * rows * inputs * units, traffic(rows, inputs, units, 1), seconds)
+
+    def update(self, rows: float, inputs: float, units: float, moments: int, density: float = 1.0) -> Cost:
+        """Return the cost of the gradient of `rows` rows and the optimiser's step."""
+        seconds = self.gradient.seconds(rows, inputs, units, density)
+        learnt = Cost(2.0 * rows * inputs * units, traffic(rows, inputs, units, 1), seconds)
+        return learnt.plus(self.optimiser(inputs * units, moments))
+
+    def optimiser(self, parameters: float, moments: int) -> Cost:
+        """Return the cost of a step of `parameters` parameters with `moments` moments each, all read and written."""
+        moved = _FLOAT * 2.0 * (1 + moments) * parameters
+        return Cost(0.0, moved, moved / self.memory)
+
+    def copied(self, floats: float) -> Cost:
+        """Return the cost of reading and writing so many float32."""
+        moved = 2.0 * _FLOAT * floats
+        return Cost(0.0, moved, moved / self.memory)
+
+    def scaled(self, pixels: float) -> Cost:
+        """Return the cost of making inputs of so many pixels, a byte each."""
+        return Cost(0.0, (1 + _FLOAT) * pixels, pixels / self.pixels)
+
+
+#: Medians of one core of an AMD EPYC with AVX-512; what is given to ranks depends only on the ratios.
+CORE = Core()
