@@ -7,7 +7,7 @@ from numba import prange
 
 from .compiled import compiled
 from .simd import LANES, fma, horizontal_sum, load, mul, relu, splat, store
-from .sparse import EVEN, LISTING, WORTHWHILE, Memory, density, list_rows, multiply, multiply_once, width_of
+from .sparse import EVEN, LISTING, WORTHWHILE, Memory, density, list_rows, multiply, width_of
 from .tile import FORWARD_ROWS, PANELS, SPARSE_PANELS, forward_tile
 from .tree import add_panels
 
@@ -62,16 +62,13 @@ def _columns(first, last, a, scale, w, bias, h, squares, rows, kind):  # type: i
 
 
 @compiled
-def _sparse_columns(first, last, a, nonzeros, scale, w, bias, h, squares, rows, kind):  # type: ignore[no-untyped-def]
+def _sparse_columns(first, last, listed, scale, w, bias, h, squares, rows, kind):  # type: ignore[no-untyped-def]
     """Compute the unit panels [first, last) from the activations that are not zero."""
     tiles = np.empty(rows * SPARSE_PANELS * LANES, np.float32)
     panel = first
     while panel < last:
         width = width_of(last - panel, SPARSE_PANELS)
-        if len(w) > SPARSE_PANELS:
-            multiply(panel, width, nonzeros, rows, w, tiles)
-        else:
-            multiply_once(panel, width, a, rows, w, tiles)
+        multiply(panel, width, listed, rows, w, tiles)
         for row in range(rows):
             for j in range(width):
                 product = load(tiles, (row * width + j) * LANES)
@@ -88,10 +85,10 @@ def _columns_parallel(threads, a, scale, w, bias, h, squares, rows, kind):  # ty
 
 
 @compiled(parallel=True)
-def _sparse_columns_parallel(threads, a, nonzeros, scale, w, bias, h, squares, rows, kind):  # type: ignore[no-untyped-def]
+def _sparse_columns_parallel(threads, listed, scale, w, bias, h, squares, rows, kind):  # type: ignore[no-untyped-def]
     for t in prange(threads):
         first, last = len(w) * t // threads, len(w) * (t + 1) // threads
-        _sparse_columns(first, last, a, nonzeros, scale, w, bias, h, squares, rows, kind)
+        _sparse_columns(first, last, listed, scale, w, bias, h, squares, rows, kind)
 
 
 @compiled
@@ -101,19 +98,11 @@ def _skipping_pays(a, rows, panels, nonzeros):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _listed(a, rows, panels, nonzeros):  # type: ignore[no-untyped-def]
-    """List what is not zero, if more than one tile is to use it."""
-    if panels > SPARSE_PANELS:
-        return list_rows(a, rows, nonzeros)
-    return nonzeros[0], nonzeros[1].view(np.uint8), nonzeros[2]
-
-
-@compiled
 def compute(a, scale, w, bias, h, squares, rows, nonzeros, kind):  # type: ignore[no-untyped-def]
     """Compute the panels of h, with their squares if `kind` is not PRODUCT; see `forward`."""
     if _skipping_pays(a, rows, len(w), nonzeros):
-        listed = _listed(a, rows, len(w), nonzeros)
-        _sparse_columns(0, len(w), a, listed, scale, w, bias, h, squares, rows, kind)
+        listed = list_rows(a, rows, nonzeros)
+        _sparse_columns(0, len(w), listed, scale, w, bias, h, squares, rows, kind)
     else:
         _columns(0, -(-len(w) // PANELS), a, scale, w, bias, h, squares, rows, kind)
 
@@ -125,7 +114,7 @@ def compute_parallel(
     """Do the same on so many of Numba's threads, which share the column panels."""
     rest = (scale, w, bias, h, squares, rows, kind)
     if _skipping_pays(a, rows, len(w), nonzeros):
-        _sparse_columns_parallel(threads, a, _listed(a, rows, len(w), nonzeros), *rest)
+        _sparse_columns_parallel(threads, list_rows(a, rows, nonzeros), *rest)
     else:
         _columns_parallel(threads, a, *rest)
 

@@ -17,14 +17,10 @@ from numba.extending import intrinsic
 
 from .simd import LANES, build_call, build_load, build_prefetch, build_splat, build_store, element
 
-
-def _features() -> str:
-    """Return what Numba compiles for: this machine, or what NUMBA_CPU_FEATURES says instead."""
-    return str(config.CPU_FEATURES or llvm.get_host_cpu_features().flatten())
-
-
+#: What Numba compiles for: this machine, or what NUMBA_CPU_FEATURES says instead.
+features = str(config.CPU_FEATURES or llvm.get_host_cpu_features().flatten()).split(",")
 #: Whether the machine has 32 registers of 16 lanes, instead of 16 of 8 or fewer lanes.
-WIDE = "+avx512f" in _features().split(",")
+WIDE = "+avx512f" in features
 
 #: Rows of activations in a forward tile, inputs in an update tile, panels in both, panels in sparse tiles of one row:
 #: with 32 registers of 16 lanes (AVX-512) 24 accumulators hide the latency of the fused multiply-add; 16 registers of 8
@@ -32,7 +28,7 @@ WIDE = "+avx512f" in _features().split(",")
 FORWARD_ROWS = 8 if WIDE else 4
 UPDATE_INPUTS = 8 if WIDE else 4
 PANELS = 3 if WIDE else 1
-SPARSE_WIDTHS = (12, 6, 3, 2, 1) if WIDE else (4, 3, 2, 1)
+SPARSE_WIDTHS = (12, 6, 3, 2, 1) if WIDE else (6, 5, 4, 3, 2, 1)
 SPARSE_PANELS = SPARSE_WIDTHS[0]
 
 #: Rows that an update tile of many rows fetches ahead of the one it adds.
@@ -174,43 +170,37 @@ def _update_tile(many: bool) -> Any:
 update_tile, update_tile_of_many = _update_tile(many=False), _update_tile(many=True)
 
 
-def _sparse_tile(listed: bool) -> Any:
-    """Return an intrinsic; numbers are `listed` in their order, or taken from where they stand among others."""
+@intrinsic
+def sparse_tile(
+    typingctx: Any, panels: Any, values: Any, places: Any, first: Any, last: Any, w: Any, w_index: Any, w_panel: Any,
+    out: Any, out_index: Any,
+) -> Any:  # fmt: skip
+    """Compute out[j, :] += sum over n of values[n] * w[places[n], j, :] for n from `first` to `last`.
 
-    def tile(
-        typingctx: Any, panels: Any, values: Any, base: Any, offsets: Any, places: Any, first: Any, last: Any,
-        w: Any, w_index: Any, w_panel: Any, out: Any, out_index: Any,
-    ) -> Any:  # fmt: skip
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            width, _, start, _, _, low, high, _, w_start, w_step, _, out_start = args
+    One row, `panels` panels j of w, one of SPARSE_WIDTHS; places, unsigned, count from flat index `w_index`.
+    """
 
-            def at(position: int, index: Any) -> Any:
-                return element(context, builder, signature.args[position], args[position], index)
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        width, _, _, low, high, _, w_start, w_step, _, out_start = args
 
-            numbers, place, w_base, out_base = at(1, start), at(4, _constant(0)), at(7, w_start), at(10, out_start)
-            for panels in reversed(SPARSE_WIDTHS):
-                with builder.if_then(builder.icmp_signed("==", width, _constant(panels))):
-                    accumulators = _Accumulators(builder, 1, panels, out_base)
-                    jumps = [builder.mul(w_step, _constant(j)) for j in range(panels)]
-                    with cgutils.for_range(builder, high, low) as step:
-                        k = builder.zext(builder.load(builder.gep(place, [step.index])), _INDEX)
-                        line = builder.gep(w_base, [builder.mul(k, _constant(LANES))])
-                        vectors = [build_load(builder, builder.gep(line, [jump])) for jump in jumps]
-                        where = step.index if listed else builder.load(at(3, k))
-                        accumulators.step(builder.gep(numbers, [where]), 0, vectors)
-                    accumulators.write(out_base)
-            return context.get_dummy_value()
+        def at(position: int, index: Any) -> Any:
+            return element(context, builder, signature.args[position], args[position], index)
 
-        index = types.intp
-        return types.void(index, values, index, offsets, places, index, index, w, index, index, out, index), codegen
+        numbers, place, w_base, out_base = at(1, _constant(0)), at(2, _constant(0)), at(5, w_start), at(8, out_start)
+        for panels in reversed(SPARSE_WIDTHS):
+            with builder.if_then(builder.icmp_signed("==", width, _constant(panels))):
+                accumulators = _Accumulators(builder, 1, panels, out_base)
+                jumps = [builder.mul(w_step, _constant(j)) for j in range(panels)]
+                with cgutils.for_range(builder, high, low) as step:
+                    k = builder.zext(builder.load(builder.gep(place, [step.index])), _INDEX)
+                    line = builder.gep(w_base, [builder.mul(k, _constant(LANES))])
+                    vectors = [build_load(builder, builder.gep(line, [jump])) for jump in jumps]
+                    accumulators.step(builder.gep(numbers, [step.index]), 0, vectors)
+                accumulators.write(out_base)
+        return context.get_dummy_value()
 
-    return intrinsic(tile)
-
-
-#: Compute out[j, :] += sum over n of number n * w[places[n], j, :] for n from `first` to `last`: one row, `panels`
-#: panels j of w, one of SPARSE_WIDTHS; places, unsigned, count from flat index `w_index`. Number n of the first one is
-#: values[base + n], and of the second one values[base + offsets[places[n]]], offsets int64, not used by the first.
-sparse_tile, sparse_tile_in_place = _sparse_tile(listed=True), _sparse_tile(listed=False)
+    index = types.intp
+    return types.void(index, values, places, index, index, w, index, index, out, index), codegen
 
 
 @intrinsic

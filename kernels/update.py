@@ -10,14 +10,14 @@ from .constants import ADAM, LION, NESTEROV
 from .powers import power
 from .simd import LANES, div, flush, fma, load, load_splat, mul, pointer, prefetch, sign, splat, sqrt, store, sub
 from .sparse import Memory, density, list_inputs, width_of
-from .tile import AHEAD, PANELS, SPARSE_PANELS, UPDATE_INPUTS, WIDE, sparse_tile, update_tile, update_tile_of_many
+from .tile import AHEAD, PANELS, UPDATE_INPUTS, WIDE, sparse_tile, update_tile, update_tile_of_many
 
-#: Unit panels in one go where zeros are skipped: their share of a batch of 128 rows just fits the first-level cache.
-_SPARSE_WIDTH = SPARSE_PANELS // 2
+#: Unit panels in one go where zeros are skipped, at most and at least, and times rows, which a first-level cache holds.
+_MOST_PANELS, _LEAST_PANELS, _CACHED = 6, 6 if WIDE else 2, 448
 #: Share of activations that are not zero below which skipping the others pays whatever the rows; the share, and how
 #: many of an input, below which it pays with few rows; and how many panels are updated while the others are listed.
-_WORTHWHILE, _MOST, _FEW = (0.1, 0.5, 13) if WIDE else (0.35, 0.6, 16)
-_LISTING = 3.0
+_WORTHWHILE, _MOST, _FEW = (0.1, 0.5, 13) if WIDE else (0.4, 0.8, 75)
+_LISTING = 1.4
 _MOST_LISTED = 2**16  # rows whose places uint16 can hold
 #: Rows in one go: their share of a and of dz stays in the second-level cache while all inputs pass.
 _ROWS = 1024
@@ -123,26 +123,27 @@ def _sparse_columns(first, last, kind, rows, label_arguments, state, constants, 
     """Update the unit panels [first, last) from the activations that are not zero."""
     w, bias, m, v, mb, vb = state
     label_offset, classes, value = label_arguments[1], label_arguments[2], splat(label_arguments[3])
-    values, places, counts = listed
+    values, places, counts, pitch = listed
     inputs, count = w.shape[1], len(rows[3])
-    g = np.empty((_SPARSE_WIDTH, max(count, 1), LANES), np.float32)
-    label_gradient = np.empty((_SPARSE_WIDTH, max(classes, 1), LANES), np.float32)
-    tile = np.empty(_SPARSE_WIDTH * LANES, np.float32)
+    most = max(_LEAST_PANELS, min(_MOST_PANELS, _CACHED // max(count, 1)))
+    g = np.empty((most, max(count, 1), LANES), np.float32)
+    label_gradient = np.empty((most, max(classes, 1), LANES), np.float32)
+    tile = np.empty(most * LANES, np.float32)
     no_decay = constants.copy()
     no_decay[7] = 1.0
     weights, biases = (pointer(w), pointer(m), pointer(v)), (pointer(bias), pointer(mb), pointer(vb))
     with_decay, without_decay = pointer(constants), pointer(no_decay)
     panel = first
     while panel < last:
-        width = width_of(last - panel, _SPARSE_WIDTH)
+        width = width_of(last - panel, most)
         for j in range(width):
             _dz(panel, j, rows, label_arguments, g, label_gradient, tile)
             _optimise(kind, (panel + j) * LANES, load(tile, j * LANES), biases, without_decay)
         for k in range(inputs):
             for j in range(width):
                 store(tile, j * LANES, splat(np.float32(0.0)))
-            start = k * count
-            sparse_tile(width, values, 0, counts, places, start, start + counts[k], g, 0, g.shape[1] * LANES, tile, 0)
+            start = k * pitch
+            sparse_tile(width, values, places, start, start + counts[k], g, 0, g.shape[1] * LANES, tile, 0)
             for j in range(width):
                 gradient = load(tile, j * LANES)
                 if label_offset <= k < label_offset + classes:
@@ -186,10 +187,10 @@ def _participants(c, scale, pair):  # type: ignore[no-untyped-def]
 
 @compiled
 def _skipping_pays(a, active, panels, nonzeros):  # type: ignore[no-untyped-def]
-    """Say whether skipping zeros is faster: measured at 4 to 256 rows of layers of 500 to 2000 units.
+    """Say whether skipping zeros is faster: measured at 4 to 300 rows of layers of 500 to 2000 units.
 
     With AVX-512 it is below a tenth of activations, and with fewer than 13 an input, where the optimiser's memory
-    traffic rules; with AVX2 below 0.35 and 16. Of few panels each bears more of what listing takes.
+    traffic rules; with AVX2 below 0.4 and 75. Of few panels each bears more of what listing takes.
     """
     count = len(active)
     if len(nonzeros[0]) == 0 or not 0 < count <= _MOST_LISTED:
