@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two updates that somebody is told of.
 _EVERY = 0.2
+_WAITING = (s.Receive, s.Reserve)  # for messages
+_NOT_COMPUTING = {*_WAITING, s.Post, s.Send, s.Save, s.Report, s.Record}
 #: With one of these a rule adds up more over a layer's units than squares.
 _SUMS, _NOTHING = ("partial", "learning_partial"), np.empty(0, np.float32)
 
@@ -314,21 +316,8 @@ class Worker:
     # -- Bringing together --------------------------------------------------------------------------------------------
     def _report(self, step: s.Report) -> None:
         now = time.perf_counter()
-        waiting = sum(self.spent[kind] for kind in (s.Receive, s.Reserve))
-        computing = sum(
-            self.spent[kind]
-            for kind in (
-                s.BuildInput,
-                s.Forward,
-                s.Update,
-                s.FinishEpoch,
-                s.StashActivations,
-                s.GatherHeadInput,
-                s.UpdateHead,
-                s.SelectNegatives,
-                s.Evaluate,
-            )
-        )
+        waiting = sum(self.spent[kind] for kind in _WAITING)
+        computing = sum(seconds for kind, seconds in self.spent.items() if kind not in _NOT_COMPUTING)
         numbers = {"elapsed": now - self._start, "seconds": now - self._began, "computing": computing}
         priced = self.prices[self.comm.rank].total if self.prices else 0.0
         numbers |= {"waiting": waiting, "flop": self.flop, "priced_bytes": priced}
