@@ -48,6 +48,13 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON inste
 settings = click.option(
     "--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Change a configured value; may be repeated."
 )
+split = click.option(
+    "--split",
+    type=click.Choice(["test", "validation", "train"]),
+    default="test",
+    show_default=True,
+    help="The samples: validation are those that data.validation took from those to learn from, train the others.",
+)
 checkpoint = click.argument("checkpoint", type=PLACE)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from .options import PLACE, once
+from ..config.changes import EVALUATION
+from .options import PLACE, check_numba, checkpoint, explained, once, settings, split
 
 
 @click.group(no_args_is_help=True)
@@ -36,3 +39,60 @@ def curves(runs: tuple[str, ...], out: str, width: float) -> None:
     from ..commands import plot as command
 
     command.curves(list(runs), out, width)
+
+
+@plot.command()
+@checkpoint
+@out
+@width
+@split
+@click.option("--samples", type=click.IntRange(1), default=2000, show_default=True, help="How many, at most.")
+@click.option("--units", type=click.IntRange(1), default=40, show_default=True, help="Whose weights are drawn.")
+@settings
+@once
+@explained(EVALUATION=EVALUATION)
+def features(
+    checkpoint: str, out: str, width: float, split: Any, samples: int, units: int, settings: tuple[str, ...]
+) -> None:  # fmt: skip
+    """Draw the weights of units of the first layer, and histograms of each layer's goodness of CHECKPOINT.
+
+    CHECKPOINT is a file or a run directory. Samples are shown with their class and with a wrong one; where layers have
+    a classifier its logits of these are drawn.
+
+    Only settings that leave the network as it is may be changed: {EVALUATION}.
+    """
+    check_numba()
+    from ..commands import plot as command
+
+    command.features(checkpoint, out, width, split, samples, units, list(settings))
+
+
+@plot.command()
+@runs
+@out
+@width
+@once
+def scaling(runs: tuple[str, ...], out: str, width: float) -> None:
+    """Draw the speed-up over ranks of the run directories RUNS: runs of a configuration on several numbers of ranks.
+
+    The rate of a run is the median over its chapters. Beside it is drawn what the load balance would allow. Runs of
+    different configurations or schedules are lines of their own.
+    """
+    from ..commands import plot as command
+
+    command.scaling(list(runs), out, width)
+
+
+@plot.command()
+@click.argument("results", type=PLACE)
+@out
+@width
+@once
+def roofline(results: str, out: str, width: float) -> None:
+    """Draw the kernels' speed below a core's two ceilings, from RESULTS, what 'ffmpi bench kernels --json' has printed.
+
+    'ffmpi bench kernels --plot FILE' measures and draws at once.
+    """
+    from ..commands import plot as command
+
+    command.roofline(results, out, width)

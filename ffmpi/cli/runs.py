@@ -10,7 +10,7 @@ from ..config.changes import CHANGEABLE, EVALUATION
 from ..errors import UserError
 from ..network.methods import METHOD_NAMES
 from ..runtime import stop
-from .options import PLACE, as_json, check_numba, checkpoint, explained, on_all_ranks, once, settings
+from .options import PLACE, as_json, check_numba, checkpoint, explained, on_all_ranks, once, settings, split
 
 
 @click.command()
@@ -63,13 +63,7 @@ def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
 @checkpoint
 @settings
 @click.option("--confusion", is_flag=True, help="Print which class is taken for which; --json always has it.")
-@click.option(
-    "--split",
-    type=click.Choice(["test", "validation", "train"]),
-    default="test",
-    show_default=True,
-    help="The samples: validation are those that data.validation took from those to learn from, train the others.",
-)
+@split
 @as_json
 @explained(EVALUATION=EVALUATION)
 def evaluate(checkpoint: str, settings: tuple[str, ...], confusion: bool, split: Any, as_json: bool) -> None:

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
+
+from ..network.layout import LAYOUTS
 from ..plots import curves as curve_plots
+from ..plots import features as feature_plots
+from ..plots import roofline as roofline_plots
+from ..plots import scaling as scaling_plots
 from ..plots import style
+from ..plots.features import Features
 from ..run.history import histories
+from ..schedule.steps import Split
+from .samples import Samples, ask
 
 
 def curves(runs: list[str], out: str, width: float) -> None:
@@ -14,3 +23,48 @@ def curves(runs: list[str], out: str, width: float) -> None:
     style.expect(out)
     found = curve_plots.curves_of(histories(runs))
     style.save(partial(curve_plots.draw, curves=found), out, width)
+
+
+def features(run: str, out: str, width: float, split: Split, most: int, units: int, settings: list[str]) -> None:
+    """Draw what the network of `run` sees, and what its layers say of `most` samples."""
+    style.expect(out)
+    found = features_of(ask(run, split, settings, most), units)
+    style.save(partial(feature_plots.draw, features=found), out, width)
+
+
+def features_of(samples: Samples, units: int) -> Features:
+    """Return the weights of `units` units of the first layer, evenly spread, and what layers say of the samples.
+
+    Each sample is shown with its class and with a wrong one, each of which comes equally often.
+    """
+    network, header, config = samples.network, samples.header, samples.network.config
+    weights = network.blocks["layers/0"].array("weights")
+    chosen = np.linspace(0, weights.shape[1] - 1, min(units, weights.shape[1])).round().astype(int)
+    classes = len(header.names)
+    others = (samples.classes + 1 + np.arange(len(samples.classes)) % max(classes - 1, 1)) % classes
+    overlaid = LAYOUTS[config.rule.layout].labelled and config.data.label == "overlay"
+    what = {"train": "training samples"}.get(samples.split, f"{samples.split} samples")
+    return Features(
+        feature_plots.fields_of(weights[:, chosen], header.shape, classes if overlaid else 0),
+        chosen,
+        weights.shape[1],
+        network.goodness(samples.images, samples.classes),
+        network.goodness(samples.images, others),
+        [config.rule.boundary(each) for each in config.network.layers],
+        feature_plots.words_of(config, classes),
+        f"{len(samples.classes)} {what}",
+    )
+
+
+def scaling(runs: list[str], out: str, width: float) -> None:
+    """Draw how many times as fast `runs` were on several ranks."""
+    style.expect(out)
+    found = scaling_plots.speeds_of(histories(runs))
+    style.save(partial(scaling_plots.draw, speeds=found), out, width)
+
+
+def roofline(results: str, out: str, width: float) -> None:
+    """Draw what 'bench kernels' has measured, as it stands in the file `results`."""
+    style.expect(out)
+    measured = roofline_plots.read(results)
+    style.save(partial(roofline_plots.draw, measured=measured), out, width)

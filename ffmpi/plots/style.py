@@ -57,6 +57,7 @@ _SETTINGS = {
     "svg.fonttype": "path",  # whoever looks need not have the font
     "svg.hashsalt": "ffmpi",  # the same picture has the same bytes
     "text.parse_math": False,  # names of runs may have any letters
+    "hatch.linewidth": 0.6,
     "figure.facecolor": "white",
     "figure.constrained_layout.w_pad": 0.02,
     "figure.constrained_layout.h_pad": 0.02,
@@ -133,8 +134,8 @@ def chosen(count: int, most: int = 5) -> list[int]:
     return [round(index * (count - 1) / (most - 1)) for index in range(most)]
 
 
-def numbers_at_most(axis: Any, values: Sequence[int]) -> None:
-    """Label an axis with `values`, which are powers of two mostly, as they are."""
+def ticks(axis: Any, values: Sequence[float]) -> None:
+    """Label a logarithmic axis at `values`, with these numbers."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
     axis.set_major_locator(FixedLocator(list(values)))

@@ -187,6 +187,10 @@ class Rule(Member, frozen=True, kw_only=True):
         """Return the size of a loss that is large: far from what a layer that guesses has."""
         return float(np.log(2))
 
+    def boundary(self, units: int) -> float | None:
+        """Return the goodness that is to tell positives from negatives by itself; None if rows are told otherwise."""
+        return None
+
     def forward(
         self, layer: Layer, a: Activations, out: Activations, rows: int, training: bool,
         weights: np.ndarray | None = None,

@@ -37,6 +37,10 @@ class Collaboration(Goodness, frozen=True, kw_only=True, tag="collaboration"):
         """Return all layers."""
         return Rule.score_layers(self, config)
 
+    def boundary(self, units: int) -> float | None:
+        """Return None: the layers below have their say."""
+        return None
+
     def cost(self, config: Config, index: int, classes: int) -> RuleCost:
         """Return that of goodness, but that fewer rows are undecided the more layers there are below."""
         share = config.network.layers[index] / sum(config.network.layers[: index + 1])

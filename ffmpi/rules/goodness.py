@@ -64,6 +64,10 @@ class Goodness(Rule, frozen=True, kw_only=True, tag="goodness"):
         """Return the threshold."""
         return self.threshold * units
 
+    def boundary(self, units: int) -> float | None:
+        """Return the threshold."""
+        return self.threshold * units
+
     def cost(self, config: Config, index: int, classes: int) -> RuleCost:
         """Return how many rows are expected to be undecided, and how many activations not to be zero.
 

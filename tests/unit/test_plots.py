@@ -8,12 +8,13 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from ffmpi.cli import app
 from ffmpi.errors import UserError
-from ffmpi.plots import curves, style
+from ffmpi.plots import curves, features, roofline, scaling, style
 from ffmpi.run.history import histories
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -130,3 +131,86 @@ def test_what_cannot_be_drawn_is_said_in_a_sentence(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UserError, match=r"pip install 'ffmpi\[plot\]'"):
         CliRunner().invoke(app, ["plot", "curves", str(run), "-o", "a.png"], catch_exceptions=False)
+
+
+def test_speed_up_is_against_one_rank_of_an_equal_algorithm(tmp_path: Path) -> None:
+    def run(name: str, ranks: int, rate: float, schedule: str, seed: int = 0) -> str:
+        one = chapter(1)["ranks"][0]
+        # One chapter that was disturbed does not count.
+        rates = [rate, rate / 50, rate]
+        lines = [chapter(k + 1, ranks=[one] * ranks, samples_per_second=each) for k, each in enumerate(rates)]
+        return str(left(tmp_path / name, lines, f"schedule = {{name = '{schedule}'}}", seed))
+
+    places = [
+        run("a", 1, 100, "sequential"), run("b", 2, 190, "all-layers"), run("c", 2, 170, "all-layers", 1),
+        run("d", 4, 300, "all-layers"), run("e", 1, 50, "pipeline"), run("f", 2, 75, "pipeline"),
+    ]  # fmt: skip
+    found = scaling.speeds_of(histories(places))
+    assert [each.name for each in found] == ["all-layers", "pipeline"]
+    assert found[0].measured == {2: [pytest.approx(1.9), pytest.approx(1.7)], 4: [pytest.approx(3)]}
+    assert found[1].measured == {1: [1], 2: [1.5]}
+    (axes,) = drawn(lambda figure: scaling.draw(figure, found)).axes
+    assert [list(line.get_ydata()) for line in axes.lines if len(line.get_ydata()) == 2][1] == pytest.approx([1.8, 3])
+    assert [float(tick) for tick in axes.get_xticks()] == [1, 2, 4]
+    alone = scaling.speeds_of(histories(places[1:4]))  # without the run on one rank
+    assert alone[0].least == 2
+    assert alone[0].measured[4] == [pytest.approx(2 * 300 / 180)]
+    with pytest.raises(UserError, match="on several"):
+        scaling.speeds_of(histories(places[:1]))
+
+
+def test_fields_are_pictures_of_the_weights_without_those_of_the_label() -> None:
+    weights = np.arange(24, dtype=np.float32).reshape(12, 2)  # inputs, units
+    grey = features.fields_of(weights, (2, 5), 3)  # and two inputs beside the pixels
+    assert grey is not None
+    assert grey[1].tolist() == [[0, 0, 0, 7, 9], [11, 13, 15, 17, 19]]
+    first = features.fields_of(weights, (3, 2, 2), 0)
+    last = features.fields_of(np.arange(60, dtype=np.float32).reshape(30, 2), (5, 2, 3), 0)
+    assert first is not None and last is not None
+    assert first[0, 0, 1].tolist() == [2, 10, 18]
+    assert last[0, 0, 1].tolist() == [6, 8, 10]
+    assert features.fields_of(weights, (10,), 0) is None
+
+
+@pytest.mark.parametrize("width", [style.COLUMN, 7.0])
+def test_histograms_hold_all_rows_that_are_numbers(width: float) -> None:
+    right = np.random.default_rng(1).normal(3, 1, (500, 2)).astype(np.float32)
+    right[:3, 1] = np.inf
+    fields = np.zeros((5, 4, 4), np.float32)
+    found = features.Features(
+        fields, np.arange(5), 9, right, right - 2, [3.5, None], ("goodness", "positives", "negatives"), "500 samples"
+    )
+    figure = drawn(lambda figure: (figure.set_size_inches(width, 3), features.draw(figure, found)))
+    field, one, other = figure.axes
+    assert "5 of 9 units" in field.get_title(loc="left")
+    assert [text.get_text() for text in one.get_legend().get_texts()] == ["positives", "negatives", "threshold"]
+    assert len(one.lines) == 1 and len(other.lines) == 0
+    for patch in (*one.patches, *other.patches):
+        heights = patch.get_xy()[:, 1]
+        assert 97 <= heights[1 : len(heights) // 2 + 1 : 2].sum() <= 100.01  # percent; the tails are left out
+
+
+MEASURED = {
+    "machine": {"processor": "a processor"}, "threads": 1, "peak_gflops": 50.0, "memory_gbs": 10.0,
+    "shapes": [{
+        "gflop": {"forward": 1.0, "step": 2.0, "tenth": 1.1},
+        "megabytes": {"forward": 100.0, "step": 50.0, "tenth": 100.0},
+        "contenders": {who: {work: {"gflops": 20.0} for work in roofline.WORKS} for who in ("ffmpi", "numpy")},
+    }],
+}  # fmt: skip
+
+
+def test_a_roofline_is_drawn_of_what_bench_kernels_has_printed(tmp_path: Path) -> None:
+    file = tmp_path / "kernels.json"
+    file.write_text(json.dumps(MEASURED))
+    (axes,) = drawn(lambda figure: roofline.draw(figure, roofline.read(str(file)))).axes
+    roof, *points = axes.lines
+    assert list(roof.get_xdata())[1] == 5  # where both ceilings meet
+    assert [list(line.get_xdata()) for line in points[:3]] == [[10], [40], [11]]
+    for damage, words in (
+        ({"threads": 0}, "Expected `int` >= 1"), ({"shapes": []}, "length >= 1"), ({"peak_gflops": "fast"}, "`float`"),
+        ({"shapes": [MEASURED["shapes"][0] | {"gflop": {"forward": 1.0}}]}, "expected forward, step, tenth"),
+    ):  # fmt: skip
+        file.write_text(json.dumps(MEASURED | damage))
+        with pytest.raises(UserError, match=words):
+            CliRunner().invoke(app, ["plot", "roofline", str(file), "-o", "a.png"], catch_exceptions=False)

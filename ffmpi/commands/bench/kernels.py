@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from ...errors import UserError
 from ...kernels import cache_problem, peak
+from ...plots import roofline, style
 from ...run.directory import environment
 from ...runtime.setup import warn_of_cache
 from ...schedule.core import CORE, traffic
@@ -24,6 +26,7 @@ from .steps import FfmpiStep, NumpyStep, Step
 LAYERS = ((784, 2000), (2000, 2000), (1000, 1000), (3072, 2000))  # inputs, units
 ROWS = (128, 256, 512)
 SHAPES = tuple((*layer, rows) for layer in LAYERS for rows in ROWS)
+_PLOT_WIDTH = 5.0  # inches
 
 Shape = tuple[int, int, int]
 
@@ -35,7 +38,7 @@ def kernels(repeats: int, shapes: tuple[str, ...], threads: int, as_json: bool, 
     if threads > cores:
         raise UserError(f"--threads: {threads} is more than the cores this process may use; expected 1 to {cores}")
     if plot is not None:
-        from . import roofline  # says that matplotlib is missing before minutes of measuring, not after
+        style.expect(plot)  # before minutes of measuring, not after
     results = measure(chosen, repeats, threads)
     warn_of_cache(cache_problem())
     if as_json:
@@ -45,7 +48,8 @@ def kernels(repeats: int, shapes: tuple[str, ...], threads: int, as_json: bool, 
 
         report.show(results)
     if plot is not None:
-        roofline.draw(results, plot)
+        measured = msgspec.convert(results, roofline.Measured)
+        style.save(partial(roofline.draw, measured=measured), plot, _PLOT_WIDTH)
 
 
 def parse_shape(text: str, option: str) -> Shape:

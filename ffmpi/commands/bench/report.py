@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-WORKS = {"forward": "forward", "step": "step", "tenth": "step, 10 % of rows"}
+from ...plots.roofline import WORKS
 
 
 def show(results: dict[str, Any]) -> None:

@@ -1,0 +1,129 @@
+"""Speed-up over ranks: as measured by runs, as their load balance would allow, and as planned."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import UserError
+from ..run.differences import CARRIED_OUT
+from ..run.history import History, by_configuration, names_of
+from . import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Settings in which runs may differ that are compared: they say how a run is carried out.
+_HOW = ("seed", "schedule.", *CARRIED_OUT)
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """The speed-ups of one configuration and schedule.
+
+    Attributes
+    ----------
+    measured : by ranks, of each run
+    balanced : by ranks, what the load balance of a run would allow
+    planned : by ranks
+    least : ranks of the run that the others are compared with, whose speed-up counts as so many
+    """
+
+    name: str
+    measured: dict[int, list[float]] = field(default_factory=dict)
+    balanced: dict[int, float] = field(default_factory=dict)
+    planned: dict[int, float] = field(default_factory=dict)
+    least: int = 1
+
+
+def speeds_of(runs: Sequence[History]) -> list[Speeds]:
+    """Return the speed-ups of each configuration and schedule among `runs`, against the run on the fewest ranks.
+
+    That is one of the same schedule or, on one rank, of another that computes the same. Raises UserError if there is
+    nothing to compare.
+    """
+    groups = by_configuration(runs, _HOW)
+    found: list[Speeds] = []
+    for name, group in zip(names_of(groups, _HOW), groups, strict=True):
+        schedules: dict[str, list[History]] = {}
+        exchanges = {run.config.schedule.exchange for run in group}
+        for run in group:
+            how = run.config.schedule
+            schedules.setdefault(how.name + (f", {how.exchange}" if len(exchanges) > 1 else ""), []).append(run)
+        for how, own in schedules.items():
+            rates = _rates(own)
+            alike = [run for run in group if run.config.schedule.by_batch == own[0].config.schedule.by_batch]
+            against = rates if 1 in rates else _rates(alike) if 1 in _rates(alike) else rates
+            least = min(against)
+            base = statistics.median(against[least]) / least
+            speeds = {ranks: [rate / base for rate in several] for ranks, several in sorted(rates.items())}
+            allowed = {len(run.chapters[-1].ranks): one for run in own if (one := run.chapters[-1].ideal_speedup)}
+            title = how if len(groups) == 1 else f"{name}, {how}" if len(schedules) > 1 else name
+            found.append(Speeds(title, speeds, dict(sorted(allowed.items())), least=least))
+    found = [each for each in found if each.measured.keys() != {each.least}]
+    if not found:
+        raise UserError("one number of ranks has no speed-up; expected runs of one configuration on several")
+    return found
+
+
+def _rates(runs: Sequence[History]) -> dict[int, list[float]]:
+    """Return the samples a second of each run by its ranks: the median over its chapters, of which some may be slow."""
+    found: dict[int, list[float]] = {}
+    for run in runs:
+        ranks = len(run.chapters[-1].ranks)
+        rates = [one.samples_per_second for one in run.chapters if len(one.ranks) == ranks]
+        if (rate := statistics.median(rates)) > 0:
+            found.setdefault(ranks, []).append(rate)
+    if not found:
+        raise UserError(f"{runs[0].path}: has no samples a second in its metrics; expected those of a training")
+    return found
+
+
+def draw(figure: Figure, speeds: Sequence[Speeds]) -> None:
+    """Draw a line for each, on axes whose steps are doublings."""
+    from matplotlib.lines import Line2D
+
+    width = figure.get_size_inches()[0]
+    figure.set_size_inches(width, 0.78 * min(width, 4.5) + 0.14 * len(speeds))
+    axes = figure.subplots()
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    counts = sorted({ranks for each in speeds for ranks in (*each.measured, *each.planned)})
+    low, high = counts[0], counts[-1]
+    axes.plot([low, high], [low, high], color="#9a9a9a", linewidth=0.8, zorder=1)
+    handles, words = [Line2D([], [], color="#9a9a9a", linewidth=0.8)], ["linear"]
+    for index, each in enumerate(speeds):
+        colour, marker = style.COLOURS[index % len(style.COLOURS)], style.MARKERS[index % len(style.MARKERS)]
+        looks: list[tuple[dict[int, Any], str, dict[str, Any]]] = [
+            ({ranks: statistics.median(several) for ranks, several in each.measured.items()}, "", {"marker": marker}),
+            (each.balanced, ", by load balance", {"marker": "_", "linestyle": style.DASHES[2], "linewidth": 0.8}),
+            (each.planned, ", planned", {"marker": marker, "markerfacecolor": "white", "linestyle": style.DASHES[1]}),
+        ]
+        for values, suffix, look in looks:
+            if values:
+                (line,) = axes.plot(list(values), list(values.values()), color=colour, **look)
+                handles.append(line)
+                words.append(style.short(each.name, 44) + suffix)
+        for ranks, several in each.measured.items():
+            if len(several) > 1:
+                axes.plot([ranks, ranks], [min(several), max(several)], color=colour, linewidth=0.8)
+    leasts = {each.least for each in speeds if each.measured}
+    note = f" (that of {min(leasts)} taken as {min(leasts)})" if leasts and leasts != {1} else ""
+    axes.set(xlabel="ranks", ylabel=f"speed-up{note}")
+    style.ticks(axes.xaxis, _doublings(counts))
+    drawn: list[Any] = [one for line in axes.lines for one in np.asarray(line.get_ydata())]
+    style.ticks(axes.yaxis, _doublings([min(drawn), max(drawn)]))
+    figure.legend(handles, words, loc="outside upper left")
+
+
+def _doublings(values: Sequence[float]) -> list[float]:
+    """Return the few `values` as they are, or powers of two around them."""
+    whole = [value for value in values if value == int(value)]
+    if len(whole) == len(values) and 2 < len(values) <= 6:
+        return list(values)
+    found = [2.0**power for power in range(-8, 24) if min(values) / 1.5 <= 2.0**power <= max(values) * 1.5]
+    return found[:: -(-len(found) // 8)]
