@@ -31,7 +31,7 @@ class Activations:
         margin = margin_of(pitch)
         size = panels * pitch * kernels.LANES
         self.units = units
-        self.flat = kernels.zeros(size + (1 + sum(outputs.values())) * margin)
+        self.flat = kernels.zeros(self.floats(units, rows, sum(outputs.values())))
         self.h = self.flat[:size].reshape(panels, pitch, kernels.LANES)
         self.total = self.flat[size : size + margin]
         self.arrays: dict[str, np.ndarray] = {}
@@ -39,6 +39,12 @@ class Activations:
         for name, width in outputs.items():
             self.arrays[name] = self.flat[first : first + width * margin].reshape(margin, width)
             first += width * margin
+
+    @staticmethod
+    def floats(units: int, rows: int, width: int) -> int:
+        """Return the size of `flat`; `width` is that of all arrays that the learning rule hands on."""
+        pitch = kernels.padded_rows(rows)
+        return kernels.panels_of(units) * pitch * kernels.LANES + (1 + width) * margin_of(pitch)
 
     @classmethod
     def over(cls, units: int, h: np.ndarray, total: np.ndarray, arrays: dict[str, np.ndarray]) -> Activations:

@@ -76,6 +76,16 @@ class Block:
                     name = f"{array.name}_{moment}"
                     yield Array(name, array.shape, False, False, array.scope, 0.0, moment == "v", array.axis)
 
+    def held(self, learns: bool = True) -> list[Array]:
+        """Return what there is in memory, in this order, of a block that `learns`, or else of one that is only used."""
+        every = list(self.stored()) if learns else [array for array in self.arrays if array.inference]
+        return sorted(every, key=lambda array: not array.inference)
+
+    def floats(self, learns: bool = True) -> int:
+        """Return how many float32 that takes; a message of weights carries those of a block that does not learn."""
+        steps = kernels.LANES if learns else 0
+        return sum(math.prod(_panel_shape(array.shape)) for array in self.held(learns)) + steps
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the names and shapes of what a checkpoint holds; all float32 but `steps`, int64."""
         steps: dict[str, tuple[int, ...]] = {} if self.optimizer is None else {"steps": ()}
@@ -122,8 +132,7 @@ class Parameters:
         block : of the whole layer, also where only a part is here
         """
         self.block, self.learns, self.part = block, learns, part
-        every = list(block.stored()) if learns else [array for array in block.arrays if array.inference]
-        every.sort(key=lambda array: not array.inference)
+        every = block.held(learns)
         #: What it has, which is all that a checkpoint holds but for the steps, or what a forward needs.
         self.held = tuple(every)
         sizes = [math.prod(_panel_shape(array.cut(part))) for array in every]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import cast
 
 from ..config.schema import Config
 from ..data.info import DatasetInfo
+from ..network.activations import Activations
 from ..network.layout import BatchLayout
 from ..network.methods import METHODS
-from ..network.stages import sizes_of
+from ..network.stages import declared, every_block, sizes_of
 from ..schedule import Schedule, ScheduleSpec
 from ..schedule.core import PANEL
 from ..schedule.cost import Rows, StepCosts
@@ -81,10 +83,22 @@ def step_costs(config: Config, dataset: DatasetInfo, spec: ScheduleSpec) -> Step
 
 
 def message_sizes(config: Config, dataset: DatasetInfo, spec: ScheduleSpec) -> MessageSizes:
-    """Return what the pipeline's messages hold."""
-    rows, classes = BatchLayout(config, dataset.classes).train_rows, dataset.classes
-    shares = (config.rule.share_size(units, rows, classes, True) for units in config.network.layers)
-    return MessageSizes(_batches(config, dataset, spec), classes, tuple(shares))
+    """Return what messages hold."""
+    layout, classes, units = BatchLayout(config, dataset.classes), dataset.classes, config.network.layers
+    outputs = sum(config.rule.outputs(classes).values())
+    stages = [declared(config, dataset, stage).values() for stage in range(spec.stages)]
+    every = every_block(config, dataset).values()
+    return MessageSizes(
+        batches=_batches(config, dataset, spec),
+        classes=classes,
+        samples=dataset.train,
+        shares=tuple(config.rule.share_size(count, layout.train_rows, classes, True) for count in units),
+        outputs=tuple(4 * Activations.floats(count, layout.most_rows, outputs) for count in units),
+        neutral=tuple(4 * Activations.floats(count, layout.size, 0) for count in units),
+        states=tuple(sum(4 * block.floats() for block in blocks) for blocks in stages),
+        weights=tuple(sum(4 * block.floats(learns=False) for block in blocks) for blocks in stages),
+        saved=sum(4 * math.prod(shape) for block in every for shape in block.shapes().values()),
+    )
 
 
 def _batches(config: Config, dataset: DatasetInfo, spec: ScheduleSpec) -> dict[tuple[Split, Stream], Rows]:

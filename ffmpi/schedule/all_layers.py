@@ -111,6 +111,10 @@ class AllLayers:
         """Return what ranks have in common whose computing costs the same."""
         return rank
 
+    def steps_with(self, rank: int, links: list[LinkId]) -> Steps:
+        """See `Schedule.steps_with`: no rank is like another, so these are all."""
+        return self.steps(rank)
+
     def computing(self, rank: int) -> Steps:
         """Yield what `rank` does to the end, for those who price it: messages may be missing."""
         return self.steps(rank)

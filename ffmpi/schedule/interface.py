@@ -52,6 +52,9 @@ class Schedule(Protocol):
     def steps(self, rank: int) -> Steps:
         """Yield what `rank` does to the end."""
 
+    def steps_with(self, rank: int, links: list[LinkId]) -> Steps:
+        """Yield the same with messages by these links only, which stand for all others that are like them."""
+
     def computing(self, rank: int) -> Steps:
         """Yield the same for those who price it: messages may be missing."""
 

@@ -1,4 +1,4 @@
-"""How many bytes the pipeline's messages have, from shapes alone."""
+"""How many bytes messages have, from shapes alone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from . import steps as s
 from .core import PANEL
 from .cost import Rows
+from .interface import Schedule
 from .pipeline import Pipeline
 
 _FLOAT = 4  # bytes
@@ -25,18 +26,36 @@ class MessageSizes:
     ----------
     batches : what the batches of each split and stream hold
     classes : how many there are
+    samples : to learn from
     shares : of each layer the numbers that its learning rule adds up over the units, beside sums of squares
+    outputs : the bytes of each layer's output in the memory that the chapter schedules send it from
+    neutral : the bytes of the rows of each layer that the head reads, in the same
+    states, weights : the bytes of each stage's state, and of what a forward needs of it
+    saved : the bytes of all arrays of a checkpoint
     """
 
     batches: Mapping[tuple[s.Split, s.Stream], Rows]
     classes: int
+    samples: int
     shares: tuple[int, ...]
+    outputs: tuple[int, ...]
+    neutral: tuple[int, ...]
+    states: tuple[int, ...]
+    weights: tuple[int, ...]
+    saved: int
 
-    def of(self, plan: Pipeline, link: s.LinkId, item: s.Item) -> int:
+    def of(self, plan: Schedule, link: s.LinkId, item: s.Item) -> int:
         """Return the bytes of a message."""
         if isinstance(item, s.Selection):
-            return int(self.batches["train", "joint"].samples) * (1 if self.classes <= 256 else 2)
-        assert isinstance(item, s.Batch)
+            chosen = self.samples if item.batch is None else self.batches["train", "joint"].samples
+            return int(chosen) * (1 if self.classes <= 256 else 2)
+        if isinstance(plan, Pipeline):
+            assert isinstance(item, s.Batch)
+            return self._of_pieces(plan, link, item)
+        each = {"state": self.states, "weights": self.weights, "neutral": self.neutral}
+        return each.get(link.payload, self.outputs)[link.stage]
+
+    def _of_pieces(self, plan: Pipeline, link: s.LinkId, item: s.Batch) -> int:
         size, layer = self.batches[item.split, item.stream], link.stage
         squares, of_head = _padded(size.rows, PANEL), _padded(size.samples, PANEL)
         logits = _padded(self.classes, PANEL) * _padded(size.samples, 8)

@@ -243,11 +243,15 @@ class Pipeline:
 
     def steps(self, rank: int) -> Steps:
         """Yield what `rank` does to the end."""
-        return chain.from_iterable(Periods(self, rank, self.links_of(rank)).portions())
+        return self.steps_with(rank, self.links_of(rank))
+
+    def steps_with(self, rank: int, links: list[LinkId]) -> Steps:
+        """See `Schedule.steps_with`."""
+        return chain.from_iterable(Periods(self, rank, links).portions())
 
     def computing(self, rank: int) -> Steps:
         """Yield the same without messages."""
-        return chain.from_iterable(Periods(self, rank, []).portions())
+        return self.steps_with(rank, [])
 
     def costs_on(self, rank: int, costs: StepCosts) -> StepCosts:
         """Return what steps cost on `rank`, which has its pieces only."""
