@@ -48,12 +48,14 @@ class Excerpt:
     weights : by split and stream, for how many batches one stands, about one
     saves : for how many saves one stands
     share : of the whole run in this one; of all excerpts that is the whole
+    repeats : how many more chapters there are, each like the last but one
     """
 
     schedule: Schedule
     weights: Mapping[tuple[s.Split, s.Stream], float]
     saves: float
     share: float
+    repeats: int = 0
 
 
 def excerpts(schedule: Schedule, steps: float, budget: float) -> list[Excerpt]:
@@ -63,7 +65,7 @@ def excerpts(schedule: Schedule, steps: float, budget: float) -> list[Excerpt]:
     that is possible.
     """
     whole = Numbers.of(schedule)
-    found = []
+    found: list[Excerpt] = []
     for corner in product(*_lines(schedule, budget / steps)):
         numbers = Numbers(*(count for count, _ in corner))
         found.append(_excerpt(schedule, numbers, whole, math.prod(share for _, share in corner)))
@@ -86,7 +88,10 @@ def _lines(schedule: Schedule, budget: float) -> tuple[_Line, _Line, _Line]:
     entries = whole.batches * whole.epochs + sum(others)
     step = _round(schedule)
     settled = _ROUNDS * (step if isinstance(schedule, Pipeline) else max(step, spec.ranks))
-    line_of_chapters = _line(whole.chapters, settled + math.ceil(under_way / entries), step)
+    chapters = settled + math.ceil(under_way / entries)
+    line_of_chapters = _line(whole.chapters, chapters, step)
+    if isinstance(schedule, Pipeline):  # all ranks are in the same chapter, so that the difference of two can be seen
+        line_of_chapters = _all(min(whole.chapters, chapters + 2))
     line_of_epochs = _line(whole.epochs, _EPOCHS, 1)
     if budget >= entries * whole.chapters:
         return _all(whole.batches), _all(whole.epochs), _all(whole.chapters)
@@ -153,7 +158,8 @@ def _excerpt(schedule: Schedule, numbers: Numbers, whole: Numbers, share: float)
         test_batches=scored.get("test", {}), validation_batches=scored.get("validation", {}),
         save_every=min(spec.save_every, 1),
     )  # fmt: skip
-    return Excerpt(type(schedule)(short, schedule.first), weights, saves, share)  # type: ignore[call-arg]
+    repeats = whole.chapters - numbers.chapters if isinstance(schedule, Pipeline) else 0
+    return Excerpt(type(schedule)(short, schedule.first), weights, saves, share, repeats)  # type: ignore[call-arg]
 
 
 def _times(chapters: int, every: int) -> int:

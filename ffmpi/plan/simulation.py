@@ -1,381 +1,112 @@
-"""A discrete-event simulation of a schedule's steps, those that the worker executes, on a machine.
-
-Ranks go on independently until they wait for a message, a report or a save. A message is under way from when it has
-been sent and its buffer offered. Between hosts it goes through the network cards of both, which their ranks share.
-"""
+"""Planning one run: what its simulation says of the time, and of what every rank does in it."""
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from heapq import heappop, heappush
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
 
 from ..schedule import Pipeline, Schedule
-from ..schedule import steps as s
 from ..schedule.cost import StepCosts
 from ..schedule.messages import MessageSizes
-from .groups import Groups, Lane
+from .events import Simulation, Usage
+from .excerpt import Excerpt, excerpts
+from .groups import Group, Groups
 from .machine import Machine
 
-#: Told of a step: the rank that stands for a group, the step, when it began, and when it ended.
-Watch = Callable[[int, s.Step, float, float], None]
-#: Told of a message: its link, its bytes, when it was sent, and when it had arrived.
-WatchMessage = Callable[[s.LinkId, float, float, float], None]
-#: Bytes up to which MPI takes a message over at once, so that its buffer is free again.
-_EAGER = 16384
+#: Steps that are simulated for a plan; about 3 million a minute.
+STEPS = 4e5
 
 
-@dataclass
-class Usage:
-    """What a rank did in a run or a part of one.
+@dataclass(frozen=True)
+class Plan:
+    """What is expected of a run.
 
     Attributes
     ----------
-    busy, waiting : seconds, of which it computes, copies or writes, or waits for others
-    flop : of its products, as if no zero were skipped
-    messages, sent, received : how many it has sent, and the bytes that left and arrived
-    remote : the bytes that left for other hosts
-    """
-
-    busy: float = 0.0
-    waiting: float = 0.0
-    flop: float = 0.0
-    messages: float = 0.0
-    sent: float = 0.0
-    received: float = 0.0
-    remote: float = 0.0
-
-
-@dataclass
-class Outcome:
-    """How a simulation went: `seconds` from the first step to the last, and the usage of each group's ranks."""
-
-    seconds: float
-    usage: list[Usage]
-
-
-class _Channel:
-    """The messages of a lane from one group to another, in order."""
-
-    def __init__(self, lane: Lane) -> None:
-        self.same_host, self.payload = lane.same_host, lane.link.payload
-        self.source, self.target = lane.source, lane.target
-        self.out = self.into = 1  # links of a rank at either end
-        self.sent: deque[tuple[float, _Size, s.Send]] = deque()  # not matched yet
-        self.posted: deque[float] = deque()
-        self.arrived: deque[tuple[float, _Size]] = deque()  # not received yet
-        self.left: dict[int, float] = {}  # by number, when messages have left
-        self.begun = self.matched = 0
-        self.pending: dict[int, int] = {}  # by buffer, the message last sent from it
-        self.sizes: dict[tuple[str, str], _Size] = {}  # by split and stream
-        self.receiver: _Rank | None = None  # who waits
-        self.sender: _Rank | None = None
-
-
-class _Size(NamedTuple):
-    """What a message takes: its bytes, seconds of a core at each end, and from one to the other."""
-
-    bytes: float
-    busy: float
-    transfer: float
-    weight: float  # for how many messages it stands
-
-
-class _Rank:
-    """The rank that stands for a group: where it is in its steps, and in time."""
-
-    def __init__(self, number: int, rank: int, steps: s.Steps, costs: StepCosts) -> None:
-        self.number, self.rank, self.steps, self.costs = number, rank, steps, costs
-        self.step: s.Step | None = None  # the one that it waits at
-        self.now = 0.0
-        self.usage = Usage()
-        self.ends: dict[int, _Channel] = {}  # by the identity of a lane's link, which lives as long as this
-        self.by_link: dict[s.LinkId, _Channel] = {}
-        self.fixed: dict[type, float] = {}  # seconds of steps that are no arithmetic
-        self.reports: list[float] = []
-        self.reported: list[Usage] = []
-        self.recorded = 0
-        self.snapshots: set[tuple[int, int]] = set()
-
-    def end(self, link: s.LinkId) -> _Channel:
-        """Return what passes a link."""
-        return self.ends.get(id(link)) or self.by_link[link]
-
-
-@dataclass
-class Simulation:
-    """One simulation; `run` carries it out.
-
-    Attributes
-    ----------
-    weights : by split and stream, for how many batches one stands
-    saves : for how many saves one stands
-    watch, watch_message : told of all that happens, if given
+    seconds : from the first step to the last
+    chapters : how many there are
+    groups : ranks that do the same, the first of which stands for all; usage : of each of them in the whole run
     """
 
     schedule: Schedule
-    costs: StepCosts
-    sizes: MessageSizes
     machine: Machine
-    groups: Groups
-    weights: Mapping[tuple[s.Split, s.Stream], float] = field(default_factory=dict)
-    saves: float = 1.0
-    watch: Watch | None = None
-    watch_message: WatchMessage | None = None
+    ranks_per_host: int
+    seconds: float
+    chapters: int
+    groups: tuple[Group, ...]
+    usage: tuple[Usage, ...]
 
-    def run(self) -> Outcome:
-        """Simulate all steps."""
-        self._begin()
-        heap, ranks = self._heap, self._ranks
-        while heap:
-            _, number = heappop(heap)
-            self._go_on(ranks[number])
-        stuck = [rank for rank in ranks if rank.step is not None]
-        assert not stuck, f"ranks {[rank.rank for rank in stuck]} wait for ever, the first at {stuck[0].step}"
-        return Outcome(max(rank.now for rank in ranks), [rank.usage for rank in ranks])
+    @property
+    def ranks(self) -> int:
+        """How many there are."""
+        return self.schedule.spec.ranks
 
-    def _begin(self) -> None:
-        schedule, groups = self.schedule, self.groups
-        self._several = schedule.spec.ranks > groups.per_host
-        self._ranks: list[_Rank] = []
-        channels: dict[Any, _Channel] = {}
-        self._lanes = [groups.lanes(number) for number in range(len(groups.all))]
-        for number, (group, lanes) in enumerate(zip(groups.all, self._lanes, strict=True)):
-            rank = group.ranks[0]
-            steps = schedule.steps_with(rank, [lane.link for lane in lanes])
-            made = _Rank(number, rank, steps, schedule.costs_on(rank, self.costs))
-            for lane in lanes:
-                channel = channels.setdefault(lane.key, _Channel(lane))
-                if lane.link.source == rank:
-                    channel.out = lane.count
-                else:
-                    channel.into = lane.count
-                made.ends[id(lane.link)] = made.by_link[lane.link] = channel
-            self._ranks.append(made)
-        self._cards: dict[tuple[int, bool], float] = defaultdict(float)  # until when they are in use, in and out
-        self._saved: dict[int, float] = {}  # by chapter, when rank 0 had written all
-        self._at_save: dict[int, list[_Rank]] = defaultdict(list)
-        self._recorder: _Rank | None = None
-        self._heap: list[tuple[float, int]] = [(0.0, rank.number) for rank in self._ranks]
-        self._do: dict[type, Callable[[_Rank, Any], bool]] = {
-            s.Post: self._post, s.Receive: self._receive, s.Send: self._send, s.Reserve: self._reserve,
-            s.Report: self._report, s.Record: self._record, s.Save: self._save, s.TakeSnapshot: self._take_snapshot,
-            s.FreeSnapshot: self._free_snapshot,
-        }  # fmt: skip
+    @property
+    def hosts(self) -> int:
+        """How many hosts they are on."""
+        return -(-self.ranks // self.ranks_per_host)
 
-    def _go_on(self, rank: _Rank) -> None:
-        """Let a rank go on until it has to wait, or until another would send before it does."""
-        steps, do, usage, of, weights = rank.steps, self._do, rank.usage, rank.costs.of, self.weights
-        heap, several, watch = self._heap, self._several, self.watch
-        step = rank.step
-        while True:
-            if step is None:
-                step = next(steps, None)
-                if step is None:
-                    rank.step = None
-                    return
-            kind = type(step)
-            special = do.get(kind)
-            if special is None:
-                seconds, flop = (cost := of(step)).seconds, cost.flop
-                if seconds:
-                    if weights and (batch := getattr(step, "batch", None)) is not None:
-                        weight = weights[batch.split, batch.stream]
-                        seconds, flop = seconds * weight, flop * weight
-                    began = rank.now
-                    rank.now += seconds
-                    usage.busy += seconds
-                    usage.flop += flop
-                    if watch:
-                        watch(rank.rank, step, began, rank.now)
-            else:
-                if several and (kind is s.Send or kind is s.Post) and heap and heap[0][0] < rank.now:
-                    rank.step = step
-                    heappush(heap, (rank.now, rank.number))
-                    return
-                began = rank.now
-                if not special(rank, step):
-                    rank.step = step
-                    return
-                if watch and rank.now > began:
-                    watch(rank.rank, step, began, rank.now)
-            step = None
+    @property
+    def busy(self) -> float:
+        """Seconds that ranks are busy, in the mean."""
+        return sum(len(one.ranks) * usage.busy for one, usage in zip(self.groups, self.usage, strict=True)) / self.ranks
 
-    def _wake(self, rank: _Rank, when: float) -> None:
-        heappush(self._heap, (max(when, rank.now), rank.number))
+    @property
+    def idle(self) -> float:
+        """The share of all ranks' time in which they wait."""
+        return max(0.0, 1.0 - self.busy / self.seconds) if self.seconds else 0.0
 
-    def _spend(self, rank: _Rank, seconds: float) -> None:
-        rank.now += seconds
-        rank.usage.busy += seconds
+    @property
+    def busiest(self) -> Usage:
+        """The usage of the rank that has most to do."""
+        return max(self.usage, key=lambda one: one.busy)
 
-    def _wait(self, rank: _Rank, until: float) -> None:
-        if until > rank.now:
-            rank.usage.waiting += until - rank.now
-            rank.now = until
+    def of(self, rank: int) -> Usage:
+        """Return the usage of a rank."""
+        return next(usage for group, usage in zip(self.groups, self.usage, strict=True) if rank in group.ranks)
 
-    # -- Messages -----------------------------------------------------------------------------------------------------
-    def _size(self, channel: _Channel, link: s.LinkId, item: s.Item) -> _Size:
-        key = (item.split, item.stream) if isinstance(item, s.Batch) else ("", "")
-        found = channel.sizes.get(key)
-        if found is None:
-            weight = self.weights.get(key, 1.0)  # type: ignore[call-overload]
-            size, same = self.sizes.of(self.schedule, link, item), channel.same_host
-            each = size, self.machine.overhead_s(size, same), self.machine.transfer(size, same)
-            found = channel.sizes[key] = _Size(*(weight * one for one in each), weight)
-        return found
 
-    def _fixed(self, rank: _Rank, step: s.Step) -> float:
-        """Return the seconds of a step that is no arithmetic."""
-        kind = type(step)
-        found = rank.fixed.get(kind)
-        if found is None:
-            found = rank.fixed[kind] = rank.costs.of(step).seconds
-        return found
+def simulate(
+    schedule: Schedule, costs: StepCosts, sizes: MessageSizes, machine: Machine, ranks_per_host: int = 0,
+    steps: float = STEPS, *, merge: bool = True,
+) -> Plan:  # fmt: skip
+    """Return what is expected of a run on `machine`.
 
-    def _post(self, rank: _Rank, step: s.Post) -> bool:
-        channel = rank.end(step.link)
-        if seconds := self._fixed(rank, step):
-            self._spend(rank, channel.into * self._size(channel, step.link, step.item).weight * seconds)
-        channel.posted.append(rank.now)
-        if channel.sent:
-            self._match(channel)
-        return True
+    Parameters
+    ----------
+    costs : of steps; the seconds are those of the machine's cores
+    ranks_per_host : 0: as many as a host has cores
+    steps : about how many are simulated; a run that has fewer is simulated to its end, of others excerpts are
+    merge : whether one rank stands for all that are equal
+    """
+    per_host = min(ranks_per_host or machine.cores, schedule.spec.ranks)
+    priced = replace(costs, core=machine.core_with(per_host), _known={})
+    groups = Groups(schedule, per_host, merge=merge)
+    seconds, usage = 0.0, [Usage() for _ in groups.all]
+    for excerpt in excerpts(schedule, _steps_of_a_batch(schedule, groups), steps):
+        more, used = _measured(excerpt, priced, sizes, machine, groups)
+        seconds += excerpt.share * more
+        usage = [one.plus(other, excerpt.share) for one, other in zip(usage, used, strict=True)]
+    chapters = schedule.spec.chapters - schedule.first
+    return Plan(schedule, machine, per_host, seconds, chapters, tuple(groups.all), tuple(usage))
 
-    def _send(self, rank: _Rank, step: s.Send) -> bool:
-        channel = rank.end(step.link)
-        size, count, usage = self._size(channel, step.link, step.item), channel.out, rank.usage
-        self._spend(rank, count * (size.weight * self._fixed(rank, step) + size.busy))
-        usage.messages += count * size.weight
-        usage.sent += count * size.bytes
-        if not channel.same_host:
-            usage.remote += count * size.bytes
-        channel.pending[step.buffer] = channel.begun
-        channel.begun += 1
-        channel.sent.append((rank.now - size.busy, size, step))
-        if channel.posted:
-            self._match(channel)
-        return True
 
-    def _match(self, channel: _Channel) -> None:
-        """Let a message that has been sent travel into the buffer that has been offered."""
-        sent, size, step = channel.sent.popleft()
-        begin = max(sent, channel.posted.popleft())
-        arrival = begin + size.transfer
-        if not channel.same_host:
-            arrival = self._between_hosts(channel, begin, size.bytes, arrival)
-        channel.arrived.append((arrival, size))
-        channel.left[channel.matched] = sent if size.bytes <= _EAGER * size.weight else arrival
-        channel.matched += 1
-        if self.watch_message:
-            self.watch_message(step.link, size.bytes, sent, arrival)
-        for waiting in (channel.receiver, channel.sender):
-            if waiting is not None:
-                self._wake(waiting, arrival)
-        channel.receiver = channel.sender = None
+def _measured(
+    excerpt: Excerpt, costs: StepCosts, sizes: MessageSizes, machine: Machine, groups: Groups
+) -> tuple[float, list[Usage]]:  # fmt: skip
+    within = groups.within(excerpt.schedule)
+    outcome = Simulation(excerpt.schedule, costs, sizes, machine, within, excerpt.weights, excerpt.saves).run()
+    if not excerpt.repeats:
+        return outcome.seconds, outcome.usage
+    more, usage = 0.0, []
+    for own, reports in zip(outcome.usage, outcome.reports, strict=True):
+        (before, _), (after, _) = reports[-3], reports[-2]
+        more = max(more, after - before)
+        usage.append(own.plus(reports[-2][1], excerpt.repeats).plus(reports[-3][1], -excerpt.repeats))
+    return outcome.seconds + excerpt.repeats * more, usage
 
-    def _between_hosts(self, channel: _Channel, begin: float, size: float, arrival: float) -> float:
-        """Return when a message has arrived, if the cards that it passes have no time before.
 
-        With it go those of all other ranks that do the same on the same host.
-        """
-        source, target = self.groups.all[channel.source], self.groups.all[channel.target]
-        cards, each = self._cards, size / self.machine.card
-        for card, seconds in (
-            ((source.host, True), each * channel.out * source.together),
-            ((target.host, False), each * channel.into * target.together),
-        ):
-            cards[card] = max(cards[card], begin) + seconds
-            arrival = max(arrival, cards[card] + self.machine.transfer(0, False))
-        return arrival
-
-    def _receive(self, rank: _Rank, step: s.Receive) -> bool:
-        channel = rank.end(step.link)
-        if not channel.arrived:
-            channel.receiver = rank
-            return False
-        arrival, size = channel.arrived.popleft()
-        # While it waits it takes the message over; what came earlier it has taken over between other steps.
-        self._spend(rank, channel.into * (size.weight * self._fixed(rank, step) + size.busy))
-        self._wait(rank, arrival)
-        rank.usage.received += channel.into * size.bytes
-        return True
-
-    def _reserve(self, rank: _Rank, step: s.Reserve) -> bool:
-        channel = rank.end(step.link)
-        number = channel.pending.get(step.buffer)
-        if number is None:
-            return True
-        left = channel.left.pop(number, None)
-        if left is None:
-            channel.sender = rank
-            return False
-        del channel.pending[step.buffer]
-        self._wait(rank, left)
-        return True
-
-    # -- Chapters -----------------------------------------------------------------------------------------------------
-    def _report(self, rank: _Rank, step: s.Report) -> bool:
-        self._spend(rank, self._fixed(rank, step))
-        rank.reports.append(rank.now)
-        rank.reported.append(replace(rank.usage))
-        if self._recorder:
-            self._wake(self._recorder, rank.now)
-            self._recorder = None
-        return True
-
-    def _record(self, rank: _Rank, step: s.Record) -> bool:
-        ranks = [self._ranks[number] for number in {self.groups.of[one] for one in step.ranks}]
-        if any(len(one.reports) <= one.recorded for one in ranks):
-            self._recorder = rank
-            return False
-        for one in ranks:
-            self._wait(rank, one.reports[one.recorded])
-            one.recorded += 1
-        others = len(step.ranks) - (rank.rank in step.ranks)
-        self._spend(rank, self._fixed(rank, step) + others * self.machine.overhead_s(0, not self._several))
-        return True
-
-    def _take_snapshot(self, rank: _Rank, step: s.TakeSnapshot) -> bool:
-        rank.snapshots.add((step.stage, step.chapter))
-        self._copy(rank, self._state_bytes(rank, step.stage))
-        return True
-
-    def _free_snapshot(self, rank: _Rank, step: s.FreeSnapshot) -> bool:
-        rank.snapshots.discard((step.stage, step.chapter))
-        return True
-
-    def _copy(self, rank: _Rank, size: float) -> None:
-        self._spend(rank, rank.costs.core.copied(size / 4).seconds)
-
-    def _state_bytes(self, rank: _Rank, stage: int) -> float:
-        """Return the bytes of what a rank has of a stage that it trains."""
-        spec = self.schedule.spec
-        if stage not in self.schedule.trained(rank.rank):
-            return 0.0
-        if isinstance(self.schedule, Pipeline) and stage < spec.layers:
-            return self.sizes.states[stage] * len(self.schedule.pieces(rank.rank)[stage]) / spec.panels[stage]
-        return float(self.sizes.states[stage])
-
-    def _save(self, rank: _Rank, step: s.Save) -> bool:
-        """Rank 0 writes all that there is; the others go on if what they have is copied, or wait until it is there."""
-        spec, chapter = self.schedule.spec, step.chapter
-        if rank.rank == 0:
-            self._spend(rank, self.saves * self.sizes.saved / self.machine.disk)
-            self._saved[chapter] = rank.now
-            for waiting in self._at_save.pop(chapter, ()):
-                self._wake(waiting, rank.now)
-            return True
-        stages = self.schedule.trained(rank.rank)
-        live = [stage for stage in stages if (stage, chapter) not in rank.snapshots]
-        if isinstance(self.schedule, Pipeline) and chapter + 1 < spec.chapters:
-            self._copy(rank, self.saves * sum(self._state_bytes(rank, stage) for stage in live))
-            return True
-        if not live:
-            return True
-        if chapter not in self._saved:
-            self._at_save[chapter].append(rank)
-            return False
-        self._wait(rank, self._saved[chapter])
-        return True
+def _steps_of_a_batch(schedule: Schedule, groups: Groups) -> float:
+    """Return about how many steps are simulated for a batch."""
+    if isinstance(schedule, Pipeline):
+        return sum(12.0 + 2.0 * len(groups.lanes(number)) for number in range(len(groups.all)))
+    return 7.0 * schedule.spec.layers * (1 if len(schedule.round) > 1 else len(groups.all) ** 0.5)
