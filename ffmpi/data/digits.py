@@ -30,7 +30,7 @@ class Digits(Format):
         return DataSet(pixels, samples[:, -1].astype(np.uint8), self.shape, self.names)
 
 
-FORMAT = Digits("digits", "scikit-learn's handwritten digits, 8x8 grey", "", (8, 8), DIGITS, 1437, 360)
+FORMAT = Digits("digits", "scikit-learn's handwritten digits, 8x8 grey", "", (8, 8), DIGITS, 1437, 360, nonzero=0.51)
 
 
 def table() -> np.ndarray:

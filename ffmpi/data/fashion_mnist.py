@@ -21,5 +21,5 @@ FORMAT = Idx(
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         tuple(Remote(f"{file.name}.gz", file.packed_md5) for file in FILES),
     ),
-    alike=("mnist",),
+    nonzero=0.5, alike=("mnist",),
 )  # fmt: skip

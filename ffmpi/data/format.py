@@ -19,6 +19,7 @@ class Format:
 
     path : what `data.path` has to be, '' where none is needed
     shape, names, train, test : of an image, of the classes, samples; empty or 0: the files say
+    nonzero : the share of pixels that are not zero, for who plans without the files
     files : those that were published
     source : where they can be fetched, for 'ffmpi data --download'
     """
@@ -32,6 +33,7 @@ class Format:
     test: int = 0
     files: tuple[File, ...] = ()
     source: Source | None = None
+    nonzero: float = 1.0
 
     #: Whether it is for users' own images, of which nothing is known: then their pixels are measured.
     own: ClassVar[bool] = False

@@ -18,5 +18,5 @@ FORMAT = Idx(
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
         tuple(Remote(f"{file.name}.gz", file.md5, unpacked=True) for file in FILES),
     ),
-    alike=("fashion-mnist",),
+    nonzero=0.19, alike=("fashion-mnist",),
 )  # fmt: skip

@@ -47,7 +47,6 @@ class Usage:
     received: float = 0.0
     remote: float = 0.0
 
-
     def plus(self, other: Usage, times: float = 1.0) -> Usage:
         """Return the sum with `times` as much as another's."""
         names = [one.name for one in fields(Usage)]
@@ -70,31 +69,40 @@ class Outcome:
     reports: list[list[tuple[float, Usage]]]
 
 
+#: What the size of a message depends on, beside its channel: split and stream.
+_Key = tuple[s.Split, s.Stream] | None
+
+
 class _Channel:
     """The messages of a lane from one group to another, in order."""
 
-    def __init__(self, lane: Lane) -> None:
-        self.same_host, self.payload = lane.same_host, lane.link.payload
-        self.source, self.target = lane.source, lane.target
+    def __init__(self, lane: Lane, cards: tuple[int, int]) -> None:
+        self.same_host, self.source, self.target = lane.same_host, lane.source, lane.target
+        self.card_out, self.card_in = cards
         self.out = self.into = 1  # links of a rank at either end
-        self.sent: deque[tuple[float, _Size, s.Send]] = deque()  # not matched yet
+        self.sent: deque[tuple[float, _Size, s.LinkId]] = deque()  # not matched yet
         self.posted: deque[float] = deque()
         self.arrived: deque[tuple[float, _Size]] = deque()  # not received yet
         self.left: dict[int, float] = {}  # by number, when messages have left
         self.begun = self.matched = 0
         self.pending: dict[int, int] = {}  # by buffer, the message last sent from it
-        self.sizes: dict[tuple[str, str], _Size] = {}  # by split and stream
+        self.sizes: dict[_Key, _Size] = {}
         self.receiver: _Rank | None = None  # who waits
         self.sender: _Rank | None = None
 
 
 class _Size(NamedTuple):
-    """What a message takes: its bytes, seconds of a core at each end, and from one to the other."""
+    """What the messages of a channel take, of one split and stream; of all links of a rank together."""
 
-    bytes: float
-    busy: float
-    transfer: float
-    weight: float  # for how many messages it stands
+    bytes: float  # of one
+    weight: float  # for how many messages each stands
+    post: float  # seconds of a core
+    send: float
+    receive: float
+    last: float  # the part of `send` that the last one takes
+    transfer: float  # seconds from one end to the other
+    leaving: float  # those of the network card of a host, for all of its ranks that do the same
+    entering: float
 
 
 class _Rank:
@@ -107,14 +115,9 @@ class _Rank:
         self.usage = Usage()
         self.ends: dict[int, _Channel] = {}  # by the identity of a lane's link, which lives as long as this
         self.by_link: dict[s.LinkId, _Channel] = {}
-        self.fixed: dict[type, float] = {}  # seconds of steps that are no arithmetic
         self.reports: list[tuple[float, Usage]] = []
         self.recorded = 0
         self.snapshots: set[tuple[int, int]] = set()
-
-    def end(self, link: s.LinkId) -> _Channel:
-        """Return what passes a link."""
-        return self.ends.get(id(link)) or self.by_link[link]
 
 
 @dataclass
@@ -161,14 +164,18 @@ class Simulation:
             steps = schedule.steps_with(rank, [lane.link for lane in lanes])
             made = _Rank(number, rank, steps, schedule.costs_on(rank, self.costs))
             for lane in lanes:
-                channel = channels.setdefault(lane.key, _Channel(lane))
+                channel = channels.get(lane.key)
+                if channel is None:
+                    cards = 2 * groups.all[lane.source].host, 2 * groups.all[lane.target].host + 1
+                    channel = channels[lane.key] = _Channel(lane, cards)
                 if lane.link.source == rank:
                     channel.out = lane.count
                 else:
                     channel.into = lane.count
                 made.ends[id(lane.link)] = made.by_link[lane.link] = channel
             self._ranks.append(made)
-        self._cards: dict[tuple[int, bool], float] = defaultdict(float)  # until when they are in use, in and out
+        self._cards: dict[int, float] = defaultdict(float)  # until when each is in use
+        self._latency = self.machine.transfer(0, False)
         self._saved: dict[int, float] = {}  # by chapter, when rank 0 had written all
         self._at_save: dict[int, list[_Rank]] = defaultdict(list)
         self._recorder: _Rank | None = None
@@ -230,94 +237,92 @@ class Simulation:
             rank.now = until
 
     # -- Messages -----------------------------------------------------------------------------------------------------
-    def _size(self, channel: _Channel, link: s.LinkId, item: s.Item) -> _Size:
-        key = (item.split, item.stream) if isinstance(item, s.Batch) else ("", "")
-        found = channel.sizes.get(key)
-        if found is None:
-            weight = self.weights.get(key, 1.0)  # type: ignore[call-overload]
-            size, same = self.sizes.of(self.schedule, link, item), channel.same_host
-            each = size, self.machine.overhead_s(size, same), self.machine.transfer(size, same)
-            found = channel.sizes[key] = _Size(*(weight * one for one in each), weight)
-        return found
-
-    def _fixed(self, rank: _Rank, step: s.Step) -> float:
-        """Return the seconds of a step that is no arithmetic."""
-        kind = type(step)
-        found = rank.fixed.get(kind)
-        if found is None:
-            found = rank.fixed[kind] = rank.costs.of(step).seconds
-        return found
+    def _measure(self, channel: _Channel, key: _Key, step: s.Post | s.Send | s.Receive) -> _Size:
+        """Return what the messages of a channel take that are like the one of `step`."""
+        machine, costs, same = self.machine, self.costs, channel.same_host
+        weight = self.weights.get(key, 1.0) if key else 1.0
+        size = weight * self.sizes.of(self.schedule, step.link, step.item)
+        busy, transfer = (weight * each(size / weight, same) for each in (machine.overhead_s, machine.transfer))
+        post, send, receive = (
+            weight * costs.of(kind(step.link, step.buffer, step.item)).seconds for kind in (s.Post, s.Send, s.Receive)
+        )
+        source, target = self.groups.all[channel.source], self.groups.all[channel.target]
+        made = channel.sizes[key] = _Size(
+            bytes=size, weight=weight, post=channel.into * post, send=channel.out * (send + busy),
+            receive=channel.into * (receive + busy), last=busy, transfer=transfer,
+            leaving=channel.out * source.together * size / machine.card,
+            entering=channel.into * target.together * size / machine.card,
+        )  # fmt: skip
+        return made
 
     def _post(self, rank: _Rank, step: s.Post) -> bool:
-        channel = rank.end(step.link)
-        if seconds := self._fixed(rank, step):
-            self._spend(rank, channel.into * self._size(channel, step.link, step.item).weight * seconds)
+        channel = rank.ends.get(id(step.link)) or rank.by_link[step.link]
+        key = (item.split, item.stream) if isinstance(item := step.item, s.Batch) else None
+        size = channel.sizes.get(key) or self._measure(channel, key, step)
+        rank.now += size.post
+        rank.usage.busy += size.post
         channel.posted.append(rank.now)
         if channel.sent:
             self._match(channel)
         return True
 
     def _send(self, rank: _Rank, step: s.Send) -> bool:
-        channel = rank.end(step.link)
-        size, count, usage = self._size(channel, step.link, step.item), channel.out, rank.usage
-        self._spend(rank, count * (size.weight * self._fixed(rank, step) + size.busy))
-        usage.messages += count * size.weight
-        usage.sent += count * size.bytes
+        channel = rank.ends.get(id(step.link)) or rank.by_link[step.link]
+        key = (item.split, item.stream) if isinstance(item := step.item, s.Batch) else None
+        size, usage = channel.sizes.get(key) or self._measure(channel, key, step), rank.usage
+        rank.now += size.send
+        usage.busy += size.send
+        usage.messages += channel.out * size.weight
+        usage.sent += channel.out * size.bytes
         if not channel.same_host:
-            usage.remote += count * size.bytes
+            usage.remote += channel.out * size.bytes
         channel.pending[step.buffer] = channel.begun
         channel.begun += 1
-        channel.sent.append((rank.now - size.busy, size, step))
+        channel.sent.append((rank.now - size.last, size, step.link))
         if channel.posted:
             self._match(channel)
         return True
 
     def _match(self, channel: _Channel) -> None:
         """Let a message that has been sent travel into the buffer that has been offered."""
-        sent, size, step = channel.sent.popleft()
-        begin = max(sent, channel.posted.popleft())
+        sent, size, link = channel.sent.popleft()
+        posted = channel.posted.popleft()
+        begin = sent if sent > posted else posted
         arrival = begin + size.transfer
-        if not channel.same_host:
-            arrival = self._between_hosts(channel, begin, size.bytes, arrival)
+        if not channel.same_host:  # it passes the cards of both hosts, which may have no time before
+            cards = self._cards
+            for card, seconds in ((channel.card_out, size.leaving), (channel.card_in, size.entering)):
+                free = cards[card]
+                free = cards[card] = (free if free > begin else begin) + seconds
+                if free + self._latency > arrival:
+                    arrival = free + self._latency
         channel.arrived.append((arrival, size))
         channel.left[channel.matched] = sent if size.bytes <= _EAGER * size.weight else arrival
         channel.matched += 1
         if self.watch_message:
-            self.watch_message(step.link, size.bytes, sent, arrival)
+            self.watch_message(link, size.bytes, sent, arrival)
         for waiting in (channel.receiver, channel.sender):
             if waiting is not None:
                 self._wake(waiting, arrival)
         channel.receiver = channel.sender = None
 
-    def _between_hosts(self, channel: _Channel, begin: float, size: float, arrival: float) -> float:
-        """Return when a message has arrived, if the cards that it passes have no time before.
-
-        With it go those of all other ranks that do the same on the same host.
-        """
-        source, target = self.groups.all[channel.source], self.groups.all[channel.target]
-        cards, each = self._cards, size / self.machine.card
-        for card, seconds in (
-            ((source.host, True), each * channel.out * source.together),
-            ((target.host, False), each * channel.into * target.together),
-        ):
-            cards[card] = max(cards[card], begin) + seconds
-            arrival = max(arrival, cards[card] + self.machine.transfer(0, False))
-        return arrival
-
     def _receive(self, rank: _Rank, step: s.Receive) -> bool:
-        channel = rank.end(step.link)
+        channel = rank.ends.get(id(step.link)) or rank.by_link[step.link]
         if not channel.arrived:
             channel.receiver = rank
             return False
         arrival, size = channel.arrived.popleft()
         # While it waits it takes the message over; what came earlier it has taken over between other steps.
-        self._spend(rank, channel.into * (size.weight * self._fixed(rank, step) + size.busy))
-        self._wait(rank, arrival)
+        rank.now += size.receive
+        rank.usage.busy += size.receive
+        if arrival > rank.now:
+            rank.usage.waiting += arrival - rank.now
+            rank.now = arrival
         rank.usage.received += channel.into * size.bytes
         return True
 
     def _reserve(self, rank: _Rank, step: s.Reserve) -> bool:
-        channel = rank.end(step.link)
+        channel = rank.ends.get(id(step.link)) or rank.by_link[step.link]
         number = channel.pending.get(step.buffer)
         if number is None:
             return True
@@ -331,7 +336,7 @@ class Simulation:
 
     # -- Chapters -----------------------------------------------------------------------------------------------------
     def _report(self, rank: _Rank, step: s.Report) -> bool:
-        self._spend(rank, self._fixed(rank, step))
+        self._spend(rank, rank.costs.of(step).seconds)
         rank.reports.append((rank.now, replace(rank.usage)))
         if self._recorder:
             self._wake(self._recorder, rank.now)
@@ -347,7 +352,8 @@ class Simulation:
             self._wait(rank, one.reports[one.recorded][0])
             one.recorded += 1
         others = len(step.ranks) - (rank.rank in step.ranks)
-        self._spend(rank, self._fixed(rank, step) + others * self.machine.overhead_s(0, not self._several))
+        seconds = rank.costs.of(step).seconds + others * self.machine.overhead_s(0, not self._several)
+        self._spend(rank, seconds)
         return True
 
     def _take_snapshot(self, rank: _Rank, step: s.TakeSnapshot) -> bool:

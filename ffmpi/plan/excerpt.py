@@ -91,7 +91,7 @@ def _lines(schedule: Schedule, budget: float) -> tuple[_Line, _Line, _Line]:
     chapters = settled + math.ceil(under_way / entries)
     line_of_chapters = _line(whole.chapters, chapters, step)
     if isinstance(schedule, Pipeline):  # all ranks are in the same chapter, so that the difference of two can be seen
-        line_of_chapters = _all(min(whole.chapters, chapters + 2))
+        line_of_chapters = _all(min(whole.chapters, chapters + 1))
     line_of_epochs = _line(whole.epochs, _EPOCHS, 1)
     if budget >= entries * whole.chapters:
         return _all(whole.batches), _all(whole.epochs), _all(whole.chapters)

@@ -110,9 +110,10 @@ class Groups:
     def lanes(self, group: int) -> list[Lane]:
         """Return the links that begin or end on the rank which stands for a group, those that are alike as one."""
         rank = self.all[group].ranks[0]
-        found: dict[Hashable, list[LinkId]] = {}
+        found: dict[tuple[int, int, Payload, int, bool, bool], list[LinkId]] = {}
         for link in self.schedule.links_of(rank):
             source, target = self.of[link.source], self.of[link.target]
             same = link.source // self.per_host == link.target // self.per_host
-            found.setdefault((source, target, link.payload, link.stage, same, link.source == rank), []).append(link)
-        return [Lane(links[0], len(links), *key[:2], key[4]) for key, links in found.items()]  # type: ignore[index]
+            key = source, target, link.payload, link.stage, same, link.source == rank
+            found.setdefault(key, []).append(link)
+        return [Lane(links[0], len(links), key[0], key[1], key[4]) for key, links in found.items()]
