@@ -55,6 +55,11 @@ split = click.option(
     show_default=True,
     help="The samples: validation are those that data.validation took from those to learn from, train the others.",
 )
+trace = click.option(
+    "--trace",
+    is_flag=True,
+    help="Record what each rank does when: trace.h5 and, for ui.perfetto.dev, trace.json in the run directory.",
+)
 checkpoint = click.argument("checkpoint", type=PLACE)
 
 

@@ -10,7 +10,7 @@ from ..config.changes import CHANGEABLE, EVALUATION
 from ..errors import UserError
 from ..network.methods import METHOD_NAMES
 from ..runtime import stop
-from .options import PLACE, as_json, check_numba, checkpoint, explained, on_all_ranks, once, settings, split
+from .options import PLACE, as_json, check_numba, checkpoint, explained, on_all_ranks, once, settings, split, trace
 
 
 @click.command()
@@ -22,9 +22,12 @@ from .options import PLACE, as_json, check_numba, checkpoint, explained, on_all_
     help="The run directory to make; default results/NAME-DATE-TIME, in Slurm also -jobNUMBER.",
 )
 @click.option("--resume", is_flag=True, help="Continue the run in --run DIR where it has a checkpoint, else start it.")
+@trace
 @settings
 @as_json
-def train(config: str, run: str | None, resume: bool, settings: tuple[str, ...], as_json: bool) -> None:
+def train(
+    config: str, run: str | None, resume: bool, trace: bool, settings: tuple[str, ...], as_json: bool
+) -> None:  # fmt: skip
     """Train a network after the TOML file CONFIG; start it with mpiexec for several ranks.
 
     'ffmpi info --settings' prints what can be set in CONFIG, and by --set.
@@ -38,15 +41,16 @@ def train(config: str, run: str | None, resume: bool, settings: tuple[str, ...],
     check_numba()
     from ..commands import train as command
 
-    on_all_ranks(lambda comm: command.train(comm, config, run, list(settings), as_json, resume))
+    on_all_ranks(lambda comm: command.train(comm, config, run, list(settings), as_json, resume, trace))
 
 
 @click.command()
 @click.argument("run", type=PLACE)
+@trace
 @settings
 @as_json
 @explained(CHANGEABLE=CHANGEABLE)
-def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
+def resume(run: str, trace: bool, settings: tuple[str, ...], as_json: bool) -> None:
     """Go on with the interrupted run in directory RUN, on any number of ranks, to the same bits.
 
     Only settings on which the weights do not depend may be changed: {CHANGEABLE}; schedule.name only between
@@ -56,7 +60,7 @@ def resume(run: str, settings: tuple[str, ...], as_json: bool) -> None:
     check_numba()
     from ..commands import train as command
 
-    on_all_ranks(lambda comm: command.resume(comm, run, list(settings), as_json))
+    on_all_ranks(lambda comm: command.resume(comm, run, list(settings), as_json, trace))
 
 
 @click.command()

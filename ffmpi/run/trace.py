@@ -52,6 +52,7 @@ _KIND_OF = {
     s.BuildInput: "input",
     s.Evaluate: "evaluate",
     s.SelectNegatives: "negatives",
+    s.Post: "send",  # hands MPI a buffer, too
     s.Send: "send",
     s.Receive: "wait",
     s.Reserve: "wait",
@@ -188,9 +189,16 @@ class Trace:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Trace:
-        """Return the trace in a file, or in a run directory. Raises UserError for what is none."""
+        """Return the trace in a file, or in a run directory, also of a run that was broken off.
+
+        Raises UserError for what is none.
+        """
         path = Path(path)
         if path.is_dir():
+            from .parts import together_in  # which are traces, too
+
+            if (found := together_in(path)) is not None:
+                return found
             path = path / "trace.h5"
             if why_missing(path) == "no such file":
                 raise UserError(f"{path.parent}: the run left no trace; start it with 'ffmpi train --trace'")
@@ -226,8 +234,8 @@ def _read(file: h5py.File) -> Trace:
     error = float(attribute(file, "clock_error", "f", expected))
     if not ranks or len(owns) != ranks:
         raise fail(file, f"'hosts' has {ranks} ranks, 'owns' {len(owns)}", "the same, at least one")
-    for wrong in _wrong(spans, messages, ranks):
-        raise fail(file, wrong, expected)
+    for fault in wrong(spans, messages, ranks):
+        raise fail(file, fault, expected)
     if not (0 <= error < np.inf and all(np.isfinite(array).all() and (array >= 0).all() for array in rest.values())):
         raise fail(file, "sums that are negative or not finite", expected)
     planned = bool(attribute(file, "planned", "iu", expected))
@@ -241,7 +249,7 @@ def _texts(file: h5py.File, name: str) -> tuple[str, ...]:
     return tuple(bytes(text).decode(errors="replace") for text in found)
 
 
-def _wrong(spans: np.ndarray, messages: np.ndarray, ranks: int) -> Iterator[str]:
+def wrong(spans: np.ndarray, messages: np.ndarray, ranks: int) -> Iterator[str]:
     """Yield what cannot be in a trace of so many ranks."""
     if spans.ndim != 1 or messages.ndim != 1:
         yield "'spans' or 'messages' is no list"

@@ -80,7 +80,8 @@ def _together(comm: Any) -> Iterator[Any]:
         mpi.use(before)
         if agreed is None:  # the others are in the middle of something long, or gone: nothing can be said to them
             mpi.end(comm, error or UserError("waited at the end for the other ranks: one of them is gone"))
-        elif agreed:
+        mpi.settle()
+        if agreed:
             drain(comm, *stop.unfinished)
         control.close()
         comm.Free()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ class Link:
         """Connect to rank `peer` of `comm`; both ends use the same `tag`, no other link of the two does."""
         self._comm, self._peer, self._tag, self._timeout = comm, peer, tag, timeout
         self._receives = False
+        self.watch: Callable[[int], None] | None = (
+            None  # told of each message that is sent, with its bytes, or has come
+        )
         self._requests: list[list[Any]] = [[] for _ in range(buffers)]
 
     def post(self, buffer: int, arrays: list[np.ndarray]) -> None:
@@ -32,6 +36,8 @@ class Link:
     def send(self, buffer: int, arrays: list[np.ndarray]) -> None:
         """Start sending buffer number `buffer`; it must not change until `wait` has returned."""
         send, peer, tag = self._comm.Isend, self._peer, self._tag
+        if self.watch:
+            self.watch(sum(array.nbytes for array in arrays))
         self._requests[buffer] = [send(array, peer, tag) for array in in_parts(arrays)]
 
     def wait(self, buffer: int) -> None:
@@ -41,6 +47,8 @@ class Link:
             for request in requests:
                 wait(request, self._timeout, f"a message between this rank and rank {self._peer}", self._peer)
             self._requests[buffer] = []
+            if self.watch and self._receives:
+                self.watch(0)
 
     @property
     def pending(self) -> tuple[list[Any], list[Any]]:

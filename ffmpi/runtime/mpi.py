@@ -67,6 +67,7 @@ def _leave(comm: Any, control: Control, stopped: Stopped | None) -> None:
     agreed = control.end(stopped.number if stopped else 0, PATIENCE)
     if agreed is not None:
         stop.ignore()
+        settle()
     if agreed == 0:
         return
     number, advice = agreed or stop.noted(), stopped.advice if stopped else ""
@@ -80,6 +81,12 @@ def _leave(comm: Any, control: Control, stopped: Stopped | None) -> None:
         _say(message)
     drain(comm, *stop.unfinished)
     stop.leave(stop.STATUS[number])
+
+
+def settle() -> None:
+    """Do what was left for the moment when all ranks have ended."""
+    while at_end:
+        at_end.pop()()
 
 
 def use(control: Control | None) -> Control | None:
@@ -229,6 +236,10 @@ PATIENCE = 3600.0
 #: Seconds that a rank keeps asking for a message where every rank has a core of its own: longer than a batch takes.
 _SPIN = 0.05
 _spin = 0.0
+
+
+#: What this rank does when all ranks have ended the job in an orderly way.
+at_end: list[Callable[[], None]] = []
 
 
 def spin(own_core: bool) -> None:

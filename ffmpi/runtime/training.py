@@ -6,6 +6,7 @@ All of it may be missing: a program that trains in memory has no run directory, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from .. import config
 from ..data.remarks import check, outline
 from ..data.statistics import Statistics
-from ..errors import warn
+from ..errors import note, warn
 from ..run.best import Best
 from ..run.directory import RunDirectory
 from ..run.health import findings
@@ -29,6 +30,7 @@ from .joined import Alone
 from .launch import library_name
 from .mpi import host
 from .sizes import expected_balance, long_scoring
+from .tracing import traced
 from .worker import Worker
 
 
@@ -39,12 +41,14 @@ class Listeners:
     directory, progress : where it is written, and printed
     chapter : called with each chapter's record; if it returns true the run ends when the chapter has been saved
     kept : what takes the arrays of the last state that is saved, in memory
+    trace : whether a trace is to be left in the directory
     """
 
     directory: RunDirectory | None = None
     progress: Progress | None = None
     chapter: Callable[[dict[str, Any]], object] | None = None
     kept: Kept | None = None
+    trace: bool = False
 
 
 class Observed:
@@ -101,11 +105,15 @@ def execute(comm: Any, worker: Worker, listeners: Listeners, saved: str = "") ->
     if teller:
         worker.on_report, worker.on_save = teller.report, teller.save
         worker.on_update = listeners.progress.update if listeners.progress else None
-    try:
-        worker.execute(worker.schedule.steps(comm.rank))
-    finally:
-        if listeners.progress:
-            listeners.progress.stop()
+    recording: Any = nullcontext()
+    if listeners.trace and listeners.directory:
+        recording = traced(comm, worker, listeners.directory.path, note if listeners.progress else lambda text: None)
+    with recording:
+        try:
+            worker.execute(worker.schedule.steps(comm.rank))
+        finally:
+            if listeners.progress:
+                listeners.progress.stop()
     return teller.best if teller else None
 
 

@@ -30,11 +30,14 @@ from .mpi import make_progress, meanwhile
 
 if TYPE_CHECKING:
     from .memory import Price
+    from .recorder import Recorder
 
 #: Seconds between two updates that somebody is told of.
 _EVERY = 0.2
 _WAITING = (s.Receive, s.Reserve)  # for messages
 _NOT_COMPUTING = {*_WAITING, s.Post, s.Send, s.Save, s.Report, s.Record}
+#: What a rank does for a save between two steps.
+_SAVING = s.Save(-1, ())
 #: With one of these a rule adds up more over a layer's units than squares.
 _SUMS, _NOTHING = ("partial", "learning_partial"), np.empty(0, np.float32)
 
@@ -72,6 +75,7 @@ class Worker:
         self._of_epoch: tuple[int, Measurements] | None = None  # those of the epoch asked for last
         self.spent: dict[type, float] = defaultdict(float)
         self.flop = 0.0
+        self.recorder: Recorder | None = None  # of what is done when
         self.on_update: Callable[[s.Update], None] | None = None  # told of one now and then
         self.on_report: Callable[[int, Measurements], None] = lambda chapter, measurements: None
         self.on_save: Callable[[int], Target | None] = lambda chapter: None
@@ -113,6 +117,7 @@ class Worker:
         advance = make_progress(self.comm) if self.comm.size > 1 else None
         stop.defer()  # what a signal would tear apart here, other ranks would wait for
         do, spent, signals, clock, collector = self._do, self.spent, stop.signals, time.perf_counter, self.collector
+        record = self.recorder.record if self.recorder else None
         before = told = self._began = self._start = clock()
         meanwhile.append(collector.advance)
         try:
@@ -125,11 +130,15 @@ class Worker:
                     stop.check()
                 now = clock()
                 spent[kind] += now - before
+                if record:
+                    record(step, before, now)
                 before = now
                 if collector.saving:
                     collector.advance()
                     before = clock()
                     spent[s.Save] += before - now
+                    if record:
+                        record(_SAVING, now, before)
                 if now - told > _EVERY and self.on_update and isinstance(step, s.Update):
                     told = now
                     self.on_update(step)
@@ -325,6 +334,8 @@ class Worker:
         self.collector.report(measured, numbers | self.model.memory(self.buffers.nbytes))
         self._of_epoch = None
         self._measured = {chapter: one for chapter, one in self._measured.items() if one is not measured}
+        if self.recorder:
+            self.recorder.add(self.spent)
         self.spent.clear()
         self.flop = 0.0
         self._began = now
@@ -337,5 +348,7 @@ class Worker:
         writer = self.on_save(step.chapter) if self.comm.rank == 0 else None
         choices = self.batches.labels.choices if self.comm.rank == 0 and self.batches.samples else {}
         self.collector.save(step, writer, self.snapshots, choices)
+        if self.recorder:
+            self.recorder.keep()
         if self.batches.samples:
             self.batches.labels.forget(step.chapter)
