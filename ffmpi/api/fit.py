@@ -34,7 +34,7 @@ Callback = Callable[[dict[str, Any]], object]
 def fit(
     images: Any, labels: Any, config: AnyConfig = None, *, weights: Any = None, test: tuple[Any, Any] | None = None,
     classes: Sequence[str] = (), callbacks: Callback | Iterable[Callback] = (), run: str | Path | None = None,
-    comm: Any = None, verbose: bool = False,
+    comm: Any = None, verbose: bool = False, trace: bool = False,
 ) -> TrainedNetwork:  # fmt: skip
     """Train a network on arrays and return it: the same bits as ``ffmpi train`` with the same configuration.
 
@@ -53,6 +53,7 @@ def fit(
     run : a run directory to write, as ``ffmpi train --run`` does; otherwise nothing is written
     comm : an mpi4py communicator; None: COMM_WORLD where a launcher has started the process, otherwise no MPI at all
     verbose : whether to print what ``ffmpi train`` prints
+    trace : whether to record in the run directory what each rank does when, as ``ffmpi train --trace`` does
 
     Raises UserError, with the sentence that the command line would print; warns with FfmpiWarning.
     """
@@ -75,6 +76,8 @@ def fit(
                 raise UserError(
                     "checkpoint.best = True: keeps a file in the run directory; expected run = DIR beside it"
                 )
+            if trace and run is None:
+                raise UserError("trace = True: is written into the run directory; expected run = DIR beside it")
         agree(ranks, {"config": f"CRC-32 {zlib.crc32(configuration.dump(settled).encode()):08x}"})
         observed = Observed("the arrays")
         worker = training_worker(ranks, settled, look=observed)
@@ -85,7 +88,7 @@ def fit(
         progress = progress_of(ranks, worker) if verbose else None
         if progress:
             progress.start(directory.path if directory else None, 0, observed.lines)
-        execute(ranks, worker, Listeners(directory, progress, chapter, kept))
+        execute(ranks, worker, Listeners(directory, progress, chapter, kept, trace))
         if progress:
             progress.finish(directory)
     settled, dataset = worker.config, worker.dataset

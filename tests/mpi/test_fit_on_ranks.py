@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from ffmpi.run.trace import Trace
 from tests.conftest import Run
 from tests.helpers import DIGITS, arrays, sets
 
@@ -38,7 +39,8 @@ for arguments in ({"callbacks": fail}, {"config": {"train": {"epochs": 1 + rank(
     except Exception as error:
         sys.stderr.write(f"rank {rank()}: {type(error).__name__}: {error}\\n")
 network = ffmpi.fit(*train, config, test=test)
-early = ffmpi.fit(*train, config, callbacks=lambda record: record["epoch"] == 2)
+ends = lambda record: record["epoch"] == 2
+early = ffmpi.fit(*train, config, callbacks=ends, run=f"{out}-early", trace=True)
 from mpi4py import MPI
 comm = MPI.COMM_WORLD
 halves = comm.Split(comm.rank % 2)
@@ -91,3 +93,5 @@ def test_fit_has_the_bits_of_train_and_errors_reach_all_ranks(ranks: int, digits
         np.testing.assert_array_equal(found["alone"], expected["layers/2/weights"])
         assert found["epochs"] == 2 and (found["early"] != expected["layers/2/weights"]).any()
         assert found["accuracy"] > 50
+    trace = Trace.read(f"{digits.parent / str(ranks)}-early")
+    assert trace.ranks == ranks and trace.spans["epoch"].max() in (1, 2) and "broken off" in trace.note

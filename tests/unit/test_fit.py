@@ -15,6 +15,7 @@ import pytest
 import ffmpi
 from ffmpi.data import load
 from ffmpi.run.checkpoint import reading
+from ffmpi.run.trace import Trace
 from tests.helpers import arrays
 
 CONFIG = ffmpi.Config(
@@ -134,7 +135,7 @@ def test_a_checkpoint_is_written_read_copied_and_pickled(network: ffmpi.TrainedN
 
 
 def test_a_run_directory_is_that_of_a_run(tmp_path: Path) -> None:
-    network = ffmpi.fit(IMAGES, LABELS, CONFIG, test=TEST, run=tmp_path / "run", classes=["a", "b", "c"])
+    network = ffmpi.fit(IMAGES, LABELS, CONFIG, test=TEST, run=tmp_path / "run", classes=["a", "b", "c"], trace=True)
     loaded = ffmpi.load(tmp_path / "run")
     assert loaded.history == network.history and loaded.classes == ("a", "b", "c")
     for name, value in network.parameters.items():
@@ -143,6 +144,9 @@ def test_a_run_directory_is_that_of_a_run(tmp_path: Path) -> None:
         ffmpi.fit(IMAGES, LABELS, CONFIG, run=tmp_path / "run")
     with pytest.raises(ffmpi.UserError, match="arrays of a Python program, which are gone"):
         load("memory", None, "train")
+    assert Trace.read(tmp_path / "run").complete
+    with pytest.raises(ffmpi.UserError, match="trace = True: is written into the run directory; expected run = DIR"):
+        ffmpi.fit(IMAGES, LABELS, CONFIG, trace=True)
 
 
 def test_a_callback_ends_the_training_after_its_chapter() -> None:
