@@ -16,8 +16,8 @@ from .tile import AHEAD, PANELS, UPDATE_INPUTS, WIDE, sparse_tile, update_tile, 
 _MOST_PANELS, _LEAST_PANELS, _CACHED = 6, 6 if WIDE else 2, 448
 #: Share of activations that are not zero below which skipping the others pays whatever the rows; the share, and how
 #: many of an input, below which it pays with few rows; and how many panels are updated while the others are listed.
-_WORTHWHILE, _MOST, _FEW = (0.1, 0.5, 13) if WIDE else (0.4, 0.8, 75)
-_LISTING = 1.4
+WORTHWHILE, MOST, FEW = (0.1, 0.5, 13) if WIDE else (0.4, 0.8, 75)
+LISTING = 1.4
 _MOST_LISTED = 2**16  # rows whose places uint16 can hold
 #: Rows in one go: their share of a and of dz stays in the second-level cache while all inputs pass.
 _ROWS = 1024
@@ -195,8 +195,8 @@ def _skipping_pays(a, active, panels, nonzeros):  # type: ignore[no-untyped-def]
     count = len(active)
     if len(nonzeros[0]) == 0 or not 0 < count <= _MOST_LISTED:
         return False
-    share = max(_WORTHWHILE, min(_MOST, _FEW / count))
-    return density(a, active[-1] + 1) < share * (1 - _LISTING / panels)
+    share = max(WORTHWHILE, min(MOST, FEW / count))
+    return density(a, active[-1] + 1) < share * (1 - LISTING / panels)
 
 
 LabelArguments = tuple[np.ndarray, int, int, np.float32]

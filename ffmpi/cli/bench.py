@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .options import PLACE, as_json, check_numba, settings
+from .options import PLACE, as_json, check_numba, on_all_ranks, settings
 
 
 @click.group(no_args_is_help=True)
@@ -94,3 +94,21 @@ def placement(networks: tuple[str, ...], counts: tuple[int, ...], settings: tupl
     from ..commands.bench import placement as command
 
     command.placement(networks, counts, list(settings), as_json)
+
+
+@bench.command()
+@click.option("-o", "output", metavar="FILE.toml", type=PLACE, help="Default: where plans look for this machine's.")
+@click.option(
+    "--seconds", type=click.FloatRange(1, 3600), default=45.0, show_default=True, help="About how long it may take."
+)
+@as_json
+def machine(output: str | None, seconds: float, as_json: bool) -> None:
+    """Measure this machine: kernels, messages, steps, checkpoints. Start it with mpiexec, a rank for each core.
+
+    'ffmpi plan' then expects of it what was measured; where nothing was, it takes a typical machine. With ranks on
+    several hosts messages between these are measured, too.
+    """
+    check_numba()
+    from ..commands.bench import machine as command
+
+    on_all_ranks(lambda comm: command.machine(comm, output, seconds, as_json))

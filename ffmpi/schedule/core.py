@@ -50,8 +50,9 @@ class Product(Table, frozen=True, kw_only=True):
     most, few : a gradient's also below so many nonzero inputs of a unit, but not above the share `most`; where `few` is
         0, `most` is the same share in layers so narrow that listing is dear
     listed : panels that are computed while what is not zero is listed
-    skipping : share of nonzero inputs at which skipping would take as long as a dense product
-    listing : seconds of an input of a row, to list what is not zero
+    nonzero, looked : where zeros are skipped, seconds of a nonzero input of a row for each unit, and of any
+    listing : and of an input of a row, to list what is not zero
+    weight : seconds of a weight, however many rows there are
     output : seconds of a unit of a row, beside its product
     """
 
@@ -61,8 +62,10 @@ class Product(Table, frozen=True, kw_only=True):
     most: Share
     few: NotNegative = 0.0
     listed: NotNegative = 0.0
-    skipping: Positive
+    nonzero: NotNegative
+    looked: NotNegative = 0.0
     listing: NotNegative = 0.0
+    weight: NotNegative = 0.0
     output: NotNegative = 0.0
 
     def skips(self, rows: float, units: float, density: float) -> bool:
@@ -76,12 +79,11 @@ class Product(Table, frozen=True, kw_only=True):
         """Return those of a product of `rows` x `inputs` by `inputs` x `units`."""
         if not (rows and units):
             return 0.0
-        width = -(-units // PANEL) * PANEL
-        dense = 2.0 * rows * inputs * max(width, self.columns) / self.rate
-        beside = rows * width * self.output
+        width = max(-(-units // PANEL) * PANEL, self.columns)
+        beside = width * (rows * self.output + inputs * self.weight)
         if not self.skips(rows, units, density):
-            return dense + beside
-        return rows * inputs * self.listing + density / self.skipping * dense + beside
+            return 2.0 * rows * inputs * width / self.rate + beside
+        return rows * inputs * (self.listing + width * (self.looked + density * self.nonzero)) + beside
 
 
 class Core(Table, frozen=True, kw_only=True):
@@ -90,14 +92,19 @@ class Core(Table, frozen=True, kw_only=True):
     Attributes
     ----------
     forward, gradient : of a layer
-    memory : bytes/s of what streams through: parameters and moments of an optimiser, copied rows
+    one_moment, two_moments : seconds of a parameter that an optimiser with so many moments steps
+    copying : bytes/s of rows that are copied, read and written counted
+    shared : seconds of a unit of a row that is made from its image's product
     pixels : pixels/s that are scaled into inputs
     step : seconds of a step beside its arithmetic; steps : the same by kind of step, where it is another
     """
 
-    forward: Product = Product(rate=1.05e11, columns=48, zeros=0.2, most=0.35, listed=0.8, skipping=0.32)
-    gradient: Product = Product(rate=1.05e11, columns=48, zeros=0.1, most=0.5, few=13.0, listed=3.0, skipping=0.32)
-    memory: Positive = 3.2e10
+    forward: Product = Product(rate=1.05e11, columns=48, zeros=0.2, most=0.35, listed=0.8, nonzero=6e-11)
+    gradient: Product = Product(rate=1.05e11, columns=48, zeros=0.1, most=0.5, few=13.0, listed=3.0, nonzero=6e-11)
+    one_moment: NotNegative = 5e-10
+    two_moments: NotNegative = 7.5e-10
+    copying: Positive = 3.2e10
+    shared: NotNegative = 5e-10
     pixels: Positive = 4.5e8
     step: NotNegative = 1.2e-5
     steps: dict[str, NotNegative] = field(default_factory=dict)
@@ -123,12 +130,17 @@ class Core(Table, frozen=True, kw_only=True):
     def optimiser(self, parameters: float, moments: int) -> Cost:
         """Return the cost of a step of `parameters` parameters with `moments` moments each, all read and written."""
         moved = _FLOAT * 2.0 * (1 + moments) * parameters
-        return Cost(0.0, moved, moved / self.memory)
+        each = self.two_moments if moments > 1 else self.one_moment
+        return Cost(0.0, moved, parameters * each)
 
     def copied(self, floats: float) -> Cost:
         """Return the cost of reading and writing so many float32."""
         moved = 2.0 * _FLOAT * floats
-        return Cost(0.0, moved, moved / self.memory)
+        return Cost(0.0, moved, moved / self.copying)
+
+    def from_products(self, rows: float, units: float) -> Cost:
+        """Return the cost of making `rows` rows of their images' products, or of adding them up by their images."""
+        return Cost(0.0, 4.0 * _FLOAT * rows * units, rows * units * self.shared)
 
     def scaled(self, pixels: float) -> Cost:
         """Return the cost of making inputs of so many pixels, a byte each."""

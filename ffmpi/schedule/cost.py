@@ -91,6 +91,10 @@ class StepCosts:
         own = (_units_of(pieces.get(layer, range(0)), count) for layer, count in enumerate(units))
         return replace(self, own=tuple(own), _known={})
 
+    def by(self, core: Core) -> StepCosts:
+        """Return the same costs with the seconds of another core."""
+        return replace(self, core=core, _known={})
+
     def of(self, step: s.Step) -> Cost:
         """Return the cost of `step`; waiting for messages has none."""
         batch = getattr(step, "batch", None)
@@ -128,7 +132,7 @@ class StepCosts:
         core, inputs, units, shared = self.core, self.widths[layer], self._units(layer), layer == 0 and self.shared
         price = core.product(size.samples if shared else size.rows, inputs, units, self._density(layer))
         if shared:  # from the images' products to the rows
-            price = price.plus(Cost(seconds=core.step), core.copied(2 * size.rows * units))
+            price = price.plus(core.from_products(size.rows, units))
         return price.plus(self.rules[layer].scores(core, size.rows, units)) if scored else price
 
     def update(self, layer: int, size: Rows) -> Cost:
@@ -140,7 +144,7 @@ class StepCosts:
             rows = size.samples * (1 - (1 - rule.active) ** (size.learning / size.samples))
         learnt = core.update(rows, inputs, units, self.moments, self._density(layer))
         if layer == 0 and self.shared:  # rows are added up by their images
-            learnt = learnt.plus(core.copied(2 * rule.active * size.learning * units))
+            learnt = learnt.plus(core.from_products(rule.active * size.learning, units))
         return learnt.plus(rule.update(core, size.learning, units))
 
     def _rows(self, batch: s.Batch) -> Rows:

@@ -106,6 +106,6 @@ def test_a_message_takes_longer_the_larger_it_is() -> None:
 
 
 def test_a_core_alone_has_figures_of_its_own() -> None:
-    text = changed(alone=msgspec.to_builtins(TYPICAL.core) | {"memory": 9e9}, cores=4)
+    text = changed(alone=msgspec.to_builtins(TYPICAL.core) | {"copying": 9e9}, cores=4)
     found: Machine = parse_machine(text, "it")
     assert found.core_with(1) == found.alone != found.core == found.core_with(4)
