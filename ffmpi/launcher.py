@@ -77,3 +77,25 @@ def launched() -> bool:
 def launched_rank() -> int:
     """Return the rank that the launcher gave this process; 0 without a launcher."""
     return rank_in(os.environ) or 0
+
+
+#: How the names of the processes begin that users start, which print what ranks print.
+_STARTED = ("mpiexec", "mpirun", "prterun", "orterun", "orted")
+
+
+def terminal() -> str:
+    """Return the terminal that the launcher which started this process prints on, such as /dev/pts/3; empty: none.
+
+    It may give the process a pipe, and print there what comes through it. One that is on another host has none.
+    """
+    pid = os.getppid()
+    try:
+        while pid > 1:
+            process = Path(f"/proc/{pid}")
+            if (process / "comm").read_text().startswith(_STARTED):
+                place = os.readlink(process / "fd" / "1")
+                return place if place.startswith(("/dev/pts/", "/dev/tty")) else ""
+            pid = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        pass
+    return ""

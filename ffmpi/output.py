@@ -1,10 +1,16 @@
-"""Standard output that cannot be written to: on a full disk, closed, or read by nobody any more."""
+"""Standard output: which terminal it ends on, and that it cannot be written to: full, closed, or read by nobody."""
 
 from __future__ import annotations
 
 import os
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from .launcher import launched, terminal
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def open_missing() -> None:
@@ -36,3 +42,34 @@ def complaint(error: BaseException) -> str:
     if isinstance(error, BrokenPipeError):
         return ""
     return f"the output cannot be written ({getattr(error, 'strerror', error)}); expected free space there"
+
+
+class Terminal:
+    """What a rank prints on, which is a terminal if its launcher's output is, whatever that gives the rank.
+
+    Open MPI gives its ranks a terminal even where its own output is a file; other launchers give them a pipe.
+
+    Attributes
+    ----------
+    console : plain text, with what moves a cursor if it is a terminal
+    """
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        place = terminal() if launched() else ""
+        self._descriptor = -1
+        if place:
+            with suppress(OSError):
+                self._descriptor = os.open(place, os.O_RDONLY | os.O_NOCTTY)
+        forced = self._descriptor >= 0 if launched() else None
+        self.console: Console = Console(highlight=False, markup=False, emoji=False, force_terminal=forced)
+        self.resize()
+
+    def resize(self) -> tuple[int, int]:
+        """Return the terminal's width and height as they are now, which the console then has, too."""
+        if self._descriptor >= 0:
+            with suppress(OSError):
+                width, height = os.get_terminal_size(self._descriptor)
+                self.console.size = width or 80, height or 24
+        return self.console.size

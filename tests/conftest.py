@@ -209,6 +209,7 @@ SEVERAL = """
 import functools, json, sys
 from ffmpi.data import digits
 from ffmpi.run import directory
+from ffmpi.run.progress import Output
 from ffmpi.runtime import mpi
 from ffmpi.commands import train
 
@@ -217,7 +218,7 @@ digits.table, directory._commit = functools.cache(digits.table), functools.cache
 
 def main(comm):
     for run, settings in json.loads(sys.argv[2]).items():
-        train.train(comm, sys.argv[1], run, settings, True)
+        train.train(comm, sys.argv[1], run, settings, Output(as_json=True))
 
 mpi.run(main)
 """

@@ -16,6 +16,7 @@ from ..data.memory import Arrays, holding
 from ..errors import UserError, telling
 from ..run.directory import RunDirectory
 from ..run.kept import Kept
+from ..run.progress import Output
 from ..runtime.agreement import agree
 from ..runtime.joined import joined
 from ..runtime.mpi import all_ranks_or_raise, on_rank_0
@@ -85,7 +86,7 @@ def fit(
         if directory:
             about = facts(ranks, worker) | {"data": observed.about}
             on_rank_0(ranks, lambda: directory.create(worker.config, about))
-        progress = progress_of(ranks, worker) if verbose else None
+        progress = progress_of(ranks, worker, Output()) if verbose else None
         if progress:
             progress.start(directory.path if directory else None, 0, observed.lines)
         execute(ranks, worker, Listeners(directory, progress, chapter, kept, trace))

@@ -55,11 +55,32 @@ split = click.option(
     show_default=True,
     help="The samples: validation are those that data.validation took from those to learn from, train the others.",
 )
-trace = click.option(
-    "--trace",
-    is_flag=True,
-    help="Record what each rank does when: trace.h5 and, for ui.perfetto.dev, trace.json in the run directory.",
-)
+
+
+def output(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command what `progress.Output` says, by the names of its fields."""
+    command = as_json(command)
+    command = click.option(
+        "--log-every",
+        type=click.FloatRange(0, 1e9),
+        default=60.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Without a terminal, say what all ranks are doing when nothing was said for so long; 0: never.",
+    )(command)
+    command = click.option(
+        "--trace",
+        is_flag=True,
+        help="Record what each rank does when: trace.h5 and, for ui.perfetto.dev, trace.json in the run directory.",
+    )(command)
+    command = click.option(
+        "--tensorboard",
+        is_flag=True,
+        help="Also write the metrics as event files, into the run directory's tensorboard/.",
+    )(command)
+    return click.option("--quiet", is_flag=True, help="Print only errors, warnings and the result.")(command)
+
+
 checkpoint = click.argument("checkpoint", type=PLACE)
 
 

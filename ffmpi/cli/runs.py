@@ -10,7 +10,7 @@ from ..config.changes import CHANGEABLE, EVALUATION
 from ..errors import UserError
 from ..network.methods import METHOD_NAMES
 from ..runtime import stop
-from .options import PLACE, as_json, check_numba, checkpoint, explained, on_all_ranks, once, settings, split, trace
+from .options import PLACE, as_json, check_numba, checkpoint, explained, on_all_ranks, once, output, settings, split
 
 
 @click.command()
@@ -22,12 +22,9 @@ from .options import PLACE, as_json, check_numba, checkpoint, explained, on_all_
     help="The run directory to make; default results/NAME-DATE-TIME, in Slurm also -jobNUMBER.",
 )
 @click.option("--resume", is_flag=True, help="Continue the run in --run DIR where it has a checkpoint, else start it.")
-@trace
 @settings
-@as_json
-def train(
-    config: str, run: str | None, resume: bool, trace: bool, settings: tuple[str, ...], as_json: bool
-) -> None:  # fmt: skip
+@output
+def train(config: str, run: str | None, resume: bool, settings: tuple[str, ...], **told: Any) -> None:
     """Train a network after the TOML file CONFIG; start it with mpiexec for several ranks.
 
     'ffmpi info --settings' prints what can be set in CONFIG, and by --set.
@@ -40,17 +37,17 @@ def train(
     stop.install()
     check_numba()
     from ..commands import train as command
+    from ..run.progress import Output
 
-    on_all_ranks(lambda comm: command.train(comm, config, run, list(settings), as_json, resume, trace))
+    on_all_ranks(lambda comm: command.train(comm, config, run, list(settings), Output(**told), resume))
 
 
 @click.command()
 @click.argument("run", type=PLACE)
-@trace
 @settings
-@as_json
+@output
 @explained(CHANGEABLE=CHANGEABLE)
-def resume(run: str, trace: bool, settings: tuple[str, ...], as_json: bool) -> None:
+def resume(run: str, settings: tuple[str, ...], **told: Any) -> None:
     """Go on with the interrupted run in directory RUN, on any number of ranks, to the same bits.
 
     Only settings on which the weights do not depend may be changed: {CHANGEABLE}; schedule.name only between
@@ -59,8 +56,9 @@ def resume(run: str, trace: bool, settings: tuple[str, ...], as_json: bool) -> N
     stop.install()
     check_numba()
     from ..commands import train as command
+    from ..run.progress import Output
 
-    on_all_ranks(lambda comm: command.resume(comm, run, list(settings), as_json, trace))
+    on_all_ranks(lambda comm: command.resume(comm, run, list(settings), Output(**told)))
 
 
 @click.command()

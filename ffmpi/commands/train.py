@@ -14,6 +14,9 @@ from ..config.schema import Config
 from ..errors import UserError, warn
 from ..run import checkpoint
 from ..run.directory import RunDirectory, reserve
+from ..run.progress import Output
+from ..run.tensorboard import EventFiles
+from ..run.tensorboard import check as check_tensorboard
 from ..runtime import stop
 from ..runtime.agreement import agree, checksum_of_file
 from ..runtime.mpi import all_ranks_or_raise, on_rank_0
@@ -23,30 +26,26 @@ from ..runtime.worker import Worker
 
 
 def train(
-    comm: Any, config_path: str, run: str | None, settings: list[str], as_json: bool, continuing: bool = False,
-    trace: bool = False,
-) -> None:  # fmt: skip
-    """Train a new network after the configuration file; with `continuing` resume it where `run` has a checkpoint.
-
-    `trace` leaves a trace in the run directory.
-    """
+    comm: Any, config_path: str, run: str | None, settings: list[str], output: Output, continuing: bool = False
+) -> None:
+    """Train a new network after the configuration file; with `continuing` resume it where `run` has a checkpoint."""
+    if output.tensorboard:
+        on_rank_0(comm, check_tensorboard)
     settled: Config = on_rank_0(comm, lambda: config.read(config_path, settings, tell=True))
     agree(comm, checksum_of_file(config_path))
     directory = RunDirectory(on_rank_0(comm, lambda: Path(run) if run else reserve(config_path)))
     with stop.advising(lambda: _advice(comm, directory)):
         if continuing and _has_checkpoint(comm, directory):
-            _continue(
-                comm, directory, lambda old: with_configuration(old, settled, str(run), config_path), as_json, trace
-            )
+            _continue(comm, directory, lambda old: with_configuration(old, settled, str(run), config_path), output)
         else:
-            _start(comm, directory, settled, as_json, made=not run, trace=trace)
+            _start(comm, directory, settled, output, made=not run)
 
 
-def resume(comm: Any, run: str, settings: list[str], as_json: bool, trace: bool = False) -> None:
+def resume(comm: Any, run: str, settings: list[str], output: Output) -> None:
     """Go on with the run in the directory `run` where its checkpoint was written, to the same bits."""
     directory = RunDirectory(Path(run))
     with stop.advising(lambda: _advice(comm, directory)):
-        _continue(comm, directory, lambda old: with_settings(old, run, settings), as_json, trace)
+        _continue(comm, directory, lambda old: with_settings(old, run, settings), output)
 
 
 def _has_checkpoint(comm: Any, directory: RunDirectory) -> bool:
@@ -60,7 +59,7 @@ def _has_checkpoint(comm: Any, directory: RunDirectory) -> bool:
     return there
 
 
-def _start(comm: Any, directory: RunDirectory, settled: Config, as_json: bool, made: bool, trace: bool) -> None:
+def _start(comm: Any, directory: RunDirectory, settled: Config, output: Output, made: bool) -> None:
     """Train a new network into `directory`, which was `made` for it or is to be made."""
     observed = Observed(settled.data.path or settled.data.name)
     try:
@@ -71,7 +70,7 @@ def _start(comm: Any, directory: RunDirectory, settled: Config, as_json: bool, m
                 directory.path.rmdir()
         raise
     on_rank_0(comm, lambda: directory.create(worker.config, facts(comm, worker) | {"data": observed.about}))
-    _run(comm, worker.config, worker, directory, 0, as_json, observed.lines, trace=trace)
+    _run(comm, worker.config, worker, directory, 0, output, observed.lines)
 
 
 def _advice(comm: Any, directory: RunDirectory) -> str:
@@ -89,9 +88,7 @@ def _advice(comm: Any, directory: RunDirectory) -> str:
     return f"; {directory.checkpoint} holds epoch {epoch} of {epochs}, continue with 'ffmpi resume {directory.path}'"
 
 
-def _continue(
-    comm: Any, directory: RunDirectory, changed: Callable[[Config], Config], as_json: bool, trace: bool
-) -> None:
+def _continue(comm: Any, directory: RunDirectory, changed: Callable[[Config], Config], output: Output) -> None:
     """Go on with the run in `directory`, with its configuration ``changed(configuration)``."""
     run = str(directory.path)
 
@@ -134,17 +131,21 @@ def _continue(
                 "units have another order: the run continues, but with other bits than it would have had there"
             )
         on_rank_0(comm, note)
-    _run(comm, settled, worker, directory, first, as_json, saved=header.id, trace=trace)
+    _run(comm, settled, worker, directory, first, output, saved=header.id)
 
 
 def _run(
-    comm: Any, settled: Config, worker: Worker, directory: RunDirectory, first_chapter: int, as_json: bool,
-    about: Sequence[str] = (), saved: str = "", trace: bool = False,
+    comm: Any, settled: Config, worker: Worker, directory: RunDirectory, first_chapter: int, output: Output,
+    about: Sequence[str] = (), saved: str = "",
 ) -> None:  # fmt: skip
     """Train from `first_chapter` on; `saved` is the id of the checkpoint that there is."""
-    progress = progress_of(comm, worker, as_json)
+    progress, events = progress_of(comm, worker, output), None
+    if output.tensorboard and first_chapter < settled.chapters:
+        with all_ranks_or_raise(comm):
+            if comm.rank == 0:
+                events = EventFiles(directory.tensorboard, first_chapter * settled.train.epochs // settled.chapters)
     if progress:
         progress.start(directory.path, first_chapter, about)
-    best = execute(comm, worker, Listeners(directory, progress, trace=trace), saved)
+    best = execute(comm, worker, Listeners(directory, progress, events=events, trace=output.trace), saved)
     if progress:
         progress.finish(directory, str(best) if best else "")

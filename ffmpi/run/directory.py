@@ -124,7 +124,7 @@ _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 class RunDirectory:
     """A directory with config.toml, environment.json, metrics.jsonl and checkpoint.h5, written by rank 0.
 
-    There may be checkpoint-best.h5, too: see `best.Best`.
+    There may be checkpoint-best.h5, too: see `best.Best`; and event files in tensorboard/.
     """
 
     def __init__(self, path: Path) -> None:
@@ -132,6 +132,7 @@ class RunDirectory:
         self.checkpoint = path / "checkpoint.h5"
         self.best = path / "checkpoint-best.h5"
         self.metrics = path / "metrics.jsonl"
+        self.tensorboard = path / "tensorboard"
         self._lock: IO[str] | None = None
 
     def create(self, config: Config, facts: dict[str, Any]) -> None:

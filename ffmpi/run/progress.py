@@ -1,53 +1,72 @@
-"""What rank 0 reports during a run: a live line on a terminal, plain lines elsewhere, a table at the end."""
+"""What rank 0 reports during a run: a live view on a terminal, plain lines elsewhere, a table at the end."""
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.status import Status
+from rich.live import Live as Display
+from rich.text import Text
 
 from ..config.schema import Config
 from ..data.info import DatasetInfo
 from ..errors import warn
-from ..launcher import launched
-from ..output import silence
+from ..output import Terminal, silence
 from ..schedule import Schedule
-from ..schedule.steps import Update
 from ..schedule.totals import Balance
 from .directory import RunDirectory
 from .health import Finding
+from .live import Live, Now
 from .ranks import Ranks
 
-_EVERY = 0.2  # seconds between two changes of the live line
-_SILENT = 300.0  # seconds without a line after which one says what is being done
+_EVERY = 1.0  # seconds between two changes of the live view
+_LOOKS = 10  # how often ranks tell what they do between two lines of a log
 _NAMED = 10  # layers of which each is told of
 _MOST_WARNED = 8  # things at once
 _UNEXPECTED = 0.05  # relative difference of an ideal speed-up that is told
 
 
+@dataclass(frozen=True)
+class Output:
+    """What is to be told of a run, and how.
+
+    as_json : print only JSON lines, one a chapter; quiet : print only the result
+    log_every : seconds without a line, where there is no terminal, after which one says what all ranks do; 0: never
+    tensorboard, trace : also write event files, see `tensorboard`, and what each rank does when, see `trace`
+    """
+
+    as_json: bool = False
+    quiet: bool = False
+    log_every: float = 60.0
+    tensorboard: bool = False
+    trace: bool = False
+
+
 class Progress:
-    """The output of `train` and `resume`; with `as_json` only JSON lines."""
+    """The output of `train` and `resume`."""
 
     def __init__(
-        self, config: Config, dataset: DatasetInfo, schedule: Schedule, hosts: list[str], as_json: bool,
+        self, config: Config, dataset: DatasetInfo, schedule: Schedule, hosts: list[str], output: Output,
         memory: Sequence[float] = (), balance: Balance | None = None, notes: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        self.config, self.dataset, self.schedule, self.as_json = config, dataset, schedule, as_json
+        self.config, self.dataset, self.schedule, self.output = config, dataset, schedule, output
         self.who = Ranks(config, schedule, hosts)
+        self.live = Live(self.who)
         self.memory, self.balance = memory, balance  # bytes that each rank needs at most; how work is shared out
         self._notes = notes  # what else to tell before it begins
         self._computing = np.zeros(schedule.spec.ranks)  # seconds of each rank in the schedule's first round
-        # Open MPI gives its ranks a terminal even where its own output is a file; other launchers give them a pipe.
-        self.console = Console(highlight=False, markup=False, emoji=False, force_terminal=False if launched() else None)
-        self.status: Status | None = None
+        self.terminal = Terminal()
+        self.console = self.terminal.console
+        self._display: Display | None = None
         self._began = self._shown = time.monotonic()
+        self._end = math.nan  # when the training is expected to end
         self._first = 0
         self._last: dict[str, Any] | None = None
         self._ranks: dict[int, dict[str, float]] = {}  # each rank's last chapter
@@ -58,7 +77,7 @@ class Progress:
         """Say what is about to happen, the lines `about` the samples, and which rank does what."""
         self._began = time.monotonic()
         self._first = first_chapter * self.schedule.spec.epochs_per_chapter
-        if self.as_json:
+        if self.output.as_json or self.output.quiet:
             return
         data, spec = self.config.data, self.schedule.spec
         validation = f", {self.dataset.validation} validation" if self.dataset.validation else ""
@@ -87,8 +106,8 @@ class Progress:
         into = f", into {directory}" if directory else ""
         self._say(f"{where}, schedule {self.config.schedule.name}{into}")
         if self.console.is_terminal:
-            self.status = self.console.status("starting")
-            self.status.start()
+            self._display = Display(Text("starting"), console=self.console, auto_refresh=False, transient=True)
+            self._display.start(refresh=True)
 
     def _say(self, line: str) -> None:
         self._write(lambda: self.console.print(line, soft_wrap=True))
@@ -105,15 +124,38 @@ class Progress:
                 f"the output cannot be written ({error.strerror}); the run continues, its numbers are in metrics.jsonl"
             )
 
-    def update(self, step: Update) -> None:
-        """Say which layer learns from what: in the live line, or if nothing has been said for long."""
-        now = time.monotonic()
-        if self.as_json or now - self._shown < (_EVERY if self.status else _SILENT):
+    @property
+    def every(self) -> float:
+        """How often ranks are to tell what they are doing, in seconds; infinite if nobody wants to know."""
+        if self.output.as_json or self.output.quiet:
+            return math.inf
+        return _EVERY if self.console.is_terminal else self.output.log_every / _LOOKS or math.inf
+
+    def heard(self, rank: int, now: Now) -> None:
+        """Take note of what a rank is doing, and at the time of rank 0's own word show what all of them are."""
+        self.live.hear(rank, now)
+        since = time.monotonic() - self._shown
+        if rank > 0 or (self._display is None and since < self.output.log_every):
             return
-        self._shown = now
-        epochs, batch = self.config.train.epochs, step.batch.index + 1
-        say = self.status.update if self.status else self._say
-        say(f"epoch {step.epoch + 1}/{epochs}, layer {step.layer + 1}, batch {batch}")
+        self.live.measure()
+        where, left = self._where()
+        if self._display is None:
+            self._shown = time.monotonic()
+            self._say(", ".join(filter(None, [where, self.live.line(), left])))
+            return
+        width, height = self.terminal.resize()
+        lines = [", ".join(filter(None, [where, left])), *self.live.table(width, height - 2)]
+        self._display.update(Text("\n".join(lines), no_wrap=True, overflow="crop"), refresh=True)
+
+    def _where(self) -> tuple[str, str]:
+        """Say how far the run is, and how long it is expected to take from now, if that is known."""
+        epochs, place, left = self.config.train.epochs, self.live.slowest(), self._end - time.monotonic()
+        if place is None:
+            done = self._last["epoch"] if self._last else self._first
+            return f"epoch {min(done + 1, epochs)}/{epochs}", ""
+        if self._last is None and self.config.schedule.by_batch:
+            left = self._left(place.epoch + (place.batch + 1) / place.batches - self._first)
+        return f"epoch {place.epoch + 1:.0f}/{epochs}", "" if math.isnan(left) else f"{_duration(max(0.0, left))} left"
 
     def _left(self, epochs_done: float) -> float:
         elapsed = time.monotonic() - self._began
@@ -133,11 +175,15 @@ class Progress:
                 self._ranks[rank] = numbers
         self._last = record
         self._seconds += record["seconds"]
-        if self.as_json:
+        if self.output.quiet:
+            return
+        if self.output.as_json:
             self._write(lambda: print(json.dumps(record), flush=True))
             return
         self._shown = time.monotonic()
         epoch = record["epoch"]
+        left = self._left(epoch - self._first)
+        self._end = self._shown + left
         parts = [f"epoch {epoch}/{self.config.train.epochs}"]
         layers = record["layers"]
         if len(layers) > _NAMED:
@@ -154,7 +200,7 @@ class Progress:
         parts.append(f"{record['samples_per_second']:.0f} samples/s")
         parts.append(self.who.rates(record["ranks"]))
         if epoch < self.config.train.epochs:
-            parts.append(f"{_duration(self._left(epoch - self._first))} left")
+            parts.append(f"{_duration(left)} left")
         self._say(", ".join(parts))
         self._compare(record)
 
@@ -171,21 +217,24 @@ class Progress:
             self._say(f"ideal speed-up, by load balance: {measured:.2f} as measured, not {expected:.2f} as expected")
 
     def stop(self) -> None:
-        """Take the live line away: the terminal's cursor comes back, however the run ends."""
-        if self.status is not None:
-            self.status.stop()
+        """Take the live view away: the terminal's cursor comes back, however the run ends."""
+        if self._display is not None:
+            self._display.stop()
 
     def finish(self, directory: RunDirectory | None, best: str = "") -> None:
         """Print the result, what each rank or host did and needed, and which checkpoint is `best`."""
-        if self.as_json:
+        if self.output.as_json:
+            if self.output.quiet and self._last is not None:
+                print(json.dumps(self._last), flush=True)
             return
         if self._last is None:
             self._say(f"nothing left to do: all {self.config.train.epochs} epochs are done")
             return
-        table = self.who.table(self._ranks)
-        if not self.console.is_terminal:
-            self.console.width = 120
-        self._write(lambda: self.console.print(table))
+        if not self.output.quiet:
+            table = self.who.table(self._ranks)
+            if not self.console.is_terminal:
+                self.console.width = 120
+            self._write(lambda: self.console.print(table))
         found = [
             f"{split} accuracy " + ", ".join(f"{value:.2f} % by {method}" for method, value in accuracies.items())
             for split, accuracies in accuracies_of(self._last).items()

@@ -1,16 +1,20 @@
-"""What ranks tell each other beside the training: that the job is to stop, and that they are alive."""
+"""What ranks tell each other beside the training: that the job is to stop, that they are alive, what they are doing."""
 
 from __future__ import annotations
 
 import atexit
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from . import stop
 
-_STOP, _ASK, _ALIVE = 1, 2, 3  # tags
+_STOP, _ASK, _ALIVE, _TOLD = 1, 2, 3, 4  # tags
+
+#: Numbers in a message, at most.
+_NUMBERS = 8
 
 #: Calls in a row; a message that is copied in pieces moves one with each.
 _CALLS = 4
@@ -50,6 +54,10 @@ class Control:
     A rank that waits for long asks the one it waits for. That one answers between two of its steps, or while it waits
     itself; in seconds since the last sign of progress it has, so that ranks that wait for one another in a circle, or
     for a rank that is gone, find out.
+
+    Attributes
+    ----------
+    heard : on rank 0 told of the numbers that a rank has sent by `tell`
     """
 
     def __init__(self, comm: Any) -> None:
@@ -61,13 +69,15 @@ class Control:
         while not request.Test():
             waiting.nap()
         self.rank, self.size = comm.rank, comm.size
-        self._value, self._status = np.empty(1), MPI.Status()
+        self._numbers, self._status = np.empty(_NUMBERS), MPI.Status()
         self._receive()
         atexit.register(self._close)
         self._silence = 0.0  # what to answer
         self._heard: dict[int, float] = {}
         self._asked: set[int] = set()
         self._sent: list[tuple[Any, np.ndarray]] = []
+        self.heard: Callable[[int, Sequence[float]], None] = lambda rank, numbers: None
+        self._telling: Any = None
 
     def move(self) -> None:
         """Let MPI move messages, and take those that came here; to be called every few milliseconds between kernels.
@@ -78,27 +88,42 @@ class Control:
         """
         for _ in range(_CALLS):
             if self._request.Test(self._status):
-                self._take(self._status.source, self._status.tag, float(self._value[0]))
+                source, tag, numbers = self._status.source, self._status.tag, self._numbers.tolist()
                 self._receive()
+                self._take(source, tag, numbers)
 
     def _receive(self) -> None:
         """Be ready for the next message: where ranks talk by TCP, MPICH's Iprobe finds some that Recv never gets."""
-        self._request = self.comm.Irecv(self._value)
+        self._request = self.comm.Irecv(self._numbers)
 
-    def _take(self, source: int, tag: int, value: float) -> None:
+    def _take(self, source: int, tag: int, numbers: Sequence[float]) -> None:
         if tag == _STOP:
-            stop.note(int(value))
+            stop.note(int(numbers[0]))
         elif tag == _ASK:
             self._send(source, _ALIVE, self._silence)
+        elif tag == _TOLD:
+            self.heard(source, numbers)
         else:
-            self._heard[source] = value
+            self._heard[source] = numbers[0]
             self._asked.discard(source)
 
-    def _send(self, rank: int, tag: int, value: float) -> None:
-        array = np.array([value], np.float64)
+    def _send(self, rank: int, tag: int, *numbers: float) -> Any:
+        array = np.array(numbers, np.float64)
         self._sent = [(request, kept) for request, kept in self._sent if not request.Test()]
         # Synchronous: done when it has been received, so that `close` knows when nothing is under way any more.
-        self._sent.append((self.comm.Issend(array, rank, tag), array))
+        request = self.comm.Issend(array, rank, tag)
+        self._sent.append((request, array))
+        return request
+
+    def tell(self, numbers: Sequence[float]) -> None:
+        """Send rank 0 up to 8 numbers, which it takes in `move`, unless those sent last are still under way."""
+        if self.told:
+            self._telling = self._send(0, _TOLD, *numbers)
+
+    @property
+    def told(self) -> bool:
+        """Whether rank 0 has taken what was sent by `tell`."""
+        return self._telling is None or bool(self._telling.Test())
 
     def attend(self, waiting: Waiting, rank: int | None) -> None:
         """While this rank waits for `rank`, or for all: answer, and ask in time whether it is alive.

@@ -322,4 +322,9 @@ def one_per_host_first(comm: Any) -> Iterator[None]:
 
 def make_progress(comm: Any) -> Callable[[], None]:
     """Return what lets MPI move messages, to be called between two kernels; see `Control.move`. For all ranks."""
-    return (_control or Control(comm)).move
+    return control_of(comm).move
+
+
+def control_of(comm: Any) -> Control:
+    """Return this rank's end of what ranks tell each other beside the training. For all ranks."""
+    return _control or Control(comm)

@@ -22,13 +22,15 @@ from ..run.directory import RunDirectory
 from ..run.health import findings
 from ..run.kept import Kept, Target
 from ..run.metrics import Clock, Measurements
-from ..run.progress import Progress
+from ..run.progress import Output, Progress
+from ..run.tensorboard import EventFiles
 from ..run.writer import Writer
 from ..schedule.totals import Balance
 from . import stop
 from .joined import Alone
 from .launch import library_name
-from .mpi import host
+from .mpi import control_of, host
+from .pulse import Pulse
 from .sizes import expected_balance, long_scoring
 from .tracing import traced
 from .worker import Worker
@@ -38,7 +40,7 @@ from .worker import Worker
 class Listeners:
     """Who is told of a run, on rank 0.
 
-    directory, progress : where it is written, and printed
+    directory, progress, events : where it is written, and printed, and written for TensorBoard
     chapter : called with each chapter's record; if it returns true the run ends when the chapter has been saved
     kept : what takes the arrays of the last state that is saved, in memory
     trace : whether a trace is to be left in the directory
@@ -49,6 +51,7 @@ class Listeners:
     chapter: Callable[[dict[str, Any]], object] | None = None
     kept: Kept | None = None
     trace: bool = False
+    events: EventFiles | None = None
 
 
 class Observed:
@@ -80,15 +83,18 @@ def facts(comm: Any, worker: Worker) -> dict[str, Any]:
     return {"ranks": comm.size, "mpi": mpi, "ideal_speedup": balance_of(worker).ideal}
 
 
-def progress_of(comm: Any, worker: Worker, as_json: bool = False) -> Progress | None:
-    """Return what prints the run's progress, on rank 0; for all ranks."""
-    hosts = comm.gather(host())
-    if comm.rank > 0:
-        return None
-    most = [price.total for price in worker.prices]
-    config, dataset, schedule = worker.config, worker.dataset, worker.schedule
-    notes = long_scoring(config, dataset, schedule.spec)
-    return Progress(config, dataset, schedule, hosts, as_json, most, balance_of(worker), notes)
+def progress_of(comm: Any, worker: Worker, output: Output) -> Progress | None:
+    """Return what prints the run's progress, on rank 0, which ranks then tell what they do; for all ranks."""
+    hosts, progress = comm.gather(host()), None
+    if comm.rank == 0:
+        most = [price.total for price in worker.prices]
+        config, dataset, schedule = worker.config, worker.dataset, worker.schedule
+        notes = long_scoring(config, dataset, schedule.spec)
+        progress = Progress(config, dataset, schedule, hosts, output, most, balance_of(worker), notes)
+    every = comm.bcast(progress.every if progress else None)
+    control = control_of(comm) if comm.size > 1 else None
+    worker.pulse = Pulse(control, every, progress.heard if progress else None)
+    return progress
 
 
 def balance_of(worker: Worker) -> Balance:
@@ -104,7 +110,6 @@ def execute(comm: Any, worker: Worker, listeners: Listeners, saved: str = "") ->
     teller = _Teller(comm.size, worker, listeners, saved) if comm.rank == 0 else None
     if teller:
         worker.on_report, worker.on_save = teller.report, teller.save
-        worker.on_update = listeners.progress.update if listeners.progress else None
     recording: Any = nullcontext()
     if listeners.trace and listeners.directory:
         recording = traced(comm, worker, listeners.directory.path, note if listeners.progress else lambda text: None)
@@ -114,6 +119,8 @@ def execute(comm: Any, worker: Worker, listeners: Listeners, saved: str = "") ->
         finally:
             if listeners.progress:
                 listeners.progress.stop()
+            if listeners.events:
+                listeners.events.close()
     return teller.best if teller else None
 
 
@@ -147,6 +154,8 @@ class _Teller:
         record["warnings"] = [str(finding) for finding in found]
         if listeners.directory:
             listeners.directory.append(record)
+        if listeners.events:
+            listeners.events.chapter(record)
         if self.best:
             self.best.note(record)
         if listeners.progress:

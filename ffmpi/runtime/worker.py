@@ -27,13 +27,12 @@ from .flow import Flow
 from .link import Link
 from .model import RankModel
 from .mpi import make_progress, meanwhile
+from .pulse import TOLD, Pulse
 
 if TYPE_CHECKING:
     from .memory import Price
     from .recorder import Recorder
 
-#: Seconds between two updates that somebody is told of.
-_EVERY = 0.2
 _WAITING = (s.Receive, s.Reserve)  # for messages
 _NOT_COMPUTING = {*_WAITING, s.Post, s.Send, s.Save, s.Report, s.Record}
 #: What a rank does for a save between two steps.
@@ -76,7 +75,8 @@ class Worker:
         self.spent: dict[type, float] = defaultdict(float)
         self.flop = 0.0
         self.recorder: Recorder | None = None  # of what is done when
-        self.on_update: Callable[[s.Update], None] | None = None  # told of one now and then
+        self.pulse: Pulse | None = None  # tells what this rank is doing
+        self._before = (0.0, 0.0)  # seconds of computing, and FLOP, until the last report
         self.on_report: Callable[[int, Measurements], None] = lambda chapter, measurements: None
         self.on_save: Callable[[int], Target | None] = lambda chapter: None
         self._do: dict[type, Callable[[Any], None]] = {
@@ -118,8 +118,10 @@ class Worker:
         stop.defer()  # what a signal would tear apart here, other ranks would wait for
         do, spent, signals, clock, collector = self._do, self.spent, stop.signals, time.perf_counter, self.collector
         record = self.recorder.record if self.recorder else None
-        before = told = self._began = self._start = clock()
-        meanwhile.append(collector.advance)
+        before = self._began = self._start = clock()
+        pulse = self.pulse or Pulse(None, math.inf)
+        pulse.begin(before, self._so_far)
+        meanwhile.extend((collector.advance, pulse.wait))
         try:
             for step in steps:
                 kind = type(step)
@@ -139,10 +141,10 @@ class Worker:
                     spent[s.Save] += before - now
                     if record:
                         record(_SAVING, now, before)
-                if now - told > _EVERY and self.on_update and isinstance(step, s.Update):
-                    told = now
-                    self.on_update(step)
+                if now > pulse.due and kind in TOLD:
+                    pulse.tell(step, now, self.schedule.spec.batches[self.batches.shard])
             collector.close()
+            pulse.end(collector.timeout)
         except BaseException:
             ends: list[Collector | Link] = [self.collector, *self.buffers.links.values()]
             for end in ends:
@@ -151,6 +153,16 @@ class Worker:
             raise
         finally:
             meanwhile.remove(collector.advance)
+            meanwhile.remove(pulse.wait)
+
+    def _so_far(self) -> tuple[float, float]:
+        """Return the seconds of computing and the FLOP since the beginning."""
+        computing, flop = self._before
+        return computing + self._computing(), flop + self.flop
+
+    def _computing(self) -> float:
+        """Return the seconds of computing since the last report."""
+        return sum(seconds for kind, seconds in self.spent.items() if kind not in _NOT_COMPUTING)
 
     # -- Layers -------------------------------------------------------------------------------------------------------
     def _forward(self, step: s.Forward) -> None:
@@ -325,8 +337,7 @@ class Worker:
     # -- Bringing together --------------------------------------------------------------------------------------------
     def _report(self, step: s.Report) -> None:
         now = time.perf_counter()
-        waiting = sum(self.spent[kind] for kind in _WAITING)
-        computing = sum(seconds for kind, seconds in self.spent.items() if kind not in _NOT_COMPUTING)
+        waiting, computing = sum(self.spent[kind] for kind in _WAITING), self._computing()
         numbers = {"elapsed": now - self._start, "seconds": now - self._began, "computing": computing}
         priced = self.prices[self.comm.rank].total if self.prices else 0.0
         numbers |= {"waiting": waiting, "flop": self.flop, "priced_bytes": priced}
@@ -336,6 +347,7 @@ class Worker:
         self._measured = {chapter: one for chapter, one in self._measured.items() if one is not measured}
         if self.recorder:
             self.recorder.add(self.spent)
+        self._before = self._so_far()
         self.spent.clear()
         self.flop = 0.0
         self._began = now

@@ -269,7 +269,9 @@ def test_a_balance_that_was_not_expected_is_told(capsys: pytest.CaptureFixture[s
     layer = {"loss": 0.5, "positive_goodness": 2.0, "negative_goodness": 1.0}
     rank = {"seconds": 2.0, "waiting_share": 0.0, "gflops": 1.0}
     for computing, expected in (([3.0, 2.0], "1.67 as measured, not 2.00 as expected"), ([2.0, 1.95], "")):
-        told = progress.Progress(settled, dataset, plan, ["host"] * 2, False, balance=Balance((1.0, 1.0), 2.0))
+        told = progress.Progress(
+            settled, dataset, plan, ["host"] * 2, progress.Output(), balance=Balance((1.0, 1.0), 2.0)
+        )
         for epoch in (1, 2):
             ranks = [rank | {"computing": seconds / epoch} for seconds in computing]
             told.chapter({

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,24 +17,9 @@ from ffmpi.run.health import Finding
 from ffmpi.run.ranks import Ranks
 from ffmpi.runtime.sizes import spec_of
 from ffmpi.schedule import schedule_of
-from ffmpi.schedule.steps import Batch, Update
 
 SETTINGS = config.parse("", "test", ["train.epochs=9", "train.chapters=1", "schedule.name=sequential"])
 DATASET = DatasetInfo((8, 8), ("a", "b"), 300, 100)
-
-
-def test_a_long_chapter_says_where_it_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a log, which has no live line, a line comes when nothing else has for five minutes."""
-    now = 0.0
-    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now))
-    told = progress.Progress(
-        SETTINGS, DATASET, schedule_of("sequential", spec_of(SETTINGS, DATASET, 1)), ["host"], False
-    )
-    for minute in range(12):
-        now = 60.0 * minute
-        told.update(Update(1, Batch("train", minute), 4))
-    expected = [f"epoch 5/9, layer 2, batch {batch}" for batch in (6, 11)]
-    assert capsys.readouterr().out.splitlines() == expected
 
 
 @pytest.mark.parametrize(
@@ -67,7 +51,11 @@ def test_each_warning_comes_once_and_many_are_summed_up(
 ) -> None:
     monkeypatch.setattr(errors, "_warned", set())
     told = progress.Progress(
-        SETTINGS, DATASET, schedule_of("sequential", spec_of(SETTINGS, DATASET, 1)), ["host"], True
+        SETTINGS,
+        DATASET,
+        schedule_of("sequential", spec_of(SETTINGS, DATASET, 1)),
+        ["host"],
+        progress.Output(as_json=True),
     )
     dead = [Finding("dead", f"layer {layer}", "zero", "less") for layer in range(1, 101)]
     for epoch, found in ((1, dead[:1]), (2, dead[:2]), (3, dead)):
