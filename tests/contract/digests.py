@@ -199,11 +199,12 @@ def recorded() -> dict[str, dict[str, str]]:
 RESUMED = """
 import json, sys
 from ffmpi.commands import train
+from ffmpi.run.progress import Output
 from ffmpi.runtime import mpi
 
 def main(comm):
     for run in json.loads(sys.argv[1]):
-        train.resume(comm, run, [], True)
+        train.resume(comm, run, [], Output(as_json=True))
 
 mpi.run(main)
 """

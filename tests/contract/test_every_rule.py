@@ -26,6 +26,7 @@ RUNS = {rule: [*COMMON, f"rule.name={rule}"] for rule in RULES}
 STOPPED = """
 import json, sys
 from ffmpi.commands import train
+from ffmpi.run.progress import Output
 from ffmpi.runtime import mpi
 from ffmpi.runtime.worker import Worker
 
@@ -43,7 +44,7 @@ def stopping(worker, step):
 def main(comm):
     for run, settings in json.loads(sys.argv[2]).items():
         try:
-            train.train(comm, sys.argv[1], run, settings, True)
+            train.train(comm, sys.argv[1], run, settings, Output(as_json=True))
         except Stop:
             continue
         raise AssertionError(run)

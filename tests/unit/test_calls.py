@@ -26,6 +26,7 @@ import json, sys
 from collections import Counter
 from numba.core.dispatcher import Dispatcher
 from ffmpi.commands import train
+from ffmpi.run.progress import Output
 from ffmpi.runtime import mpi
 from ffmpi.runtime.worker import Worker
 
@@ -51,7 +52,7 @@ def watched(worker, steps):
 
 def main(comm):
     for path, run, optimiser in runs:
-        train.train(comm, toml, run, [*settings, f"data.path={path}", f"optimizer.name={optimiser}"], True)
+        train.train(comm, toml, run, [*settings, f"data.path={path}", f"optimizer.name={optimiser}"], Output(True))
 
 Worker.execute, counts = watched, []
 mpi.run(main)
