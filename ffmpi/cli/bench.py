@@ -43,14 +43,20 @@ def operations(shape: str, repeats: int, as_json: bool) -> None:
 @bench.command()
 @click.argument("config", type=PLACE)
 @click.option("--chapters", type=click.IntRange(1), default=2, show_default=True, help="How many are trained.")
+@click.option(
+    "--machine",
+    metavar="NAME|FILE.toml",
+    type=PLACE,
+    help="Expect what a plan for this machine expects, such as here, measured by 'bench machine'.",
+)
 @settings
 @as_json
-def costs(config: str, chapters: int, settings: tuple[str, ...], as_json: bool) -> None:
+def costs(config: str, chapters: int, machine: str | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Train CONFIG for some chapters on one rank, and time each kind of step against what placement expects of it."""
     check_numba()
     from ..commands.bench import costs as command
 
-    command.costs(config, list(settings), chapters, as_json)
+    command.costs(config, list(settings), chapters, machine, as_json)
 
 
 @bench.command()

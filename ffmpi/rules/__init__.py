@@ -244,8 +244,10 @@ class Rule(Member, frozen=True, kw_only=True):
         """Return what `forward`, of rows that are not learnt from, and `scores` compute, for others to compute it."""
         raise NotImplementedError
 
-    def cost(self, config: Config, index: int, classes: int) -> RuleCost:
-        """Return what layer `index`, from 0, is expected to cost beside its own products.
+    def cost(self, config: Config, index: int, classes: int, batches: float) -> RuleCost:
+        """Return what layer `index`, from 0, is expected to cost beside its own products, in the mean over the run.
+
+        `batches` is how many it learns from in all.
 
         Unless a rule knows better its layers learn from all rows, and every matrix among its blocks is multiplied with
         the rows that are learnt from or scored, passes their error back, and takes a step.

@@ -41,10 +41,10 @@ class Collaboration(Goodness, frozen=True, kw_only=True, tag="collaboration"):
         """Return None: the layers below have their say."""
         return None
 
-    def cost(self, config: Config, index: int, classes: int) -> RuleCost:
+    def cost(self, config: Config, index: int, classes: int, batches: float) -> RuleCost:
         """Return that of goodness, but that fewer rows are undecided the more layers there are below."""
         share = config.network.layers[index] / sum(config.network.layers[: index + 1])
-        found = super().cost(config, index, classes)
+        found = super().cost(config, index, classes, batches)
         return replace(found, active=share * found.active)
 
     def learn(

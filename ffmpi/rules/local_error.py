@@ -97,9 +97,9 @@ class LocalError(LocalSoftmax, frozen=True, kw_only=True, tag="local-error"):
         super().initialise(config, layer)
         layer.parameters.bias[:] = 0
 
-    def cost(self, config: Config, index: int, classes: int) -> RuleCost:
+    def cost(self, config: Config, index: int, classes: int, batches: float) -> RuleCost:
         """Return what the classifier, the normalisation and, of rows with rows, the similarity take."""
-        found, similar = LocalSoftmax.cost(self, config, index, classes), 3.0 * (self.similarity > 0)
+        found, similar = LocalSoftmax.cost(self, config, index, classes, batches), 3.0 * (self.similarity > 0)
 
         def update(core: Core, rows: float, units: int) -> Cost:
             passes = core.copied(5 * rows * units)  # over the activations

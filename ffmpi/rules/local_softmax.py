@@ -72,12 +72,12 @@ class LocalSoftmax(Rule, frozen=True, kw_only=True, tag="local-softmax"):
         """Return a running sum of logits."""
         return {"score": classes}
 
-    def cost(self, config: Config, index: int, classes: int) -> RuleCost:
+    def cost(self, config: Config, index: int, classes: int, batches: float) -> RuleCost:
         """Return what the classifier takes, and how many activations are expected not to be zero.
 
         Measured in the first epochs on MNIST: a seventh to a quarter of the first layer's, a third of the others'.
         """
-        return replace(super().cost(config, index, classes), density=0.19 if index == 0 else 0.3)
+        return replace(super().cost(config, index, classes, batches), density=0.19 if index == 0 else 0.3)
 
     def loss_scale(self, units: int, classes: int) -> float:
         """Return the cross-entropy of a guess."""

@@ -45,9 +45,9 @@ class PeerNormalisation(Goodness, frozen=True, kw_only=True, tag="peer-normalisa
         means = Array("means", (units,), learnt=False, inference=False, start=0.5, nonnegative=True)
         return {"peers": Block((means,))}
 
-    def cost(self, config: Config, index: int, classes: int) -> RuleCost:
+    def cost(self, config: Config, index: int, classes: int, batches: float) -> RuleCost:
         """Return that of goodness, but that all positives learn."""
-        found = super().cost(config, index, classes)
+        found = super().cost(config, index, classes, batches)
         return replace(found, active=(1 + found.active) / 2)
 
     def workspace(self, config: Config, layer: Layer, rows: int, classes: int) -> Any:

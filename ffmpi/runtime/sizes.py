@@ -68,6 +68,7 @@ def _unpriced(config: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
 def step_costs(config: Config, dataset: DatasetInfo, spec: ScheduleSpec) -> StepCosts:
     """Return the costs of the steps of a run, with the shares of rows and inputs that are expected to count."""
     layers, classes = range(spec.layers), dataset.classes
+    learnt = spec.epochs * sum(spec.batches) / len(spec.batches)
     scaled = config.data.mean != 0 or dataset.scaling is not None  # then a pixel of zero is no input of zero
     return StepCosts(
         widths=tuple(sizes_of(config, dataset)),
@@ -78,7 +79,7 @@ def step_costs(config: Config, dataset: DatasetInfo, spec: ScheduleSpec) -> Step
         head_moments=config.head.optimizer.moments,
         shared=BatchLayout(config, classes).labelled,
         density=1.0 if scaled else dataset.nonzero,
-        rules=tuple(config.rule.cost(config, layer, classes) for layer in layers),
+        rules=tuple(config.rule.cost(config, layer, classes, learnt) for layer in layers),
     )
 
 

@@ -20,6 +20,7 @@ from ffmpi.commands.bench.steps import FfmpiStep, NumpyStep
 from ffmpi.commands.bench.threads import threads
 from ffmpi.errors import UserError
 from ffmpi.kernels import peak
+from ffmpi.schedule.core import CORE
 from tests.conftest import Run
 from tests.helpers import DIGITS
 
@@ -215,7 +216,7 @@ def test_every_step_is_measured_beside_its_cost(ffmpi: Run) -> None:
 
 def test_costs_are_measured_on_one_rank() -> None:
     with pytest.raises(UserError, match="bench costs on 2 ranks: expected one"):
-        costs._costs(SimpleNamespace(size=2), str(DIGITS), [], 1, False)
+        costs._costs(SimpleNamespace(size=2), str(DIGITS), [], 1, CORE, False)
 
 
 def test_a_placement_tells_what_ranks_send() -> None:

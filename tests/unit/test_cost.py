@@ -217,7 +217,7 @@ def plan_of(recipe: str, ranks: int, *settings: str, dataset: DatasetInfo = MNIS
 @pytest.mark.parametrize(
     ("recipe", "ranks", "ideal"),
     [
-        ("mnist.toml", 2, 1.96), ("mnist.toml", 3, 2.94), ("mnist.toml", 8, 7.4), ("mnist-local-softmax.toml", 2, 1.93),
+        ("mnist.toml", 2, 1.96), ("mnist.toml", 3, 2.94), ("mnist.toml", 8, 7.2), ("mnist-local-softmax.toml", 2, 1.93),
         ("mnist-local-softmax.toml", 3, 2.8),
     ],
 )  # fmt: skip
@@ -225,7 +225,7 @@ def test_ranks_have_equal_shares(recipe: str, ranks: int, ideal: float) -> None:
     """The ribbon is cut by what its pieces cost; what several do, such as building inputs, is what is lost."""
     plan, balance = plan_of(recipe, ranks)
     mean = sum(balance.each) / ranks
-    assert balance.ideal > ideal and max(balance.each) < 1.02 * mean
+    assert balance.ideal > ideal and max(balance.each) < 1.04 * mean
     assert isinstance(plan, Pipeline)
     assert [plan.ribbon.load(rank) for rank in range(ranks)] == pytest.approx(
         [each / mean for each in balance.each], rel=0.02

@@ -13,11 +13,13 @@ from rich.table import Table
 
 from ... import config
 from ...errors import UserError
+from ...plan.machine import read_machine
 from ...runtime.mpi import run
 from ...runtime.setup import training_worker
 from ...runtime.sizes import step_costs
 from ...schedule import Steps
 from ...schedule import steps as s
+from ...schedule.core import CORE, Core
 
 
 class Kind(NamedTuple):
@@ -29,12 +31,13 @@ class Kind(NamedTuple):
     stream: str
 
 
-def costs(recipe: str, settings: list[str], chapters: int, as_json: bool) -> None:
+def costs(recipe: str, settings: list[str], chapters: int, machine: str | None, as_json: bool) -> None:
     """Train `chapters` chapters of `recipe` on one rank, saving nothing; print what its steps took, or JSON."""
-    run(lambda comm: _costs(comm, recipe, settings, chapters, as_json))
+    core = read_machine(machine).alone if machine else CORE
+    run(lambda comm: _costs(comm, recipe, settings, chapters, core, as_json))
 
 
-def _costs(comm: Any, recipe: str, settings: list[str], chapters: int, as_json: bool) -> None:
+def _costs(comm: Any, recipe: str, settings: list[str], chapters: int, core: Core, as_json: bool) -> None:
     if comm.size > 1:
         raise UserError(f"bench costs on {comm.size} ranks: expected one, since all steps are measured")
     worker = training_worker(comm, config.read(recipe, settings))
@@ -45,7 +48,7 @@ def _costs(comm: Any, recipe: str, settings: list[str], chapters: int, as_json: 
     clock = time.thread_time if worker.config.schedule.threads == 1 else time.perf_counter
     expected: dict[Kind, float] = {}
     taken: dict[Kind, list[float]] = defaultdict(list)
-    priced = step_costs(worker.config, worker.dataset, spec)
+    priced = step_costs(worker.config, worker.dataset, spec).by(core)
 
     def watched(steps: Steps) -> Steps:
         """Yield the steps that compute, and note how long it is until the next one is asked for."""
@@ -55,7 +58,7 @@ def _costs(comm: Any, recipe: str, settings: list[str], chapters: int, as_json: 
                 continue
             cost, began = priced.of(step).seconds, clock()
             yield step
-            if cost:
+            if cost and hasattr(step, "batch"):
                 kind = _kind(step)
                 expected[kind] = cost
                 taken[kind].append(clock() - began)
