@@ -21,6 +21,6 @@ def app() -> None:
 
 for command in (
     runs.train, runs.resume, runs.evaluate, runs.predict, runs.export, runs.info, runs.sweep, runs.table,
-    data.data, plot.plot, bench.bench,
+    data.data, plot.plot, plot.report, bench.bench,
 ):  # fmt: skip
     app.add_command(command)

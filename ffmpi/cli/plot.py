@@ -96,3 +96,26 @@ def roofline(results: str, out: str, width: float) -> None:
     from ..commands import plot as command
 
     command.roofline(results, out, width)
+
+
+@click.command()
+@runs
+@click.option("-o", "--out", default="report.html", show_default=True, metavar="FILE.html", type=PLACE)
+@click.option(
+    "--no-network", is_flag=True, help="Leave out what takes the network and its data: confusion and weights."
+)
+@settings
+@once
+@explained(EVALUATION=EVALUATION)
+def report(runs: tuple[str, ...], out: str, no_network: bool, settings: tuple[str, ...]) -> None:
+    """Write a page on the run directories RUNS, side by side: one HTML file that opens without a network.
+
+    It has results, curves, settings, what ranks did, the environment, warnings and, if the data are there, what is
+    taken for what and what the first layer has learnt (pip install 'ffmpi[plot]').
+
+    Only settings that leave the networks as they are may be changed, such as data.path: {EVALUATION}.
+    """
+    check_numba()
+    from ..commands import report as command
+
+    command.report(list(runs), out, list(settings), not no_network)

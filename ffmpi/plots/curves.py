@@ -99,7 +99,11 @@ def draw(figure: Figure, curves: Sequence[Curves]) -> None:
     panels: list[Callable[[Axes, Sequence[Curves]], None]] = [_losses]
     panels += [_goodness] if "positive_goodness" in names else []
     panels += [_own_accuracy(key, label) for key, label in _ACCURACIES.items() if key in names]
-    panels += [_accuracy] if any(each.accuracy for each in curves) else []
+    if len(curves) == 1:
+        panels += [_accuracy] if curves[0].accuracy else []
+    else:
+        lengths = {split: _longest(curves, split) for split in ("validation", "test")}
+        panels += [_accuracy_on(split) for split, one in lengths.items() if one > 1 or 0 < one == max(lengths.values())]
     width = figure.get_size_inches()[0]
     columns = 2 if width >= 1.6 * style.COLUMN and len(panels) > 1 else 1
     rows = -(-len(panels) // columns)
@@ -158,40 +162,48 @@ def _own_accuracy(key: str, label: str) -> Callable[[Axes, Sequence[Curves]], No
 
 
 def _accuracy(axes: Axes, curves: Sequence[Curves]) -> None:
-    """Draw the network's accuracy: by split and method of one configuration.
-
-    Of several on one split, if they can on that by which recipes are chosen, and without methods that are measured at
-    the end only, where others are not.
-    """
-    from matplotlib.lines import Line2D
-
+    """Draw the accuracy of one configuration's network by split and method."""
     axes.set_ylabel("accuracy (%)")
-    if len(curves) == 1:
-        methods = list(dict.fromkeys(method for _, method in curves[0].accuracy))
-        for index, ((split, method), curve) in enumerate(curves[0].accuracy.items()):
-            colour, dashes = style.COLOURS[methods.index(method)], _SPLIT_DASHES[split]
-            look = style.line(index, len(curve.epochs)) | {"color": colour, "linestyle": dashes}
-            _plot(axes, curve, look | {"label": f"{split}, {method}"})
-        _legend(axes, *axes.get_legend_handles_labels())
-        return
-    splits = [split for split in ("validation", "test") if all(_has(each, split) for each in curves)] or ["test"]
-    axes.set_ylabel(f"{splits[0]} accuracy (%)")
-    found = [
-        (method, curve) for each in curves for (split, method), curve in each.accuracy.items() if split == splits[0]
-    ]
-    least = min(2, max((len(curve.epochs) for _, curve in found), default=0))
-    methods = list(dict.fromkeys(method for method, curve in found if len(curve.epochs) >= least))
-    for index, each in enumerate(curves):
-        for (split, method), curve in each.accuracy.items():
-            if split == splits[0] and method in methods:
-                dashes = style.DASHES[methods.index(method)]
-                _plot(axes, curve, _of_run(index, len(curve.epochs)) | {"linestyle": dashes})
-    handles = [Line2D([], [], color="#555555", linestyle=style.DASHES[index]) for index in range(len(methods))]
-    _legend(axes, handles, methods)
+    methods = list(dict.fromkeys(method for _, method in curves[0].accuracy))
+    for index, ((split, method), curve) in enumerate(curves[0].accuracy.items()):
+        colour, dashes = style.COLOURS[methods.index(method)], _SPLIT_DASHES[split]
+        look = style.line(index, len(curve.epochs)) | {"color": colour, "linestyle": dashes}
+        _plot(axes, curve, look | {"label": f"{split}, {method}"})
+    _legend(axes, *axes.get_legend_handles_labels())
 
 
-def _has(curves: Curves, split: str) -> bool:
-    return any(key[0] == split for key in curves.accuracy)
+def _accuracy_on(split: str) -> Callable[[Axes, Sequence[Curves]], None]:
+    """Return what draws the accuracy of several configurations' networks on a split.
+
+    Where some methods are measured as they learn those that are measured at the end only are left out.
+    """
+
+    def panel(axes: Axes, curves: Sequence[Curves]) -> None:
+        from matplotlib.lines import Line2D
+
+        axes.set_ylabel(f"{split} accuracy (%)")
+        least = min(2, _longest(curves, split))
+        found = [
+            (index, method, curve)
+            for index, each in enumerate(curves)
+            for (where, method), curve in each.accuracy.items()
+            if where == split and len(curve.epochs) >= least
+        ]
+        methods = list(dict.fromkeys(method for _, method, _ in found))
+        for index, method, curve in found:
+            dashes = style.DASHES[methods.index(method)]
+            _plot(axes, curve, _of_run(index, len(curve.epochs)) | {"linestyle": dashes})
+        handles = [Line2D([], [], color="#555555", linestyle=style.DASHES[index]) for index in range(len(methods))]
+        _legend(axes, handles, methods)
+
+    return panel
+
+
+def _longest(curves: Sequence[Curves], split: str) -> int:
+    """Return at how many epochs an accuracy on a split is known, at most."""
+    return max(
+        (len(curve.epochs) for each in curves for key, curve in each.accuracy.items() if key[0] == split), default=0
+    )
 
 
 def _by_layer(axes: Axes, curves: Sequence[Curves], key: str, fainter: bool = False) -> list[Curve]:

@@ -23,6 +23,7 @@ from ..run.health import findings
 from ..run.kept import Kept, Target
 from ..run.metrics import Clock, Measurements
 from ..run.progress import Output, Progress
+from ..run.ranks import Ranks
 from ..run.tensorboard import EventFiles
 from ..run.writer import Writer
 from ..schedule.totals import Balance
@@ -80,7 +81,9 @@ class Observed:
 def facts(comm: Any, worker: Worker) -> dict[str, Any]:
     """Return what only a running job knows, for environment.json."""
     mpi = "none" if isinstance(comm, Alone) else library_name()
-    return {"ranks": comm.size, "mpi": mpi, "ideal_speedup": balance_of(worker).ideal}
+    who = Ranks(worker.config, worker.schedule, [""] * comm.size)
+    owns = {} if who.by_host else {"owns": [who.duties(ranks) for ranks in who.groups]}
+    return {"ranks": comm.size, "mpi": mpi, "ideal_speedup": balance_of(worker).ideal, **owns}
 
 
 def progress_of(comm: Any, worker: Worker, output: Output) -> Progress | None:

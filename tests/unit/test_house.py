@@ -17,7 +17,7 @@ FLOORS = [
     {"errors", "output", "launcher"},
     {"config"},
     {"schedule", "rules", "network", "data"},
-    {"run", "runtime", "export", "plots", "plan"},
+    {"run", "runtime", "export", "plots", "report", "plan"},
     {"cli", "__main__", "commands", "api"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -31,6 +31,7 @@ CLOSED = {
     "run": {"runtime", "kernels"},  # facts are handed in
     "export": {"runtime", "schedule", "kernels"},  # networks, wherever they are from
     "plots": {"runtime", "kernels"},  # of what is on the disk, or handed in
+    "report": {"runtime", "kernels"},
     "kernels": {*FLOOR},
 }
 
