@@ -8,9 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from ffmpi.cli import app
+from ffmpi.commands import report
 from ffmpi.commands.plot import features_of
 from ffmpi.commands.samples import ask
 from ffmpi.errors import UserError
+from ffmpi.run.history import histories
 
 pytest.importorskip("matplotlib")
 pytestmark = pytest.mark.mpi
@@ -49,3 +51,19 @@ def test_only_what_leaves_the_network_alone_may_be_set(runs: dict[str, Path]) ->
         ask(str(runs["goodness"]), settings=["network.layers=[3]"])
     with pytest.raises(UserError, match=r"data\.validation = 0"):
         ask(str(runs["goodness"]), "validation")
+
+
+def test_a_report_has_what_the_networks_say_and_who_owns_what(runs: dict[str, Path]) -> None:
+    page = report.page_of(histories(map(str, runs.values())), [])
+    for section, run in zip(page.sections, histories(map(str, runs.values())), strict=True):
+        assert section.missing == []
+        assert len(section.pictures) == 1
+        tables = {table.title: table for table in section.tables}
+        ranks = tables["Ranks, all chapters together"]
+        assert [row.name.partition(", ")[0] for row in ranks.rows] == ["rank 0", "rank 1"]
+        assert all("layer" in row.name for row in ranks.rows)
+        method, last = run.config.methods[0], run.chapters[-1].accuracy
+        confusion = tables[f"Confusion by {method}"]
+        assert [len(row.cells) for row in confusion.rows] == [11] * 10
+        assert sum(int(cell.text) for row in confusion.rows for cell in row.cells[:10] if cell.text != "·") == 360
+        assert confusion.note.endswith(f"{last[method]:.2f} % of 360 test samples are right.")
