@@ -65,13 +65,20 @@ def resume(run: str, settings: tuple[str, ...], **told: Any) -> None:
 @checkpoint
 @settings
 @click.option("--confusion", is_flag=True, help="Print which class is taken for which; --json always has it.")
+@click.option("--by-layer", is_flag=True, help="Print what each layer alone says, and how many directions it spans.")
 @split
 @as_json
 @explained(EVALUATION=EVALUATION)
-def evaluate(checkpoint: str, settings: tuple[str, ...], confusion: bool, split: Any, as_json: bool) -> None:
+def evaluate(
+    checkpoint: str, settings: tuple[str, ...], confusion: bool, by_layer: bool, split: Any, as_json: bool
+) -> None:  # fmt: skip
     """Measure the accuracy of CHECKPOINT, a file or a run directory, and that of each class, on test samples.
 
     Started with mpiexec, ranks share the samples, and say the same.
+
+    With --by-layer each layer has a row: its accuracy by what it alone adds to each way to classify, the effective rank
+    of its activations of all samples, each shown with its class (exp of the entropy of their singular values divided by
+    their sum: how many directions they span), and the share of its units that none of these samples activates.
 
     Only settings that leave the network as it is may be changed: {EVALUATION}.
     """
@@ -79,7 +86,7 @@ def evaluate(checkpoint: str, settings: tuple[str, ...], confusion: bool, split:
     check_numba()
     from ..commands import evaluate as command
 
-    on_all_ranks(lambda comm: command.evaluate(comm, checkpoint, list(settings), as_json, confusion, split))
+    on_all_ranks(lambda comm: command.evaluate(comm, checkpoint, list(settings), as_json, confusion, split, by_layer))
 
 
 @click.command()

@@ -31,16 +31,16 @@ def class_table(names: Sequence[str], matrices: dict[str, np.ndarray]) -> Iterat
         (name, str(counts[index]), *("" if each[index] is None else f"{each[index]:.2f} %" for each in accuracies))
         for index, name in enumerate(names)
     ]
-    return _aligned([("class", "samples", *matrices), *rows])
+    return aligned([("class", "samples", *matrices), *rows])
 
 
 def confusion_table(names: Sequence[str], matrix: np.ndarray) -> Iterator[str]:
     """Yield the lines of a confusion matrix: a row for each true class, a column for each predicted one."""
     rows = [(name, *map(str, row)) for name, row in zip(names, matrix.tolist(), strict=True)]
-    return _aligned([("true \\ predicted", *names), *rows])
+    return aligned([("true \\ predicted", *names), *rows])
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield lines with columns of equal width, the first to the left, the others to the right; nothing is cut."""
     first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
     for name, *cells in rows:

@@ -18,17 +18,23 @@ from ..run import checkpoint
 from ..run.checkpoint import Header
 from ..run.directory import checkpoint_path
 from ..runtime.answering import block_size, converted_on_all, in_order, memory_of
+from ..runtime.by_layer import memory_of_spectra, spectra
 from ..runtime.mpi import all_ranks_or_raise, on_rank_0
 from ..runtime.reading import compare, read_split
 from ..runtime.setup import trained_network
 from ..schedule.steps import Split
 from .confusion import class_accuracies, class_table, confusion_matrix, confusion_table
+from .layers import layer_table, layers_of, ways_of
 
 
 def evaluate(
-    comm: Any, path: str, settings: list[str], as_json: bool, with_confusion: bool = False, split: Split = "test"
+    comm: Any, path: str, settings: list[str], as_json: bool, with_confusion: bool = False, split: Split = "test",
+    by_layer: bool = False,
 ) -> None:  # fmt: skip
-    """Print the accuracy on a split by every method of the run, of each class, and the confusion matrix if asked to."""
+    """Print the accuracy on a split by every method of the run, of each class, and the confusion matrix if asked to.
+
+    With `by_layer` what each layer alone says and spans stands in place of the classes, unless their matrix is wanted.
+    """
     file: Path = on_rank_0(comm, lambda: checkpoint_path(path))
     header, settled = read_header(comm, file, settings, places=True)
     source = (split == "test" and settled.shards.test_path) or settled.data.path or settled.data.name
@@ -44,20 +50,30 @@ def evaluate(
         images = rearranged(test.images, test.shape, header.shape, source)
     images = converted_on_all(comm, images, header.pixel_format, source)
     methods, classes = settled.methods, len(header.names)
-    network = trained_network(comm, file, header, settled, memory_of(images))
+    needed = memory_of(images)
+    if by_layer:
+        needed += memory_of_spectra(settled.network.layers, comm.size)
+    network = trained_network(comm, file, header, settled, needed)
+    ways = ways_of(settled) if by_layer else {}
 
     def classify(images: np.ndarray) -> np.ndarray:
-        return np.stack([network.scores(images, method).argmax(axis=1) for method in methods], axis=1).astype(np.uint16)
+        whole = [network.scores(images, method).argmax(axis=1)[:, None] for method in methods]
+        return np.hstack([*whole, *(network.layer_predictions(images, method) for method in ways.values())])
 
     matrices = {method: np.zeros((classes, classes), np.int64) for method in methods}
+    right = np.zeros((len(ways), len(settled.network.layers)), np.int64)
     block = block_size(network, images, methods, comm.size)
     for part, answers in in_order(comm, images, block, classify, settled.schedule.timeout):
-        for method, predicted in zip(methods, answers.T, strict=True):
-            matrices[method] += confusion_matrix(test.classes[part], predicted, classes)
+        true, predicted = test.classes[part], answers[:, : len(methods)]
+        for method, each in zip(methods, predicted.T, strict=True):
+            matrices[method] += confusion_matrix(true, each, classes)
+        right += (answers[:, len(methods) :] == true[:, None]).sum(axis=0).reshape(right.shape)
+    spans = spectra(comm, network, images, test.classes.astype(np.int64), block) if by_layer else []
     if comm.rank > 0:
         return
     samples = len(test.classes)
     accuracy = {method: 100.0 * int(matrix.trace()) / samples for method, matrix in matrices.items()}
+    layers = layers_of(settled, dict(zip(ways, 100.0 * right / samples, strict=True)), spans) if by_layer else []
     if as_json:
         found = {
             "checkpoint": str(file),
@@ -68,11 +84,13 @@ def evaluate(
             "class_accuracy": {method: class_accuracies(matrix) for method, matrix in matrices.items()},
             "confusion": {method: matrix.tolist() for method, matrix in matrices.items()},
         }
-        print(json.dumps(found))
+        print(json.dumps(found | ({"layers": layers} if by_layer else {})))
         return
     percents = ", ".join(f"{value:.2f} % by {method}" for method, value in accuracy.items())
     print(f"{file}: {percents} of {samples} {'training' if split == 'train' else split} samples")
-    for line in class_table(header.names, matrices):
+    for line in layer_table(layers) if by_layer else ():
+        print(line)
+    for line in class_table(header.names, matrices) if with_confusion or not by_layer else ():
         print(line)
     for method, matrix in matrices.items() if with_confusion else ():
         print(f"\n{method}:")

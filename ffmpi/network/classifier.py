@@ -134,6 +134,13 @@ class Classifier:
         raw = {layer: self.partial(layer, a.h, rows)[0] for layer, a in inputs.items() if layer in self.blocks}
         return self.complete(raw, {layer: inputs[layer].total for layer in raw}, rows)
 
+    def forward_alone(self, layer: int, a: Activations, rows: int) -> np.ndarray:
+        """Compute and return the logits as they are without all layers but one, as `complete` does."""
+        made = self.logits_in_panels = self._logits[rows][0]
+        raw, scale = self.partial(layer, a.h, rows)[0], self._scale(layer, a.total, rows)
+        kernels.complete_logits(raw.reshape(made.shape), scale, self.blocks[self._first].bias, rows, False, made)
+        return made
+
     def logits(self, rows: int) -> np.ndarray:
         """Return the logits made last, (rows, classes) float32."""
         return kernels.from_panels(self.logits_in_panels, rows, self.classes)

@@ -131,9 +131,49 @@ class Inference:
             shown, rows = classes[part], len(samples)
             self._pass(builder, samples, shown[:, None])
             for index, (layer, out) in enumerate(zip(self._layers, self._outputs, strict=True)):
-                own = self._rule.scores(layer, out, self._rule.partial(layer, out, rows)[0], rows)
+                own = self._own(layer, out, rows)
                 found[part, index] = own[:, 0] if own.shape[1] == 1 else own[np.arange(rows), shown]
         return found
+
+    def layer_predictions(self, images: np.ndarray, method: str) -> np.ndarray:
+        """Return the class that each layer tells by what it adds to `method`, and nothing else, (n, layers) int64.
+
+        That is its goodness, its classifier's scores or, by softmax, the head's logits of its activities and the bias;
+        -1 for a layer that adds nothing.
+        """
+        if method not in self.methods:
+            raise UserError(f"method {method!r}: not this network's; expected {' or '.join(map(repr, self.methods))}")
+        head, each = METHODS[method].stream == "softmax", self._labels_each(method)
+        every = np.tile(np.arange(self.dataset.classes), (self._rows // each, 1)) if each > 1 else None
+        found = np.full((len(images), len(self._layers)), -1, np.int64)
+        for part, builder, samples in self._batches(images, each):
+            count = len(samples)
+            self._pass(builder, samples, None if every is None else every[:count])
+            for index, (layer, out) in enumerate(zip(self._layers, self._outputs, strict=True)):
+                if not head:
+                    own = self._own(layer, out, count * each).reshape(count, -1)
+                elif self._head and index in self._head.blocks:
+                    self._head.forward_alone(index, out, count)
+                    own = self._head.logits(count)
+                else:
+                    continue
+                found[part, index] = own.argmax(axis=1)
+        return found
+
+    def outputs(self, images: np.ndarray, layers: range, labels: np.ndarray) -> Iterator[list[np.ndarray]]:
+        """Yield what `layers` make of a batch of images after the other, each (rows, units) float32.
+
+        labels : (n,) int64, the class that each image is shown with, if it is shown with one
+        """
+        classes = self._classes(labels, len(images))
+        for part, builder, samples in self._batches(images):
+            self._pass(builder, samples, classes[part, None], until=layers[-1])
+            of = (self._outputs[layer] for layer in layers)
+            yield [kernels.from_panels(out.h, len(samples), out.units) for out in of]
+
+    def _own(self, layer: Layer, out: Activations, rows: int) -> np.ndarray:
+        """Return what `layer` says of the first `rows` rows of its output, (rows, width) float32."""
+        return self._rule.scores(layer, out, self._rule.partial(layer, out, rows)[0], rows)
 
     def _classes(self, labels: np.ndarray, count: int) -> np.ndarray:
         """Return `labels` as int64. Raises UserError if they are not one class an image."""

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from ffmpi import data
+from ffmpi.run import trained
 from tests.conftest import Run
 from tests.helpers import DIGITS, records, scores_by_numpy, sets
 
@@ -112,9 +113,29 @@ def test_evaluate_by_the_goodness_of_chosen_layers(finished: Path, ffmpi: Run) -
         json.loads(ffmpi(0, "evaluate", finished, "--json", *sets(f"classify.goodness_layers={layers}")).stdout)
         for layers in ("[2,3]", "[3]")
     ]
-    trained = records(finished)[-1]["accuracy"]
-    assert results[0]["accuracy"] == trained and results[1]["accuracy"]["softmax"] == trained["softmax"]
-    assert results[1]["accuracy"]["goodness"] != trained["goodness"] > 50
+    last = records(finished)[-1]["accuracy"]
+    assert results[0]["accuracy"] == last and results[1]["accuracy"]["softmax"] == last["softmax"]
+    assert results[1]["accuracy"]["goodness"] != last["goodness"] > 50
+
+
+def test_evaluate_layer_by_layer(finished: Path, ffmpi: Run) -> None:
+    """The same on any number of ranks, and by goodness as with `classify.goodness_layers`."""
+    alone, together = (ffmpi(ranks, "evaluate", finished, "--by-layer", "--json").stdout for ranks in (0, 2))
+    assert alone == together
+    found = json.loads(alone)
+    assert found["accuracy"] == records(finished)[-1]["accuracy"] and len(found["layers"]) == 3
+    third = ffmpi(0, "evaluate", finished, "--json", *sets("classify.goodness_layers=[3]")).stdout
+    assert json.loads(third)["accuracy"]["goodness"] == found["layers"][2]["accuracy"]["goodness"]
+    network, test = trained.load(str(finished))[1], data.load("digits", None, "test")
+    for index, layer in enumerate(found["layers"]):
+        assert layer["accuracy"].keys() == ({"goodness", "softmax"} if index else {"goodness"})
+        h = network.activations(test.images, index, test.classes.astype(np.int64))
+        p = np.linalg.svd(h.astype(float), compute_uv=False)
+        p = p[p > 0] / p.sum()
+        assert layer["effective_rank"] == pytest.approx(np.exp(-np.sum(p * np.log(p))), rel=1e-4)
+        assert layer["dead_units"] == (h <= 0).all(axis=0).mean()
+    lines = ffmpi(0, "evaluate", finished, "--by-layer").stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["layer", "1", "2", "3"]
 
 
 def predicted(ffmpi: Run, ranks: int, run: Path, method: str) -> tuple[str, float]:

@@ -52,6 +52,11 @@ def plain(blocks: dict[str, Parameters], shown: np.ndarray) -> list[np.ndarray]:
     return found
 
 
+def squares_of(activations: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the goodness of each layer, (layers, n)."""
+    return [np.sum(h**2, axis=1) for h in activations]
+
+
 def test_pairs_are_answered_as_plain_numpy_does() -> None:
     made, blocks = network()
     pixels, one_hot = IMAGES / 255, np.eye(10)
@@ -61,8 +66,7 @@ def test_pairs_are_answered_as_plain_numpy_does() -> None:
         assert_allclose(made.activations(IMAGES, layer), expected, rtol=1e-4, atol=1e-4)
     labelled = plain(blocks, np.hstack([pixels, one_hot[CLASSES]]))
     assert_allclose(made.activations(IMAGES, 1, CLASSES), labelled[1], rtol=1e-4, atol=1e-4)
-    squares = [np.sum(h**2, axis=1) for h in labelled]
-    assert_allclose(made.goodness(IMAGES, CLASSES), np.transpose(squares), rtol=1e-4)
+    assert_allclose(made.goodness(IMAGES, CLASSES), np.transpose(squares_of(labelled)), rtol=1e-4)
     goodness = [sum(np.sum(h**2, axis=1) for h in each[1:]) for each in shown]
     assert_allclose(made.scores(IMAGES, "goodness"), np.transpose(goodness), rtol=1e-4)
     logits = np.zeros((100, 10))
@@ -70,6 +74,13 @@ def test_pairs_are_answered_as_plain_numpy_does() -> None:
         h, head = neutral[layer], blocks[f"head/{layer}"]
         logits += h / (np.sqrt(np.mean(h**2, axis=1, keepdims=True)) + 1e-8) @ head.array("weights").astype(float)
         logits += head.array("bias")[None] * (layer == 1)
+    assert_array_equal(made.layer_predictions(IMAGES, "goodness"), np.argmax([squares_of(h) for h in shown], axis=0).T)
+    alone = made.layer_predictions(IMAGES, "softmax")
+    assert (alone[:, 0] == -1).all()
+    for layer in (1, 2):
+        said = neutral[layer] @ blocks[f"head/{layer}"].array("weights").astype(float)
+        said = said / (np.sqrt(np.mean(neutral[layer] ** 2, axis=1, keepdims=True)) + 1e-8)
+        assert_array_equal(alone[:, layer], (said + blocks["head/1"].array("bias")).argmax(axis=1))
     assert_allclose(made.scores(IMAGES, "softmax") - blocks["head/2"].array("bias"), logits, rtol=1e-3, atol=1e-4)
 
 
@@ -84,8 +95,18 @@ def test_an_answer_does_not_depend_on_the_images_beside_it(rule: str) -> None:
         assert_array_equal(made.scores(np.asfortranarray(IMAGES[::-1]), method), scores[::-1])
     said = made.goodness(IMAGES, CLASSES)
     assert_array_equal(alone.goodness(IMAGES[90:], CLASSES[90:]), said[90:])
+    for method in made.methods:
+        each = made.layer_predictions(IMAGES, method)
+        assert_array_equal(alone.layer_predictions(IMAGES[7:30], method), each[7:30])
+        if method != "softmax":
+            assert each.min() >= 0 and len(np.unique(each[:, 0])) > 1
     if "last-layer" in made.methods:
+        assert_array_equal(each[:, 2], made.scores(IMAGES, "last-layer").argmax(axis=1))
         assert_array_equal(said[:, 2], made.scores(IMAGES, "last-layer")[np.arange(100), CLASSES])
+    made_of = [np.vstack(parts) for parts in zip(*made.outputs(IMAGES, range(1, 3), CLASSES), strict=True)]
+    shown = CLASSES if "last-layer" not in made.methods else None
+    assert_array_equal(made_of[1], made.activations(IMAGES, 2, shown))
+    assert [h.shape for h in made_of] == [(100, 20), (100, 25)]
     assert_array_equal(made.activations(IMAGES[50:], 2), made.activations(IMAGES, 2)[50:])
     for array in (made.scores(IMAGES[:0], made.methods[0]), made.activations(IMAGES[:0], 0)):
         assert len(array) == 0
@@ -93,7 +114,8 @@ def test_an_answer_does_not_depend_on_the_images_beside_it(rule: str) -> None:
 
 def test_what_cannot_be_answered_is_refused() -> None:
     made, _ = network()
-    refused(lambda: made.scores(IMAGES, "last-layer"), "'last-layer'", "expected 'softmax' or 'goodness'")
+    for said in (made.scores, made.layer_predictions):
+        refused(lambda said=said: said(IMAGES, "last-layer"), "'last-layer'", "expected 'softmax' or 'goodness'")
     refused(lambda: made.scores(IMAGES[:, :9], "softmax"), "uint8 of shape (100, 9)", "(n, 64)")
     refused(lambda: made.scores(IMAGES.astype(float), "softmax"), "float64", "expected uint8 or float32")
     refused(lambda: made.activations(IMAGES, 3), "layer 4", "expected 1 to 3")
