@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ..config.changes import EVALUATION
+from ..errors import UserError
 from .options import PLACE, check_numba, checkpoint, explained, once, settings, split
 
 
@@ -96,6 +97,50 @@ def roofline(results: str, out: str, width: float) -> None:
     from ..commands import plot as command
 
     command.roofline(results, out, width)
+
+
+class _Counted(click.ParamType):
+    """Numbers in a row from 1 on, one or a range of them, as a range from 0 on."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> range:
+        first, dash, last = str(value).partition("-")
+        try:
+            found = range(int(first) - 1, int(last if dash else first))
+        except ValueError:
+            found = range(0)
+        if not found or found.start < 0:
+            self.fail(f"{value!r}: expected a number from 1 on, or two such as 5-8", param, ctx)
+        return found
+
+
+@plot.command()
+@click.argument("run", type=PLACE)
+@out
+@width
+@click.option(
+    "--plan", metavar="FILE", type=PLACE, help="Above it what was planned: what 'ffmpi plan --trace' has written."
+)
+@click.option("--from", "start", type=float, metavar="SECONDS", help="Where to begin, in seconds of the run.")
+@click.option("--to", "stop", type=float, metavar="SECONDS", help="Where to end.")
+@click.option("--epochs", type=_Counted(), metavar="N|N-M", help="Show the time in which ranks learn in these epochs.")
+@click.option("--batches", type=_Counted(), metavar="N|N-M", help="Only from these batches of each, such as 5-8.")
+@once
+def timeline(
+    run: str, out: str, width: float, plan: str | None, start: float | None, stop: float | None, epochs: range | None,
+    batches: range | None,
+) -> None:  # fmt: skip
+    """Draw what each rank does when, a row each, of RUN: a directory that 'train --trace' has left, or a trace.
+
+    Steps that are too narrow for boxes are drawn as shares of the time. A FILE that ends in .json gets the whole trace,
+    for ui.perfetto.dev.
+    """
+    if (start is not None or stop is not None) and (epochs or batches):
+        raise UserError("--from, --to: expected no --epochs and --batches beside them")
+    from ..commands import plot as command
+
+    command.timeline(run, out, width, plan, start, stop, epochs, batches)
 
 
 @click.command()

@@ -12,8 +12,12 @@ from ..plots import features as feature_plots
 from ..plots import roofline as roofline_plots
 from ..plots import scaling as scaling_plots
 from ..plots import style
+from ..plots import timeline as timeline_plots
 from ..plots.features import Features
+from ..plots.window import window_of
+from ..run import chrome
 from ..run.history import histories
+from ..run.trace import Trace
 from ..schedule.steps import Split
 from .samples import Samples, ask
 
@@ -68,3 +72,17 @@ def roofline(results: str, out: str, width: float) -> None:
     style.expect(out)
     measured = roofline_plots.read(results)
     style.save(partial(roofline_plots.draw, measured=measured), out, width)
+
+
+def timeline(
+    run: str, out: str, width: float, plan: str | None, start: float | None, stop: float | None, epochs: range | None,
+    batches: range | None,
+) -> None:  # fmt: skip
+    """Draw a part of the trace of `run`, below that of `plan`, or write all of it for Perfetto."""
+    if out.endswith(".json"):
+        chrome.write(Trace.read(run), out)
+        return
+    style.expect(out)
+    traces = [Trace.read(path) for path in (plan, run) if path is not None]
+    windows = [window_of(trace, start, stop, epochs, batches) for trace in traces]
+    style.save(partial(timeline_plots.draw, windows=windows), out, width)

@@ -56,6 +56,7 @@ _KIND_OF = {
     s.Send: "send",
     s.Receive: "wait",
     s.Reserve: "wait",
+    s.Record: "wait",  # for the reports of others
     s.TakeSnapshot: "save",
     s.FreeSnapshot: "save",
     s.Save: "save",

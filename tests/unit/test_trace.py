@@ -49,7 +49,7 @@ def test_every_step_has_a_kind_and_fields() -> None:
     assert set(kinds.values()) == set(KINDS), "a kind that no step has"
     others = {step.__name__ for step, kind in kinds.items() if kind == "other"}
     assert others == {
-        "FreeEpoch", "Reuse", "StashActivations", "LoadActivations", "FreeActivations", "Report", "Record"
+        "FreeEpoch", "Reuse", "StashActivations", "LoadActivations", "FreeActivations", "Report"
     }  # fmt: skip
 
 
