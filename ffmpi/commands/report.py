@@ -15,11 +15,14 @@ from ..errors import UserError
 from ..network.methods import METHODS
 from ..plots import curves as curve_plots
 from ..plots import features as feature_plots
+from ..plots import timeline as timeline_plots
+from ..plots.window import excerpt_of, window_of
 from ..report import page, tables
 from ..report.confusion import confusion_table
 from ..run.differences import labels
 from ..run.directory import RunDirectory, put
 from ..run.history import History, histories
+from ..run.parts import left_in
 from ..run.results import Result, result_of
 from ..run.trace import Trace
 from .confusion import confusion_matrix
@@ -105,6 +108,7 @@ def _section(
     section.tables.append(tables.ranks_table(run, owned, trace))
     if trace:
         section.tables.append(tables.kinds_table(trace))
+        section.pictures.extend(_timelines(trace, width))
     if with_network:
         try:
             _ask(run, section, settings, width)
@@ -116,13 +120,25 @@ def _section(
 
 def _trace(run: History, section: page.Section) -> Trace | None:
     """Return the run's trace, if it has one that can be read."""
-    if not os.path.exists(run.path / "trace.h5"):
+    if not os.path.exists(run.path / "trace.h5") and not left_in(run.path):
         return None
     try:
         return Trace.read(run.path)
     except UserError as error:
         section.missing.append(f"No timeline: {error}")
         return None
+
+
+def _timelines(trace: Trace, width: float) -> list[page.Picture]:
+    """Return what ranks did in all the time that the trace has, and from near to."""
+    return [
+        page.picture(
+            partial(timeline_plots.draw, windows=[window]),
+            f"What each rank did from {window.start:.3f} to {window.stop:.3f} seconds after the start",
+            width,
+        )
+        for window in ([window_of(trace), excerpt_of(trace)] if trace.end > 0 else [])
+    ]
 
 
 def _ask(run: History, section: page.Section, settings: list[str], width: float) -> None:

@@ -171,6 +171,15 @@ def window_of(
     return Window(trace, begin, min(end, trace.end))
 
 
+def excerpt_of(trace: Trace, steps: int = 60) -> Window:
+    """Return a part in the middle of the whole window in which a rank takes about so many steps: they can be seen."""
+    whole = window_of(trace)
+    per_rank = len(whole.spans()) / trace.ranks
+    length = whole.length * min(1.0, steps / max(1.0, per_rank))
+    middle = (whole.start + whole.stop) / 2
+    return Window(trace, middle - length / 2, middle + length / 2)
+
+
 def _window_of_batches(trace: Trace, epochs: range | None, batches: range | None) -> Window:
     learning = np.isin(trace.spans["kind"], [_NUMBER["forward"], _NUMBER["update"]]) & (trace.spans["split"] == 0)
     spans = trace.spans[learning]

@@ -21,6 +21,7 @@ from ffmpi.report import tables
 from ffmpi.report.confusion import confusion_table
 from ffmpi.run.history import histories
 from tests.unit.test_plots import chapter, left
+from tests.unit.test_timeline import two_ranks
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -115,6 +116,13 @@ def test_what_cannot_be_shown_is_said_on_the_page(tmp_path: Path, two: list[Path
     text, _ = written(tmp_path, two[:1])
     assert "No confusion matrix and no weights: " in text
     assert "No timeline: " in text
+
+
+def test_a_trace_is_drawn_as_a_whole_and_from_near_to(tmp_path: Path, two: list[Path]) -> None:
+    two_ranks().save(two[0] / "trace.h5")
+    text, parsed = written(tmp_path, two[:1], "--no-network")
+    assert parsed.tags.count("img") == 3
+    assert "What each rank did from 0.000 to 16.000 seconds after the start" in text
 
 
 def test_seeds_are_summed_up(tmp_path: Path) -> None:
