@@ -33,7 +33,8 @@ class Usage:
 
     Attributes
     ----------
-    busy, waiting : seconds, of which it computes, copies or writes, or waits for others
+    busy, waiting : seconds in which it does something, and in which it waits for others
+    moving, saving : those of the former that messages take, and checkpoints and copies for these
     flop : of its products, as if no zero were skipped
     messages, sent, received : how many it has sent, and the bytes that left and arrived
     remote : the bytes that left for other hosts
@@ -41,11 +42,18 @@ class Usage:
 
     busy: float = 0.0
     waiting: float = 0.0
+    moving: float = 0.0
+    saving: float = 0.0
     flop: float = 0.0
     messages: float = 0.0
     sent: float = 0.0
     received: float = 0.0
     remote: float = 0.0
+
+    @property
+    def computing(self) -> float:
+        """Seconds of arithmetic, and of steps beside it."""
+        return self.busy - self.moving - self.saving
 
     def plus(self, other: Usage, times: float = 1.0) -> Usage:
         """Return the sum with `times` as much as another's."""
@@ -261,6 +269,7 @@ class Simulation:
         size = channel.sizes.get(key) or self._measure(channel, key, step)
         rank.now += size.post
         rank.usage.busy += size.post
+        rank.usage.moving += size.post
         channel.posted.append(rank.now)
         if channel.sent:
             self._match(channel)
@@ -272,6 +281,7 @@ class Simulation:
         size, usage = channel.sizes.get(key) or self._measure(channel, key, step), rank.usage
         rank.now += size.send
         usage.busy += size.send
+        usage.moving += size.send
         usage.messages += channel.out * size.weight
         usage.sent += channel.out * size.bytes
         if not channel.same_host:
@@ -315,6 +325,7 @@ class Simulation:
         # While it waits it takes the message over; what came earlier it has taken over between other steps.
         rank.now += size.receive
         rank.usage.busy += size.receive
+        rank.usage.moving += size.receive
         if arrival > rank.now:
             rank.usage.waiting += arrival - rank.now
             rank.now = arrival
@@ -366,7 +377,11 @@ class Simulation:
         return True
 
     def _copy(self, rank: _Rank, size: float) -> None:
-        self._spend(rank, rank.costs.core.copied(size / 4).seconds)
+        self._save_for(rank, rank.costs.core.copied(size / 4).seconds)
+
+    def _save_for(self, rank: _Rank, seconds: float) -> None:
+        self._spend(rank, seconds)
+        rank.usage.saving += seconds
 
     def _state_bytes(self, rank: _Rank, stage: int) -> float:
         """Return the bytes of what a rank has of a stage that it trains."""
@@ -381,7 +396,7 @@ class Simulation:
         """Rank 0 writes all that there is; the others go on if what they have is copied, or wait until it is there."""
         spec, chapter = self.schedule.spec, step.chapter
         if rank.rank == 0:
-            self._spend(rank, self.saves * self.sizes.saved / self.machine.disk)
+            self._save_for(rank, self.saves * self.sizes.saved / self.machine.disk)
             self._saved[chapter] = rank.now
             for waiting in self._at_save.pop(chapter, ()):
                 self._wake(waiting, rank.now)
