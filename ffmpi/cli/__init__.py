@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from .. import __version__
-from . import bench, data, plot, runs
+from . import bench, data, plan, plot, runs
 from .options import WITH_MPI as WITH_MPI
 
 
@@ -20,7 +20,7 @@ def app() -> None:
 
 
 for command in (
-    runs.train, runs.resume, runs.evaluate, runs.predict, runs.export, runs.info, runs.sweep, runs.table,
+    runs.train, runs.resume, runs.evaluate, runs.predict, runs.export, runs.info, runs.sweep, runs.table, plan.plan,
     data.data, plot.plot, plot.report, bench.bench,
 ):  # fmt: skip
     app.add_command(command)

@@ -15,16 +15,16 @@ from .split import divide, partition
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """What is said of a data set in place of its files; 0 or empty: nothing."""
+    """What is said of a data set in place of its files; 0, None or empty: nothing."""
 
     samples: int = 0
-    test: int = 0
+    test: int | None = None
     shape: tuple[int, ...] = ()
     classes: int = 0
 
     def __bool__(self) -> bool:
         """Whether anything is said."""
-        return any(dataclasses.astuple(self))
+        return self != Given()
 
 
 def assumed(config: Config, given: Given) -> DatasetInfo:
@@ -33,8 +33,8 @@ def assumed(config: Config, given: Given) -> DatasetInfo:
     Raises UserError where neither says how many samples, pixels and classes there are.
     """
     known = FORMATS[config.data.name]
-    train, test, shape = given.samples or known.train, given.test or known.test, given.shape or known.shape
-    classes = given.classes or known.classes
+    train, shape, classes = given.samples or known.train, given.shape or known.shape, given.classes or known.classes
+    test = known.test if given.test is None else given.test
     if missing := [
         option for option, value in (("--samples", train), ("--shape", shape), ("--classes", classes)) if not value
     ]:
@@ -43,8 +43,6 @@ def assumed(config: Config, given: Given) -> DatasetInfo:
             f"{config.data.path!r}; expected them there, or {', '.join(missing)}"
         )
     names = known.names if classes == known.classes else tuple(map(str, range(classes)))
-    if not train:
-        raise UserError("--samples 0: expected some to learn from")
     kept, taken = (len(part) for part in partition(config, np.zeros(train)))
     if not config.data.validation:
         kept, taken = train, 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-
 from ..config.registries import SCHEDULES
 from ..config.schema import Config
 from ..errors import UserError
@@ -109,5 +108,3 @@ def _wider(config: Config, plan: Plan, variant: Variant) -> Iterator[Advice]:
         return
     if other.idle < plan.idle - _WORTH:
         yield Advice(f"network.layers = {layers}", other.seconds, False, other.idle, wider=True)
-
-

@@ -28,8 +28,11 @@ class Bound:
     why: str
 
 
-def bounds(plan: Plan, again: Again) -> list[Bound]:
-    """Return where the time goes: the shares make up the whole, the greatest comes first."""
+def bounds(plan: Plan, again: Again | None = None) -> list[Bound]:
+    """Return where the time goes: the shares make up the whole, the greatest comes first.
+
+    What the busiest rank waits for is found by planning without it, with `again`.
+    """
     total, busiest, ranks = plan.seconds, plan.busiest, plan.ranks
     mean = sum(len(g.ranks) * used.computing for g, used in zip(plan.groups, plan.usage, strict=True)) / ranks
     found = [
@@ -39,7 +42,7 @@ def bounds(plan: Plan, again: Again) -> list[Bound]:
         Bound("checkpoints", busiest.saving / total, "copying and writing checkpoints, on the busiest rank"),
     ]
     waiting = max(0.0, 1.0 - busiest.busy / total)
-    if waiting > _LITTLE and ranks > 1:
+    if again and waiting > _LITTLE and ranks > 1:
         found += _waits(plan, again, waiting)
     else:
         found.append(Bound("waiting", waiting, "waiting for others, on the busiest rank"))

@@ -24,7 +24,7 @@ Watch = Callable[[int, s.Step, float, float], None]
 #: Told of a message: its link, its bytes, when it was sent, and when it had arrived.
 WatchMessage = Callable[[s.LinkId, float, float, float], None]
 #: Bytes up to which MPI takes a message over at once, so that its buffer is free again.
-_EAGER = 16384
+EAGER = 16384
 
 
 @dataclass
@@ -209,16 +209,16 @@ class Simulation:
             special = do.get(kind)
             if special is None:
                 seconds, flop = (cost := of(step)).seconds, cost.flop
+                began = rank.now
                 if seconds:
                     if weights and (batch := getattr(step, "batch", None)) is not None:
                         weight = weights[batch.split, batch.stream]
                         seconds, flop = seconds * weight, flop * weight
-                    began = rank.now
                     rank.now += seconds
                     usage.busy += seconds
                     usage.flop += flop
-                    if watch:
-                        watch(rank.rank, step, began, rank.now)
+                if watch:
+                    watch(rank.rank, step, began, rank.now)
             else:
                 if several and (kind is s.Send or kind is s.Post) and heap and heap[0][0] < rank.now:
                     rank.step = step
@@ -307,7 +307,7 @@ class Simulation:
                 if free + self._latency > arrival:
                     arrival = free + self._latency
         channel.arrived.append((arrival, size))
-        channel.left[channel.matched] = sent if size.bytes <= _EAGER * size.weight else arrival
+        channel.left[channel.matched] = sent if size.bytes <= EAGER * size.weight else arrival
         channel.matched += 1
         if self.watch_message:
             self.watch_message(link, size.bytes, sent, arrival)

@@ -79,15 +79,8 @@ class Progress:
         self._first = first_chapter * self.schedule.spec.epochs_per_chapter
         if self.output.as_json or self.output.quiet:
             return
-        data, spec = self.config.data, self.schedule.spec
-        validation = f", {self.dataset.validation} validation" if self.dataset.validation else ""
-        runs = [(units, len(list(equal))) for units, equal in groupby(self.config.network.layers)]
-        parts = [[f"{count} x {units}"] if count > _NAMED else [str(units)] * count for units, count in runs]
-        sizes = " - ".join(text for part in parts for text in part)
-        self._say(
-            f"{data.name}: {self.dataset.train} training{validation} and {self.dataset.test} test samples, "
-            f"{self.dataset.pixels} pixels, {self.dataset.classes} classes; layers {sizes}"
-        )
+        spec = self.schedule.spec
+        self._say(run_text(self.config, self.dataset))
         for line in about:
             self._say(line)
         self._say(f"inputs: {inputs_text(self.config, self.dataset)}")
@@ -251,6 +244,18 @@ def accuracies_of(record: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Return what a chapter's record has of accuracies in percent, by split and by method."""
     splits = {"validation": record.get("validation", {}), "test": record["accuracy"]}
     return {split: accuracies for split, accuracies in splits.items() if accuracies}
+
+
+def run_text(config: Config, dataset: DatasetInfo) -> str:
+    """Say what samples there are, and what layers are to learn from them."""
+    validation = f", {dataset.validation} validation" if dataset.validation else ""
+    runs = [(units, len(list(equal))) for units, equal in groupby(config.network.layers)]
+    parts = [[f"{count} x {units}"] if count > _NAMED else [str(units)] * count for units, count in runs]
+    sizes = " - ".join(text for part in parts for text in part)
+    return (
+        f"{config.data.name}: {dataset.train} training{validation} and {dataset.test} test samples, "
+        f"{dataset.pixels} pixels, {dataset.classes} classes; layers {sizes}"
+    )
 
 
 def inputs_text(config: Config, dataset: DatasetInfo) -> str:
