@@ -135,7 +135,7 @@ class Simulation:
     Attributes
     ----------
     weights : by split and stream, for how many batches one stands
-    saves : for how many saves one stands
+    others, saves : for how many one stands of what is no batch, and of saves
     watch, watch_message : told of all that happens, if given
     """
 
@@ -145,6 +145,7 @@ class Simulation:
     machine: Machine
     groups: Groups
     weights: Mapping[tuple[s.Split, s.Stream], float] = field(default_factory=dict)
+    others: float = 1.0
     saves: float = 1.0
     watch: Watch | None = None
     watch_message: WatchMessage | None = None
@@ -211,8 +212,9 @@ class Simulation:
                 seconds, flop = (cost := of(step)).seconds, cost.flop
                 began = rank.now
                 if seconds:
-                    if weights and (batch := getattr(step, "batch", None)) is not None:
-                        weight = weights[batch.split, batch.stream]
+                    if weights:
+                        batch = getattr(step, "batch", None)
+                        weight = self.others if batch is None else weights[batch.split, batch.stream]
                         seconds, flop = seconds * weight, flop * weight
                     rank.now += seconds
                     usage.busy += seconds
@@ -248,7 +250,7 @@ class Simulation:
     def _measure(self, channel: _Channel, key: _Key, step: s.Post | s.Send | s.Receive) -> _Size:
         """Return what the messages of a channel take that are like the one of `step`."""
         machine, costs, same = self.machine, self.costs, channel.same_host
-        weight = self.weights.get(key, 1.0) if key else 1.0
+        weight = self.weights.get(key, 1.0) if key else self.others
         size = weight * self.sizes.of(self.schedule, step.link, step.item)
         busy, transfer = (weight * each(size / weight, same) for each in (machine.overhead_s, machine.transfer))
         post, send, receive = (
@@ -369,7 +371,7 @@ class Simulation:
 
     def _take_snapshot(self, rank: _Rank, step: s.TakeSnapshot) -> bool:
         rank.snapshots.add((step.stage, step.chapter))
-        self._copy(rank, self._state_bytes(rank, step.stage))
+        self._copy(rank, self.others * self._state_bytes(rank, step.stage))
         return True
 
     def _free_snapshot(self, rank: _Rank, step: s.FreeSnapshot) -> bool:

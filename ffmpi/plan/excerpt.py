@@ -46,6 +46,7 @@ class Excerpt:
     ----------
     schedule : its schedule
     weights : by split and stream, for how many batches one stands, about one
+    others : for how many one stands of what is done once an epoch or a chapter, such as handing on weights
     saves : for how many saves one stands
     share : of the whole run in this one; of all excerpts that is the whole
     repeats : how many more chapters there are, each like the last but one
@@ -53,6 +54,7 @@ class Excerpt:
 
     schedule: Schedule
     weights: Mapping[tuple[s.Split, s.Stream], float]
+    others: float
     saves: float
     share: float
     repeats: int = 0
@@ -133,7 +135,11 @@ def _chooses_by_goodness(spec: ScheduleSpec) -> bool:
 
 
 def _excerpt(schedule: Schedule, numbers: Numbers, whole: Numbers, share: float) -> Excerpt:
-    spec, part = schedule.spec, numbers.batches / whole.batches
+    """Return an excerpt in which all is in the same proportion as in the whole, so that ranks wait for the same.
+
+    What is done once a chapter is as much less as there are fewer batches.
+    """
+    spec, part, epochs = schedule.spec, numbers.batches / whole.batches, numbers.epochs / whole.epochs
     weights: dict[tuple[s.Split, s.Stream], float] = {}
 
     def fewer(count: int, *streams: tuple[s.Split, s.Stream], often: float = 1.0) -> int:
@@ -143,14 +149,14 @@ def _excerpt(schedule: Schedule, numbers: Numbers, whole: Numbers, share: float)
 
     learnt: list[tuple[s.Split, s.Stream]] = [("train", "train"), ("train", "joint"), ("train", "neutral")]
     batches = tuple(fewer(count, *learnt) for count in spec.batches)
-    candidates = tuple(fewer(count, ("train", "candidates")) for count in spec.candidate_batches)
+    candidates = tuple(fewer(count, ("train", "candidates"), often=epochs) for count in spec.candidate_batches)
     scored: dict[s.Split, dict[s.Stream, tuple[int, int]]] = {}
     for split, streams in spec.scored:
         scored[split] = {}
         for stream, (count, every) in streams.items():
             # What is scored every so many chapters is scored after each here, but less of it.
             often = _times(spec.chapters, every) / spec.chapters if every else 1.0
-            scored[split][stream] = fewer(count, (split, stream), often=often), min(every, 1)
+            scored[split][stream] = fewer(count, (split, stream), often=epochs * often), min(every, 1)
     saves = _times(spec.chapters, spec.save_every) / spec.chapters if spec.save_every else 1.0
     chapters = schedule.first + numbers.chapters
     short = dataclasses.replace(
@@ -159,7 +165,8 @@ def _excerpt(schedule: Schedule, numbers: Numbers, whole: Numbers, share: float)
         save_every=min(spec.save_every, 1),
     )  # fmt: skip
     repeats = whole.chapters - numbers.chapters if isinstance(schedule, Pipeline) else 0
-    return Excerpt(type(schedule)(short, schedule.first), weights, saves, share, repeats)  # type: ignore[call-arg]
+    made = type(schedule)(short, schedule.first)  # type: ignore[call-arg]
+    return Excerpt(made, weights, part * epochs, saves * part * epochs, share, repeats)
 
 
 def _times(chapters: int, every: int) -> int:

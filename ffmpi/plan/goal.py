@@ -8,7 +8,6 @@ from its source with its tag. Times are in picoseconds: LogGOPSim takes whole nu
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from ..schedule import Schedule, tag_of
 from ..schedule import steps as s
@@ -26,7 +25,7 @@ def goal(
     The first lines name the options with which LogGOPSim has the messages of `machine`.
     """
     per_host = min(ranks_per_host or machine.cores, schedule.spec.ranks)
-    priced = replace(costs, core=machine.core_with(per_host), _known={})
+    priced = costs.by(machine.core_with(per_host))
     yield f"num_ranks {schedule.spec.ranks}"
     yield f"// LogGOPSim {' '.join(_options(machine, schedule.spec.ranks <= per_host))}"
     for rank in range(schedule.spec.ranks):

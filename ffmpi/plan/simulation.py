@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..schedule import Pipeline, Schedule
 from ..schedule.cost import StepCosts
@@ -79,7 +79,7 @@ def simulate(
     merge : whether one rank stands for all that are equal
     """
     per_host = min(ranks_per_host or machine.cores, schedule.spec.ranks)
-    priced = replace(costs, core=machine.core_with(per_host), _known={})
+    priced = costs.by(machine.core_with(per_host))
     groups = Groups(schedule, per_host, merge=merge)
     seconds, usage = 0.0, [Usage() for _ in groups.all]
     for excerpt in excerpts(schedule, _steps_of_a_batch(schedule, groups), steps):
@@ -94,7 +94,9 @@ def _measured(
     excerpt: Excerpt, costs: StepCosts, sizes: MessageSizes, machine: Machine, groups: Groups
 ) -> tuple[float, list[Usage]]:  # fmt: skip
     within = groups.within(excerpt.schedule)
-    outcome = Simulation(excerpt.schedule, costs, sizes, machine, within, excerpt.weights, excerpt.saves).run()
+    outcome = Simulation(
+        excerpt.schedule, costs, sizes, machine, within, excerpt.weights, excerpt.others, excerpt.saves
+    ).run()
     if not excerpt.repeats:
         return outcome.seconds, outcome.usage
     more, usage = 0.0, []
