@@ -64,8 +64,8 @@ def _paper_machine(like: Machine) -> Machine:
     100 epochs of 938 batches on four layers. AdaptiveNEG-Goodness takes 4012 s more than RandomNEG-Goodness, since it
     scores 9 wrong classes of 60,000 samples after each of 100 chapters: 18.6 us a row and layer, so 2.4 ms a forward of
     the 128 rows of a batch. RandomNEG-Goodness takes 7179 s for 375,200 times an update and two forwards, one to learn
-    and one to pass on (the last layer's apart): 19.1 ms a layer, of which 15.0 are left for the update. RandomNEG-Softmax takes
-    926 s more for 93,800 times the head's: 9.9 ms, of which 4.8 are forwards of 64 rows.
+    and one to pass on (the last layer's apart): 19.1 ms a layer, of which 15.0 are left for the update.
+    RandomNEG-Softmax takes 926 s more for 93,800 times the head's: 9.9 ms, of which 4.8 are forwards of 64 rows.
     """
     seconds = {(row.model, row.implementation): row.seconds or 0.0 for row in ROWS if row.data == "mnist"}
     goodness, adaptive, softmax = (
