@@ -11,8 +11,11 @@ import msgspec
 from rich.console import Console
 
 from .. import data as data_sets_module
+from ..errors import UserError
 from ..run import checkpoint
+from ..run.differences import changed, setting_text
 from ..run.directory import RunDirectory, checkpoint_path, environment
+from ..run.results import result_of
 from ..runtime.launch import library_name
 
 
@@ -42,7 +45,7 @@ def _text(name: str, value: Any) -> str:
     if name == "images":
         return " x ".join(map(str, value))
     if isinstance(value, dict):
-        return ", ".join(f"{key} {one}" for key, one in value.items())
+        return ", ".join(f"{key} {setting_text(one)}" for key, one in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -98,5 +101,16 @@ def _checkpoint(path: str) -> dict[str, Any]:
         description["seconds"] = round(sum(record["seconds"] for record in records), 1)
         description["ranks"] = len(last["ranks"])
         description["warnings"] = last.get("warnings", [])
+        description |= _where(run)
+    description["changed_settings"] = changed(settled)
     description["config"] = msgspec.to_builtins(settled)
     return description
+
+
+def _where(run: RunDirectory) -> dict[str, Any]:
+    """Return on what a run has trained, in the words of `table`."""
+    try:
+        found = result_of(run.path, unfinished=True).where
+    except UserError:  # a network is worth more than the description of where it was trained
+        return {}
+    return {key: value for key, value in found.items() if value is not None}

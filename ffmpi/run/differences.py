@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ..config.defaults import usual
 from ..config.read import flat
 from ..config.registries import FORMATS
 from ..config.schema import Config
@@ -36,6 +37,13 @@ def differing(settings: Iterable[Mapping[str, Any]], without: tuple[str, ...] = 
         for key, value in values.items():
             found.setdefault(key, set()).add(repr(value))
     return [key for key, values in found.items() if len(values) > 1 and not key.startswith(without)]
+
+
+def changed(config: Config) -> dict[str, Any]:
+    """Return the settings that are not as the preset has them, or the default; what ``auto`` became is left out."""
+    expected = flat(usual(msgspec.to_builtins(config)))
+    found = {key: value for key, value in settings_of(config).items() if key != "preset"}
+    return {key: value for key, value in found.items() if expected.get(key) not in (value, "auto")}
 
 
 def setting_text(value: object) -> str:

@@ -277,6 +277,8 @@ def test_info_starts_no_mpi(finished: Path, run: Run) -> None:
     assert checkpoint["epochs_done"] == 5 and checkpoint["config"]["data"]["name"] == "digits"
     assert checkpoint["images"] == [8, 8] and checkpoint["classes"] == list("0123456789")
     assert checkpoint["test_accuracy"] == records(finished)[-1]["accuracy"]
+    assert checkpoint["ranks"] == 2 and checkpoint["machine"] == f"{machine['processor']}, {machine['cores']} cores"
+    assert checkpoint["changed_settings"]["network.layers"] == [256, 256, 256]
     assert machine["forward_tile"]["units"] % 16 == 0 and "digits" in machine["data_sets"]
     assert not [key for description in (machine, checkpoint) for key in description if not key.isidentifier()]
     assert {"digits", "mnist", "fashion-mnist", "cifar10", "hdf5"} <= sets.keys()

@@ -14,7 +14,7 @@ from ffmpi.commands.results import rows_of
 from ffmpi.commands.table import table
 from ffmpi.config.registries import RULES
 from ffmpi.errors import UserError
-from ffmpi.run.differences import labels
+from ffmpi.run.differences import changed, labels
 from ffmpi.run.results import result_of
 
 RECIPES = sorted((Path(__file__).parents[2] / "runs" / "paper").glob("*.toml"))
@@ -221,6 +221,14 @@ def test_words_for_what_differs() -> None:
     assert labels([one, again, other])[0] == goodness and goodness.startswith("network.layers [1000, 1000, 1000], rule")
     assert "network.layers [5], rule.name swish" in swish and "rule.goodness" not in goodness + swish
     assert labels([one, again]) == ["", ""] and labels([one, again], ("schedule.",)) == ["seed 0", "seed 1"]
+
+
+def test_settings_that_are_not_the_preset_s() -> None:
+    given = ["preset=paper", "rule.name=swish", "optimizer.learning_rate=0.5", "data.name=mnist", "data.path=/there"]
+    assert changed(config.parse("", "test", given)) == {
+        "data.name": "mnist", "rule.name": "swish", "optimizer.learning_rate": 0.5,
+    }  # fmt: skip
+    assert changed(config.parse("", "test", [])) == {}
 
 
 def test_runs_that_are_not_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
