@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Layers that are drawn, of one configuration and of several.
-_MOST_LAYERS, _MOST_OF_SEVERAL = 6, 3
+#: Layers that are drawn, of one configuration and of several; of more than a few only the last.
+_MOST_LAYERS, _MOST_OF_SEVERAL, _FEW = 6, 3, 4
 #: Where greatest and least are further apart an axis is logarithmic.
 _WIDE = 30.0
 #: What of a chapter's numbers of a layer is its accuracy, with the words for it.
@@ -125,7 +125,9 @@ def _head_line(figure: Figure, curves: Sequence[Curves]) -> None:
     """Say above the panels what runs these are: of several, in which colour."""
     from matplotlib.lines import Line2D
 
-    words = [style.short(each.name, 44) + (f", {each.seeds} seeds" if each.seeds > 1 else "") for each in curves]
+    words = style.names(
+        [each.name for each in curves], figure, [f", {each.seeds} seeds" if each.seeds > 1 else "" for each in curves]
+    )
     if len(curves) == 1:
         figure.suptitle(words[0], fontsize=7.5)
         return
@@ -212,12 +214,12 @@ def _by_layer(axes: Axes, curves: Sequence[Curves], key: str, fainter: bool = Fa
 
     several = len(curves) > 1
     count = max(len(each.layers) for each in curves)
-    drawn = style.chosen(count, _MOST_OF_SEVERAL if several else _MOST_LAYERS)
+    drawn = style.chosen(count, _MOST_OF_SEVERAL if several else _MOST_LAYERS) if len(curves) <= _FEW else [-1]
     shades, found, handles = style.shades(len(drawn)), [], []
     for place, layer in enumerate(drawn):
         look: dict[str, Any] = {"color": "#555555", "linestyle": style.DASHES[place]}
         for index, each in enumerate(curves):
-            curve = each.layers[layer].get(key) if layer < len(each.layers) else None
+            curve = each.layers[layer].get(key) if layer < len(each.layers) > 0 else None
             if curve is None or not curve.epochs:
                 continue
             if several:
@@ -229,7 +231,7 @@ def _by_layer(axes: Axes, curves: Sequence[Curves], key: str, fainter: bool = Fa
             found.append(curve)
         handles.append(Line2D([], [], **{name: value for name, value in look.items() if name != "markevery"}))
     if key == "loss" and handles:
-        _legend(axes, handles, [f"layer {layer + 1}" for layer in drawn])
+        _legend(axes, handles, [f"layer {layer + 1}" if layer >= 0 else "last layer" for layer in drawn])
     return found
 
 

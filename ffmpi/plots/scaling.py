@@ -96,7 +96,7 @@ def draw(figure: Figure, speeds: Sequence[Speeds]) -> None:
     low, high = counts[0], counts[-1]
     axes.plot([low, high], [low, high], color="#9a9a9a", linewidth=0.8, zorder=1)
     handles, words = [Line2D([], [], color="#9a9a9a", linewidth=0.8)], ["linear"]
-    for index, each in enumerate(speeds):
+    for index, (name, each) in enumerate(zip(style.names([each.name for each in speeds], figure), speeds, strict=True)):
         colour, marker = style.COLOURS[index % len(style.COLOURS)], style.MARKERS[index % len(style.MARKERS)]
         looks: list[tuple[dict[int, Any], str, dict[str, Any]]] = [
             ({ranks: statistics.median(several) for ranks, several in each.measured.items()}, "", {"marker": marker}),
@@ -107,7 +107,7 @@ def draw(figure: Figure, speeds: Sequence[Speeds]) -> None:
             if values:
                 (line,) = axes.plot(list(values), list(values.values()), color=colour, **look)
                 handles.append(line)
-                words.append(style.short(each.name, 44) + suffix)
+                words.append(name + suffix)
         for ranks, several in each.measured.items():
             if len(several) > 1:
                 axes.plot([ranks, ranks], [min(several), max(several)], color=colour, linewidth=0.8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ SUFFIXES = (".png", ".svg", ".pdf")
 
 #: What draws a picture into an empty figure that is as wide as it is to be, and gives it its height.
 Draw = Callable[["Figure"], None]
+
+#: Width in inches of a letter in a legend; the tables before a setting's name.
+_LETTER, _TABLE = 0.055, re.compile(r"\b(?:[a-z_]+\.)+(?=[a-z_]+[ =])")
 
 #: Apart in hue (Okabe and Ito's) and, from dark to light, in grey; more lines than these differ by their markers.
 COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#e69f00", "#9a9a9a")
@@ -119,6 +123,19 @@ def spread(index: int, points: int, most: int = 7) -> tuple[int, int]:
     """Return where a line of so many points has markers: `most` at most, and elsewhere than on the lines beside it."""
     step = max(1, math.ceil(points / most))
     return (index * max(1, step // 3)) % step, step
+
+
+def names(whole: Sequence[str], figure: Figure, ends: Sequence[str] = ()) -> list[str]:
+    """Return names as they fit into a legend as wide as the figure, each with its end.
+
+    Settings lose their tables, as ``optimizer.`` before ``learning_rate``, before names are cut.
+    """
+    ends = ends or [""] * len(whole)
+    room = int((figure.get_size_inches()[0] - 0.5) / _LETTER) - max(map(len, [*ends, ""]))
+    if max(map(len, [*whole, ""])) > room:
+        shorter = [_TABLE.sub("", name) for name in whole]
+        whole = shorter if len(set(shorter)) == len(set(whole)) else whole
+    return [short(name, room) + end for name, end in zip(whole, ends, strict=True)]
 
 
 def short(text: str, most: int = 40) -> str:

@@ -17,7 +17,7 @@ from .results import common
 from .sweep import runs_in
 
 #: More words than these of settings that differ are no name.
-_LONG = 60
+_LONG = 90
 
 
 class Chapter(msgspec.Struct):

@@ -214,3 +214,33 @@ def test_a_roofline_is_drawn_of_what_bench_kernels_has_printed(tmp_path: Path) -
         file.write_text(json.dumps(MEASURED | damage))
         with pytest.raises(UserError, match=words):
             CliRunner().invoke(app, ["plot", "roofline", str(file), "-o", "a.png"], catch_exceptions=False)
+
+
+def test_of_many_configurations_the_last_layer_is_drawn_under_names_that_fit(tmp_path: Path) -> None:
+    for number in range(6):
+        settings = (
+            f"optimizer = {{learning_rate = 0.00{number + 1}}}\nnegatives = {{name = 'random', resample = 'batch'}}"
+        )
+        left(tmp_path / f"{number}", [chapter(1), chapter(2)], settings if number else settings.split("\n")[0])
+    figure = drawn(
+        lambda figure: curves.draw(figure, curves.curves_of(histories(map(str, sorted(tmp_path.iterdir())))))
+    )
+    losses = figure.axes[0]
+    assert [list(line.get_ydata()) for line in losses.lines] == [[11, 12]] * 6
+    assert [text.get_text() for text in losses.get_legend().get_texts()] == ["last layer"]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names[5] == "resample batch, learning_rate 0.006"
+    assert len(set(names)) == 6
+
+
+def test_names_are_cut_in_the_middle_and_stay_apart_while_they_can() -> None:
+    def names(*whole: str, end: str = "") -> list[str]:
+        found: list[list[str]] = []
+        drawn(lambda figure: found.append(style.names(whole, figure, [end] * len(whole))))
+        return found[0]
+
+    assert names("head.rate 1", "optimizer.rate 1") == ["head.rate 1", "optimizer.rate 1"]  # there is room
+    long = "x" * 60
+    assert names(f"head.rate 1, {long}", f"optimizer.rate 1, {long}")[0].startswith("head.rate 1, xx")
+    (cut,) = names(long, end=", 3 seeds")
+    assert cut.endswith("xxx, 3 seeds") and "..." in cut and len(cut) <= 52
