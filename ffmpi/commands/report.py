@@ -25,7 +25,10 @@ from ..run.history import History, histories
 from ..run.parts import left_in
 from ..run.results import Result, result_of
 from ..run.trace import Trace
+from ..runtime.by_layer import spectra
+from ..runtime.joined import Alone
 from .confusion import confusion_matrix
+from .layers import layers_of, ways_of
 from .plot import features_of
 from .samples import Samples, ask
 
@@ -149,6 +152,7 @@ def _ask(run: History, section: page.Section, settings: list[str], width: float)
     count = len(samples.images)
     few = np.arange(min(_FEW, count)) * count // min(_FEW, count)
     seen = replace(samples, images=samples.images[few], classes=samples.classes[few])
+    section.tables.append(_layers(seen))
     section.pictures.append(
         page.picture(
             partial(feature_plots.draw, features=features_of(seen, _UNITS)),
@@ -156,6 +160,32 @@ def _ask(run: History, section: page.Section, settings: list[str], width: float)
             width,
         )
     )
+
+
+def _layers(samples: Samples) -> page.Table:
+    """Return what each layer says alone, and how many directions and units it uses."""
+    network, config = samples.network, samples.network.config
+    ways = ways_of(config)
+    accuracies = {
+        way: 100.0 * (network.layer_predictions(samples.images, method) == samples.classes[:, None]).mean(axis=0)
+        for way, method in ways.items()
+    }
+    spans = spectra(Alone(), network, samples.images, samples.classes, len(samples.images))
+    rows = [
+        page.Row(
+            f"layer {layer['layer']}",
+            [
+                page.Cell(str(layer["units"])),
+                *(page.Cell(f"{layer['accuracy'][way]:.2f} %" if way in layer["accuracy"] else "") for way in ways),
+                page.Cell(f"{layer['effective_rank']:.1f}"),
+                page.Cell(f"{100 * layer['dead_units']:.1f} %"),
+            ],
+        )
+        for layer in layers_of(config, accuracies, spans)
+    ]
+    columns = ["", "units", *(f"right by {way} alone" for way in ways), "effective rank", "dead units"]
+    note = f"Of {len(samples.images)} test samples, as 'ffmpi evaluate --by-layer' says of all."
+    return page.Table("Layers", columns, rows, note, numbers=True)
 
 
 def _confusion(samples: Samples, method: str) -> page.Table:

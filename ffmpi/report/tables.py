@@ -145,9 +145,9 @@ def ranks_table(run: History, owns: Sequence[str], trace: Trace | None) -> Table
 
     seconds, computing, waiting, flop = of("seconds"), of("computing"), of("waiting"), of("flop")
     columns: dict[str, tuple[list[float], Callable[[float], str]]] = {
-        "busy": (computing, lambda value: f"{value:.2f} s"),
+        "computing": (computing, lambda value: f"{value:.2f} s"),
         "waiting": (waiting, lambda value: f"{value:.2f} s"),
-        "busy share": ([100 * one / all_ if all_ else 0.0 for one, all_ in zip(computing, seconds, strict=True)],
+        "computing share": ([100 * one / all_ if all_ else 0.0 for one, all_ in zip(computing, seconds, strict=True)],
                        lambda value: f"{value:.0f} %"),
         "GFLOP/s": ([1e-9 * one / of_ if of_ else 0.0 for one, of_ in zip(flop, computing, strict=True)],
                     lambda value: f"{value:.1f}"),
@@ -157,7 +157,7 @@ def ranks_table(run: History, owns: Sequence[str], trace: Trace | None) -> Table
     if trace:
         columns["messages sent"] = ([float(one) for one in trace.sent[:, 0]], lambda value: f"{value:.0f}")
         columns["sent"] = ([float(one) for one in trace.sent[:, 1]], lambda value: f"{value / MB:.1f} MB")
-    note = "Busy is computing; GFLOP/s while computing; at most: the memory that was announced before the training."
+    note = "GFLOP/s while computing; at most: the memory that was announced before the training."
     if ranks > _MOST_RANKS:
         picked: dict[str, Callable[[list[float]], float]] = {
             "least": min, "median": statistics.median, "greatest": max,

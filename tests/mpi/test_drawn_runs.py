@@ -63,6 +63,10 @@ def test_a_report_has_what_the_networks_say_and_who_owns_what(runs: dict[str, Pa
         assert [row.name.partition(", ")[0] for row in ranks.rows] == ["rank 0", "rank 1"]
         assert all("layer" in row.name for row in ranks.rows)
         method, last = run.config.methods[0], run.chapters[-1].accuracy
+        layers = tables["Layers"]
+        assert [row.cells[0].text for row in layers.rows] == [str(units) for units in run.config.network.layers]
+        if method == "last-layer":
+            assert layers.rows[-1].cells[1].text == f"{last[method]:.2f} %"
         confusion = tables[f"Confusion by {method}"]
         assert [len(row.cells) for row in confusion.rows] == [11] * 10
         assert sum(int(cell.text) for row in confusion.rows for cell in row.cells[:10] if cell.text != "·") == 360

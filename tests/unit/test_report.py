@@ -20,6 +20,7 @@ from ffmpi.errors import UserError
 from ffmpi.report import tables
 from ffmpi.report.confusion import confusion_table
 from ffmpi.run.history import histories
+from ffmpi.run.trace import KINDS, MESSAGE, SPAN, STREAMS, Trace
 from tests.unit.test_plots import chapter, left
 from tests.unit.test_timeline import two_ranks
 
@@ -123,6 +124,20 @@ def test_a_trace_is_drawn_as_a_whole_and_from_near_to(tmp_path: Path, two: list[
     text, parsed = written(tmp_path, two[:1], "--no-network")
     assert parsed.tags.count("img") == 3
     assert "What each rank did from 0.000 to 16.000 seconds after the start" in text
+
+
+def test_a_trace_says_what_ranks_have_sent(tmp_path: Path) -> None:
+    run = left(tmp_path / "run", [chapter(1, ranks=chapter(1)["ranks"] * 2)])
+    kind, train = KINDS.index("forward"), STREAMS.index("train")
+    batches = [(rank, kind, rank, 0, train, batch, 0, 0, batch, batch + 0.5) for rank in (0, 1) for batch in range(10)]
+    spans, messages = np.array(batches, SPAN), np.array([(0, 1, 0, 0, 3 << 20, 0.6, 0.7)], MESSAGE)
+    Trace(spans, messages, ["a", "b"], ["layer 1", "layer 2"]).save(run / "trace.h5")
+    page_of = command.page_of(histories([str(run)]), [], with_network=False)
+    (section,) = page_of.sections
+    ranks, kinds, _ = section.tables
+    assert [row.name for row in ranks.rows] == ["rank 0, a, layer 1", "rank 1, b, layer 2"]
+    assert [[cell.text for cell in row.cells[-2:]] for row in ranks.rows] == [["1", "3.0 MB"], ["0", "0.0 MB"]]
+    assert (kinds.columns, kinds.rows[0].cells[0].text) == (["", "forward"], "100.0 %")
 
 
 def test_seeds_are_summed_up(tmp_path: Path) -> None:
