@@ -6,6 +6,7 @@ import numpy as np
 from numba import prange
 
 from .compiled import compiled
+from .scale import Norm, row_scale
 from .simd import LANES, fma, horizontal_sum, load, mul, relu, splat, store
 from .sparse import EVEN, LISTING, WORTHWHILE, Memory, density, list_rows, multiply, width_of
 from .tile import FORWARD_ROWS, PANELS, SPARSE_PANELS, forward_tile
@@ -120,13 +121,14 @@ def compute_parallel(
 
 
 @compiled
-def forward(a, scale, w, bias, h, totals, squares, adds, rows, nonzeros, rectify):  # type: ignore[no-untyped-def]
+def forward(a, norm, w, bias, h, totals, squares, adds, rows, nonzeros, rectify):  # type: ignore[no-untyped-def]
     """Compute h = max(scale * (a W) + bias, 0) and the row sums of h squared, see `reference.forward`.
 
     Parameters
     ----------
     a : (input panels, pitch, 16) float32 activations of the previous layer
-    scale : (pitch,) float32, the normalisation of each row of a
+    norm : what `row_scale` makes the normalisation of each row of a with: the sums of its squares, (rows or more,)
+        float32, divisor and eps; and where that goes, `scale`, (pitch,) float32
     w : (unit panels, inputs padded, 16) float32
     bias : (unit panels, 16) float32
     h : (unit panels, pitch, 16) float32, written; rows beyond `rows`, up to the next multiple of 8, may be
@@ -138,15 +140,17 @@ def forward(a, scale, w, bias, h, totals, squares, adds, rows, nonzeros, rectify
     rectify : leave out the ReLU if false
     """
     if rows > 0:
-        compute(a, scale, w, bias, h, squares, rows, nonzeros, RECTIFIED if rectify else LINEAR)
+        row_scale(norm[0], rows, norm[1], norm[2], norm[3])
+        compute(a, norm[3], w, bias, h, squares, rows, nonzeros, RECTIFIED if rectify else LINEAR)
         add_panels(squares, adds, rows, totals)
 
 
 def forward_parallel(
-    threads: int, a: np.ndarray, scale: np.ndarray, w: np.ndarray, bias: np.ndarray, h: np.ndarray,
+    threads: int, a: np.ndarray, norm: Norm, w: np.ndarray, bias: np.ndarray, h: np.ndarray,
     totals: np.ndarray, squares: np.ndarray, adds: np.ndarray, rows: int, nonzeros: Memory, rectify: bool,
 ) -> None:  # fmt: skip
     """Do what `forward` does on so many of Numba's threads."""
     if rows > 0:
-        compute_parallel(threads, a, scale, w, bias, h, squares, rows, nonzeros, RECTIFIED if rectify else LINEAR)
+        row_scale(norm[0], rows, *norm[1:])
+        compute_parallel(threads, a, norm[3], w, bias, h, squares, rows, nonzeros, RECTIFIED if rectify else LINEAR)
         add_panels(squares, adds, rows, totals)

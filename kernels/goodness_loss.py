@@ -10,11 +10,23 @@ from .compiled import compiled
 from .powers import exponentials
 
 
+@compiled
+def ranked(total, pairs):  # type: ignore[no-untyped-def]
+    """Return in how many of `pairs` the positive has more goodness than the negative of the same sample.
+
+    total : (2 x pairs or more,) float32, the positives' sums of squared activations, then the negatives'.
+    """
+    count = 0
+    for row in range(pairs):
+        count += total[row] > total[pairs + row]
+    return count
+
+
 @compiled(error_model="numpy")
 def goodness_loss(total, per, positives, theta, slope, smallest, c, weights):  # type: ignore[no-untyped-def]
-    """Write each row's coefficient; return the sums of loss, positive and negative goodness, and how many rows count.
+    """Write each row's coefficient; return the sums of loss, positive and negative goodness, and two counts.
 
-    Those whose coefficient is not zero; see `reference.goodness_loss`.
+    Of pairs that are `ranked`, and of rows whose coefficient is not zero; see `reference.goodness_loss`.
 
     Parameters
     ----------
@@ -47,16 +59,4 @@ def goodness_loss(total, per, positives, theta, slope, smallest, c, weights):  #
             positive += g
         else:
             negative += g
-    return loss, positive, negative, active
-
-
-@compiled
-def ranked(total, pairs):  # type: ignore[no-untyped-def]
-    """Return in how many of `pairs` the positive has more goodness than the negative of the same sample.
-
-    total : (2 x pairs or more,) float32, the positives' sums of squared activations, then the negatives'.
-    """
-    count = 0
-    for row in range(pairs):
-        count += total[row] > total[pairs + row]
-    return count
+    return loss, positive, negative, ranked(total, min(positives, rows - positives)), active

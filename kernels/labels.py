@@ -8,6 +8,7 @@ from numba import prange
 from .compiled import compiled
 from .constants import NEUTRAL
 from .forward import PRODUCT, compute, compute_parallel
+from .scale import Norm, row_scale_labelled
 from .simd import LANES, add, fma, horizontal_sum, load, mul, relu, splat, store
 from .sparse import Memory
 from .tree import add_panels
@@ -42,7 +43,7 @@ def _panels_parallel(threads, product, source, labels, label_offset, classes, va
 
 @compiled
 def forward_labelled(  # type: ignore[no-untyped-def]
-    a, samples, source, labels, label_offset, classes, value, scale, w, bias, product, h, totals, squares, adds,
+    a, samples, source, labels, label_offset, classes, value, norm, w, bias, product, h, totals, squares, adds,
     nonzeros,
 ):  # fmt: skip
     """Compute h = max(scale (a W + label W) + bias, 0), see `reference.forward_labelled`.
@@ -55,11 +56,13 @@ def forward_labelled(  # type: ignore[no-untyped-def]
     labels : (rows,) int64, the class it shows, or NEUTRAL
     label_offset, classes : the first label place among the inputs, and how many there are
     value : float32, what stands in the place of the class shown; NEUTRAL has value / classes in every place
-    scale : (rows,) float32, the normalisation of each row
+    norm : as for `forward`, of which the sums of squares are the images': see `row_scale_labelled`
     w, bias, h, totals, squares, adds : as for `forward`
     product : like h for `samples` rows, scratch: the images' share
     nonzeros : as for `forward`
     """
+    scale = norm[3]
+    row_scale_labelled(norm[0], source, labels, classes, value, norm[1], norm[2], scale)
     if samples > 0:
         compute(a, scale, w, bias, product, squares, samples, nonzeros, PRODUCT)
     _panels(0, len(w), product, source, labels, label_offset, classes, value, scale, w, bias, h, squares)
@@ -68,10 +71,12 @@ def forward_labelled(  # type: ignore[no-untyped-def]
 
 def forward_labelled_parallel(
     threads: int, a: np.ndarray, samples: int, source: np.ndarray, labels: np.ndarray, label_offset: int,
-    classes: int, value: np.float32, scale: np.ndarray, w: np.ndarray, bias: np.ndarray, product: np.ndarray,
+    classes: int, value: np.float32, norm: Norm, w: np.ndarray, bias: np.ndarray, product: np.ndarray,
     h: np.ndarray, totals: np.ndarray, squares: np.ndarray, adds: np.ndarray, nonzeros: Memory,
 ) -> None:  # fmt: skip
     """Do what `forward_labelled` does on so many of Numba's threads."""
+    scale = norm[3]
+    row_scale_labelled(norm[0], source, labels, classes, value, *norm[1:])
     if samples > 0:
         compute_parallel(threads, a, scale, w, bias, product, squares, samples, nonzeros, PRODUCT)
     shown = source, labels, label_offset, classes, value, scale

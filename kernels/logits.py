@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .compiled import compiled
+from .scale import row_scale
 from .simd import LANES, add, fma, load, splat, store
 from .tile import FORWARD_ROWS, PANELS, tree_tile
 
@@ -65,16 +66,17 @@ def logits(h, d, adds, rows, out):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def complete_logits(raw, scale, bias, rows, more, out):  # type: ignore[no-untyped-def]
-    """Write scale x raw + bias, or with `more` add that to what is there.
+def complete_logits(raw, total, divisor, eps, scale, bias, rows, more, out):  # type: ignore[no-untyped-def]
+    """Write scale x raw + bias, or with `more` add that to what is there; and `scale`, as `row_scale` does.
 
     Parameters
     ----------
     raw : (class panels, pitch, 16) float32, the complete sums over a layer's units
-    scale : (rows,) float32, the normalisation of each row
+    total, divisor, eps, scale : what rows are normalised by, see `row_scale`
     bias : (class panels, 16) float32
     out : (class panels, pitch of its own, 16) float32, written
     """
+    row_scale(total, rows, divisor, eps, scale)
     for panel in range(len(out)):
         for row in range(rows):
             index = (panel * out.shape[1] + row) * LANES

@@ -57,16 +57,18 @@ def compile_each(*, threads: int = 1, weighted: bool = False) -> Iterator[None]:
     compose_moved(image, first, np.zeros((1, 3), np.int64), (1, 2, 2, 1), np.float32(0), 2, factors, factors, a, row)
     pairs(first, first, first, 0, 0, np.zeros(2, np.int64), np.zeros(2, np.int64))
     copy_rows(h, row, 0, 1, product, row)
-    row_scale(row, 1, np.float32(1), np.float32(1), row)
+    norm = (row, np.float32(1), np.float32(1), row)
+    row_scale(row, 1, *norm[1:])
     row_scale_labelled(row, first, first, 2, np.float32(1), np.float32(1), np.float32(1), row)
     yield
     for nonzeros in (DENSE, Nonzeros(1, 1).arrays):  # a batch of zeros takes the sparse way if there is one
-        rest = (a, row, w, bias, h, sums, squares, adds, 1, nonzeros, True)
+        rest = (a, norm, w, bias, h, sums, squares, adds, 1, nonzeros, True)
         forward(*rest)
         if threads > 1:
             forward_parallel(threads, *rest)
     yield
-    shown = (a, 1, first, first, 0, 2, np.float32(1), one, w, bias, product, h, sums, squares, adds, DENSE)
+    of_images = (one, *norm[1:3], one)
+    shown = (a, 1, first, first, 0, 2, np.float32(1), of_images, w, bias, product, h, sums, squares, adds, DENSE)
     forward_labelled(*shown)
     if threads > 1:
         forward_labelled_parallel(threads, *shown)
@@ -84,7 +86,7 @@ def compile_each(*, threads: int = 1, weighted: bool = False) -> Iterator[None]:
     exponentials(np.zeros(1))
     yield
     logits(h, w, adds, 1, product[None])
-    complete_logits(product, row, bias, 1, False, product)
+    complete_logits(product, row, np.float32(1), np.float32(1), row, bias, 1, False, product)
     add_panels(squares, adds, 1, sums)
     add_nodes(sums, adds, row)
     yield

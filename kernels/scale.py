@@ -7,6 +7,9 @@ import numpy as np
 from .compiled import compiled
 from .constants import NEUTRAL
 
+#: What rows are normalised by: their sums of squares, divisor, eps, and memory for the factors.
+Norm = tuple[np.ndarray, np.float32, np.float32, np.ndarray]
+
 
 @compiled(error_model="numpy")
 def row_scale(total, rows, divisor, eps, scale):  # type: ignore[no-untyped-def]

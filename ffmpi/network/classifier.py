@@ -31,7 +31,7 @@ def logits_size(rows: int, classes: int) -> int:
     return kernels.panels_of(classes) * kernels.padded_rows(rows) * kernels.LANES
 
 
-class _Room(dict[int, np.ndarray]):
+class Room(dict[int, np.ndarray]):
     """Memory for logits by their rows, (nodes, class panels, pitch, 16) in one piece of memory."""
 
     def __init__(self, nodes: int, rows: int, classes: int) -> None:
@@ -57,6 +57,8 @@ class Classifier:
     blocks : by layer, the parameters that are here
     error : (class panels, pitch, 16) float32, the derivative of the batch's mean loss by the logits, as `loss` has made
         it or another rank
+    scales : by layer, (rows or more,) float32, the factors by which its rows are normalised, as `complete` has made
+        them or another rank
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Classifier:
         self._inputs = sum(sizes.values())
         normalise = config.network.normalise.norm if config.head.normalise else lambda units: None
         self._normalisations = {layer: Normalisation(normalise(units), rows) for layer, units in sizes.items()}
+        self.scales: dict[int, np.ndarray] = {}
         #: Whether a step is taken on the gradient of all batches of an epoch, instead of one on each batch's.
         self.once_an_epoch = config.head.step == "epoch"
         self._trees = {}
@@ -78,8 +81,8 @@ class Classifier:
             panels = kernels.panels_of(sizes[layer])
             part = range(panels) if block.part is None else block.part
             self._trees[layer] = Tree(part.start, part.stop, panels)
-        self._raw = {layer: _Room(tree.count, rows, classes) for layer, tree in self._trees.items()}
-        self._logits, self._error = _Room(1, rows, classes), _Room(1, rows, classes)
+        self._raw = {layer: Room(tree.count, rows, classes) for layer, tree in self._trees.items()}
+        self._logits, self._error = Room(1, rows, classes), Room(1, rows, classes)
         self.logits_in_panels, self.error = self._logits[0][0], self._error[0][0]
         self._ones = np.ones(kernels.padded_rows(rows), np.float32)
         self._no_bias = kernels.zeros(kernels.panels_of(classes), kernels.LANES)
@@ -118,16 +121,12 @@ class Classifier:
         """
         made = self.logits_in_panels = self._logits[rows][0]
         for layer in sorted(raw):
-            scale = self._scale(layer, totals[layer], rows)
+            normalisation = self._normalisations[layer]
             bias = self.blocks[layer].bias if layer in self.blocks else self._no_bias
-            kernels.complete_logits(raw[layer].reshape(made.shape), scale, bias, rows, layer != self._first, made)
+            sums, more = raw[layer].reshape(made.shape), layer != self._first
+            kernels.complete_logits(sums, totals[layer], *normalisation.arguments, bias, rows, more, made)
+            self.scales[layer] = normalisation.scale
         return made
-
-    def _scale(self, layer: int, total: np.ndarray, rows: int) -> np.ndarray:
-        """Return the factors with which a layer's rows are normalised."""
-        normalisation = self._normalisations[layer]
-        kernels.row_scale(total, rows, *normalisation.arguments)
-        return normalisation.scale
 
     def forward(self, inputs: Mapping[int, Activations], rows: int) -> np.ndarray:
         """Compute and return the logits of the first `rows` rows of whole layers' activations, as `complete` does."""
@@ -170,7 +169,7 @@ class Classifier:
         """
         d, norm = self.blocks[layer].w, self._normalisations[layer]
         kernels.backward(
-            self.error, self.classes, d, a.h, raw.reshape(self.error.shape), self._scale(layer, a.total, rows),
+            self.error, self.classes, d, a.h, raw.reshape(self.error.shape), self.scales[layer],
             norm.divisor, norm.epsilon, np.float32(slope), rows, dz,
         )  # fmt: skip
 
@@ -179,7 +178,7 @@ class Classifier:
         ones = self._ones[:rows]
         for layer, block in self.blocks.items():
             a = inputs[layer]
-            block.step(rate, a.h, self._scale(layer, a.total, rows), ones, self.error)
+            block.step(rate, a.h, self.scales[layer], ones, self.error)
             if layer in self._without_bias:
                 block.bias[:] = 0
 
@@ -188,7 +187,7 @@ class Classifier:
         part = np.full(rows, share, np.float32)
         for layer, block in self.blocks.items():
             a = inputs[layer]
-            block.add_gradient(self._gradients[layer], a.h, self._scale(layer, a.total, rows), part, self.error)
+            block.add_gradient(self._gradients[layer], a.h, self.scales[layer], part, self.error)
 
     def step_on_epoch(self, rate: float) -> None:
         """Take a step on the gradient that has been added up, which then is zero again."""

@@ -96,11 +96,10 @@ class Layer:
 
         Of a piece, `out` has the piece's panels, and ``out.total`` is left for the complete sums.
         """
-        p, normalisation = self.parameters, self._normalisation
-        kernels.row_scale(a.total, rows, *normalisation.arguments)
+        p, norm = self.parameters, (a.total, *self._normalisation.arguments)
         totals = self.totals = out.total[None] if self.whole else self._totals
         arguments = (
-            a.h, normalisation.scale, p.w, p.bias, out.h, totals, self._squares, self.tree.adds, rows,
+            a.h, norm, p.w, p.bias, out.h, totals, self._squares, self.tree.adds, rows,
             self._nonzeros, rectify,
         )  # fmt: skip
         if self.threads == 1:
@@ -152,13 +151,12 @@ class LabelledLayer(Layer):
     def forward(self, a: Activations, out: Activations, rows: int, *, rectify: bool = True) -> float:
         """See `Layer.forward`; `a` is `Inputs`."""
         assert isinstance(a, Inputs) and rectify
-        p, normalisation, images = self.parameters, self._normalisation, int(a.source[-1]) + 1
+        p, norm, images = self.parameters, (a.total, *self._normalisation.arguments), int(a.source[-1]) + 1
         # If it is to learn, the rows are the images' positives and their negatives first.
         self._label_arguments = a.labels, a.label_offset, a.classes, a.value
-        kernels.row_scale_labelled(a.total, a.source, a.labels, a.classes, a.value, *normalisation.arguments)
         totals = self.totals = out.total[None] if self.whole else self._totals
         arguments = (
-            a.h, images, a.source, *self._label_arguments, normalisation.scale, p.w, p.bias, self._product.h,
+            a.h, images, a.source, *self._label_arguments, norm, p.w, p.bias, self._product.h,
             out.h, totals, self._squares, self.tree.adds, self._nonzeros,
         )  # fmt: skip
         if self.threads == 1:

@@ -57,7 +57,7 @@ class Collaboration(Goodness, frozen=True, kw_only=True, tag="collaboration"):
         theta = self.threshold * sum(layer.config.network.layers[: layer.index + 1])
         c = np.empty(rows, np.float32)
         numbers = theta, 2 / float(self.per(layer.units)), SMALLEST
-        loss, *_, active = kernels.goodness_loss(joint, np.float32(1), count, *numbers, c, targets.weights)
+        loss, _, _, ranked, active = kernels.goodness_loss(joint, np.float32(1), count, *numbers, c, targets.weights)
         positive, negative = (float(part.sum(dtype=np.float64)) for part in (goodness[:count], goodness[count:]))
         flop = layer.update(a, out.h, c, rates.layer) if np.isfinite(loss + positive + negative) else 0.0
-        return Loss(loss, (positive, negative, kernels.ranked(joint, count)), rows, active, flop)
+        return Loss(loss, (positive, negative, ranked), rows, active, flop)

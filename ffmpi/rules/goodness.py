@@ -42,6 +42,7 @@ class Coefficients(Struct, frozen=True, gc=False):
     loss: float
     positive_goodness: float
     negative_goodness: float
+    ranked: int  # pairs of which the positive has more
     active: int  # rows that take part in the update
 
 
@@ -109,7 +110,7 @@ class Goodness(Rule, frozen=True, kw_only=True, tag="goodness"):
         self, total: np.ndarray, units: int, positives: int, weights: np.ndarray | None = None
     ) -> Coefficients:  # fmt: skip
         """Return c of rows with the sums of squares `total` (rows,) float32; the first `positives` are positive."""
-        per, c = self.per(units), np.empty(len(total), np.float32)
+        per, c = np.float32(1 if self.goodness == "sum" else units), np.empty(len(total), np.float32)
         theta, slope = self.threshold * units, 2.0 / float(per)
         return Coefficients(c, *kernels.goodness_loss(total, per, positives, theta, slope, SMALLEST, c, weights))
 
@@ -123,8 +124,7 @@ class Goodness(Rule, frozen=True, kw_only=True, tag="goodness"):
         # A loss of zero may come from a goodness that has overflowed; the sum is not finite then.
         if np.isfinite(found.loss + positive + negative):
             flop = layer.update(a, out.h, found.coefficients, rates.layer)
-        measures = positive, negative, kernels.ranked(total, count)
-        return Loss(found.loss, measures, 2 * count, found.active, flop)
+        return Loss(found.loss, (positive, negative, found.ranked), 2 * count, found.active, flop)
 
     def scores(self, layer: Layer, out: Activations, sums: np.ndarray, rows: int) -> np.ndarray:
         """Return the goodness, (rows, 1) float32."""

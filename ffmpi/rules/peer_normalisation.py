@@ -82,4 +82,4 @@ class PeerNormalisation(Goodness, frozen=True, kw_only=True, tag="peer-normalisa
             numbers = layer.own_units, means, mean, strength
             kernels.peer_gradient(out.h, c, count, *numbers, work.dz, taking_part, weights)
             flop, active = layer.update(a, work.dz, taking_part, rates.layer), int(taking_part.sum())
-        return Loss(found.loss, (positive, negative, kernels.ranked(total, count)), 2 * count, active, flop)
+        return Loss(found.loss, (positive, negative, found.ranked), 2 * count, active, flop)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
 from functools import lru_cache
 from typing import get_args
 
@@ -13,6 +13,7 @@ from ..network.labels import Epoch, Labels, order_of
 from ..rules import Targets
 from ..schedule import ScheduleSpec
 from ..schedule import steps as s
+from .made import Made
 from .model import RankModel, Samples
 
 
@@ -39,48 +40,33 @@ class Content(Struct, frozen=True, gc=False):
 _KEPT = 64
 
 
-class _Known(dict[s.Batch, Content]):
-    """The contents of some batches; those of others are made when they are asked for."""
-
-    def __init__(self, make: Callable[[s.Batch], Content]) -> None:
-        self._make = make
-
-    def __missing__(self, batch: s.Batch) -> Content:
-        if len(self) == _KEPT:
-            self.clear()
-        found = self[batch] = self._make(batch)
-        return found
-
-
 class Batches:
     """What the batches under way on this rank hold, in the order and with the negatives of the epochs they belong to.
 
     Attributes
     ----------
-    samples : those that are learnt from now, if they are here
+    samples : those that are learnt from now, if they are here; labels : theirs
     """
 
     def __init__(self, model: RankModel, spec: ScheduleSpec) -> None:
         self.config, self.dataset, self.model, self.spec = model.config, model.dataset, model, spec
         self.layout = model.layout
         self.samples: Samples | None = next(iter(model.samples.values()), None)
+        self.labels: Labels
+        if self.samples:
+            self.labels = self.samples.labels
         self.shard = 0
         self._sizes = {stream: self.layout.samples(stream) for stream in get_args(s.Stream)}
         self._shape = lru_cache(self.layout.shape)
         #: What batches hold, and what the rule is told of those that a layer learns from: made when they are asked for.
-        self.contents = _Known(self._content)
+        self.contents = Made(self._content, _KEPT)
         self.known_targets: dict[s.Batch, Targets] = {}
         self._keys: dict[s.Batch, tuple[np.ndarray, np.ndarray]] = {}
         nothing = np.empty(0, np.int64)
-        #: The epoch that batches without one belong to, and those that others name, with how often they were set.
-        self._running, self._epochs = Epoch(-1, nothing, nothing, 1), dict[int, tuple[Epoch, int]]()
+        #: The epochs that have been set and not been freed, and at -1 the last that was set, which batches that name
+        #: none belong to; and how often those have been set.
+        self.epochs, self._set_often = {-1: Epoch(-1, nothing, nothing, 1)}, Counter[int]()
         self._set: tuple[int, int, int] = (-1, -1, -1)
-
-    @property
-    def labels(self) -> Labels:
-        """The labels of the training samples in use."""
-        assert self.samples is not None
-        return self.samples.labels
 
     def set_epoch(self, step: s.SetEpoch) -> None:
         """See `steps.SetEpoch`."""
@@ -92,27 +78,24 @@ class Batches:
             if self.samples and self.samples is not self.model.samples[shard]:
                 self.samples.release()
             self.samples = self.model.samples[shard]
+            self.labels = self.samples.labels
             if self._set != (epoch, chapter, shard):
-                self._running = self.samples.labels.of_epoch(epoch, chapter)
+                self.epochs[-1] = self.samples.labels.of_epoch(epoch, chapter)
             if self.samples.builder:
                 self.samples.builder.set_epoch(epoch)
         elif self.config.network.transforms:
             order = order_of(self.config, epoch, self.dataset.shards[shard])
-            self._running = Epoch(epoch, order, order[:0], self.layout.size)
+            self.epochs[-1] = Epoch(epoch, order, order[:0], self.layout.size)
         self._set = epoch, chapter, shard
         if self.config.schedule.by_batch:
-            _, count = self._epochs.get(epoch, (None, 0))
-            self._epochs[epoch] = self._running, count + 1
+            self._set_often[epoch] += 1
+            self.epochs[epoch] = self.epochs[-1]
 
     def free_epoch(self, step: s.FreeEpoch) -> None:
         """See `steps.FreeEpoch`."""
-        found, count = self._epochs.pop(step.epoch)
-        if count > 1:
-            self._epochs[step.epoch] = found, count - 1
-
-    def epoch(self, epoch: int) -> Epoch:
-        """Return an epoch that has been set and not been freed, or for -1 the last one that was set."""
-        return self._running if epoch < 0 else self._epochs[epoch][0]
+        self._set_often[step.epoch] -= 1
+        if not self._set_often[step.epoch]:
+            del self.epochs[step.epoch], self._set_often[step.epoch]
 
     def _content(self, batch: s.Batch) -> Content:
         """Return what a batch holds, which need not be here."""
@@ -136,12 +119,12 @@ class Batches:
         """Return the samples of a batch, int64."""
         content = self.contents[batch]
         first, stop = content.first, content.first + content.samples
-        return np.arange(first, stop) if batch.split != "train" else self.epoch(batch.epoch).order[first:stop]
+        return np.arange(first, stop) if batch.split != "train" else self.epochs[batch.epoch].order[first:stop]
 
     def read_by_head(self, batch: s.Batch) -> np.ndarray:
         """Return the samples whose rows the head reads in a batch of training samples, int64."""
         content = self.contents[batch]
-        return self.epoch(batch.epoch).order[content.read_first : content.read_first + content.read]
+        return self.epochs[batch.epoch].order[content.read_first : content.read_first + content.read]
 
     def targets(self, batch: s.Batch, epoch: int) -> Targets:
         """Return what the rule is told of a batch that a layer learns from in `epoch`."""
@@ -177,7 +160,7 @@ class Batches:
         assert out is not None and source is not None and source.builder is not None
         builder, content = source.builder, self.contents[batch]
         if self.layout.labelled and batch.stream in s.LEARNT:
-            epoch = self.epoch(batch.epoch)
+            epoch = self.epochs[batch.epoch]
             samples = neutral = epoch.order[content.first : content.first + content.samples]
             if content.head_rows == 0 or batch.stream != "joint":
                 neutral = samples[:0]

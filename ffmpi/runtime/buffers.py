@@ -133,7 +133,7 @@ class Buffers:
             self.model.use(link.stage, content)
         elif link.payload == "negatives":
             assert isinstance(step.item, s.Selection)
-            epoch = self.batches.epoch(step.item.epoch)
+            epoch = self.batches.epochs[step.item.epoch]
             self.batches.labels.take_choice(step.item.chapter, epoch, step.item.batch, content)
 
     def reserve(self, step: s.Reserve) -> None:
@@ -150,7 +150,7 @@ class Buffers:
         if step.link.payload == "negatives":
             assert isinstance(step.item, s.Selection)
             content = self._contents[step.link, step.buffer]
-            epoch = self.batches.epoch(step.item.epoch)
+            epoch = self.batches.epochs[step.item.epoch]
             self.batches.labels.give_choice(step.item.chapter, epoch, step.item.batch, content)
         self.links[step.link].send(step.buffer, self._parts[step.link, step.buffer])
 

@@ -173,7 +173,7 @@ class Flow:
         self.links[link].wait(buffer)
         if link.payload == "negatives":
             assert isinstance(item, s.Selection)
-            labels, epoch = self.batches.labels, self.batches.epoch(item.epoch)
+            labels, epoch = self.batches.labels, self.batches.epochs[item.epoch]
             labels.take_choice(item.chapter, epoch, item.batch, self._selections[link, buffer])
 
     def reserve(self, step: s.Reserve) -> None:
@@ -185,7 +185,7 @@ class Flow:
         link, buffer, item = step.link, step.buffer, step.item
         if link.payload == "negatives":
             assert isinstance(item, s.Selection)
-            labels, epoch = self.batches.labels, self.batches.epoch(item.epoch)
+            labels, epoch = self.batches.labels, self.batches.epochs[item.epoch]
             labels.give_choice(item.chapter, epoch, item.batch, self._selections[link, buffer])
         self.links[link].send(buffer, self._arrays(link, buffer, item))
 

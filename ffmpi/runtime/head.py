@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import kernels
 from ..network.activations import Activations, margin_of
-from ..network.classifier import logits_size
+from ..network.classifier import Room, logits_size
 from ..schedule import steps as s
 from .batches import Batches
 from .model import RankModel
@@ -19,7 +19,7 @@ class Gathered:
     Attributes
     ----------
     rows : how many there are
-    a : the activations, and the rows' sums of squares where they are complete
+    a : the activations
     squares : (nodes, rows and more) float32, this piece's parts of them
     """
 
@@ -71,13 +71,11 @@ class PieceHead:
                 shape = units[layer], panels, place.stop - place.start, rows
                 self.gathered[layer] = [Gathered(*shape) for _ in range(gathered)]
         self._classes = classes
-        self._errors = [kernels.zeros(logits_size(rows, classes)) for _ in range(buffers)]
-        self._totals = [kernels.zeros(len(cuts), margin_of(rows)) for _ in range(buffers)]
-        self._added = kernels.zeros(len(cuts), margin_of(rows))  # the sums of squares that came with the logits
+        self._errors = [Room(1, rows, classes) for _ in range(buffers)]
+        self._scales = [kernels.zeros(len(cuts), margin_of(rows)) for _ in range(buffers)]
+        #: (layers, rows and more), the sums of squares of the rows whose logits were added up last.
+        self.totals = kernels.zeros(len(cuts), margin_of(rows))
         self._place = {layer: place for place, layer in enumerate(cuts)}
-
-    def _error(self, buffer: int, rows: int) -> np.ndarray:
-        return self._errors[buffer][: logits_size(rows, self._classes)]
 
     # -- Steps ---------------------------------------------------------------------------------------------------------
     def logits(self, step: s.Logits) -> None:
@@ -91,11 +89,12 @@ class PieceHead:
 
     def add_logits(self, step: s.AddLogits) -> None:
         """See `steps.AddLogits`."""
-        rows, totals = self.batches.contents[step.batch].head_rows, self._added
+        rows, totals = self.batches.contents[step.batch].head_rows, self.totals
         raw = {}
         for place, layer in enumerate(self.cuts):
             sums = self._sums[layer][step.buffer]
-            sums.add_up()
+            if not sums.complete:
+                sums.add_up()
             totals[place, :rows] = sums.total[:rows]
             raw[layer] = sums.sums[: logits_size(rows, self._classes)]
         self.classifier.complete(raw, dict(zip(self.cuts, totals, strict=True)), rows)
@@ -103,24 +102,20 @@ class PieceHead:
     def error(self, step: s.HeadError, weights: np.ndarray | None, classes: np.ndarray) -> tuple[float, int]:
         """See `steps.HeadError`; return the sum of the losses and how many rows are right."""
         loss, correct = self.classifier.loss(classes, weights)
-        self._totals[step.target][:] = self._added
-        self._error(step.target, len(classes))[:] = self.classifier.error.reshape(-1)
+        rows, scales = len(classes), self._scales[step.target]
+        self._errors[step.target][rows][0] = self.classifier.error
+        for place, layer in enumerate(self.cuts):
+            scales[place, :rows] = self.classifier.scales[layer][:rows]
         return loss, correct
-
-    def totals(self, buffer: int) -> np.ndarray:
-        """Return the complete sums of squares of the rows that are in a buffer, (layers, rows and more)."""
-        return self._totals[buffer]
 
     def update(self, step: s.UpdateHead, rate: float, share: float, counts: bool) -> None:
         """See `steps.UpdateHead`; the rows are a `share` of the epoch's, and nothing is learnt unless one `counts`."""
         classifier, rows = self.classifier, self.batches.contents[step.batch].head_rows
-        shape = -1, kernels.padded_rows(rows), kernels.LANES
-        classifier.error = self._error(step.buffer, rows).reshape(shape)
+        classifier.error, scales = self._errors[step.buffer][rows][0], self._scales[step.buffer]
         inputs = {}
         for layer in self.layers:
-            kept = self.gathered[layer][step.source]
-            kept.a.total[:rows] = self._totals[step.buffer][self._place[layer], :rows]
-            inputs[layer] = kept.a
+            classifier.scales[layer] = scales[self._place[layer]]
+            inputs[layer] = self.gathered[layer][step.source].a
         if counts and classifier.once_an_epoch:
             classifier.accumulate(inputs, rows, share)
         elif counts:
@@ -134,5 +129,5 @@ class PieceHead:
         if link.payload == "logits":
             return self._sums[link.stage][buffer].parts(link.source)
         there = [self._place[layer] for layer, cut in self.cuts.items() if link.target in cut.pieces]
-        error = self._error(buffer, self.batches.contents[batch].head_rows)
-        return [error, self._totals[buffer][there[0] : there[-1] + 1]]
+        error = self._errors[buffer][self.batches.contents[batch].head_rows]
+        return [error, self._scales[buffer][there[0] : there[-1] + 1]]

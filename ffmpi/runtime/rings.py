@@ -6,7 +6,6 @@ have the pitch of its batch, so that what a piece hands on is contiguous and hol
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from .. import kernels
 from ..network.activations import Activations, margin_of
 from ..network.tree import finish_of, nodes_of
 from ..schedule import steps as s
+from .made import Made
 
 
 class Cut:
@@ -62,6 +62,7 @@ class Sums:
     ----------
     squares : (nodes, rows and more) float32, the parts of the rows' sums of squares; total : (rows and more,), complete
     shares : (nodes, n) float32, the parts of what else is added up; sums : (n,), complete
+    complete : whether there is but one part, which is the sum
     """
 
     def __init__(self, cut: Cut, rows: int, share: int, *, complete: bool = False) -> None:
@@ -70,14 +71,15 @@ class Sums:
         self.squares, self.shares = kernels.zeros(cut.nodes, size), kernels.zeros(cut.nodes, share)
         self.total = self.squares[0] if complete else kernels.zeros(size)
         self.sums = self.shares[0] if complete else kernels.zeros(share)
-        self._complete = complete
+        self.complete = complete
 
     def add_up(self) -> None:
         """Complete the sums; the parts stay as they are: they may be under way to other ranks."""
-        if not self._complete:
-            kernels.add_nodes(self.squares, self.cut.adds, self.total)
-            if self.sums.size:
-                kernels.add_nodes(self.shares, self.cut.adds, self.sums)
+        if self.complete:
+            return
+        kernels.add_nodes(self.squares, self.cut.adds, self.total)
+        if self.sums.size:
+            kernels.add_nodes(self.shares, self.cut.adds, self.sums)
 
     def parts(self, rank: int, shares: bool = True) -> list[np.ndarray]:
         """Return the parts of a rank: of the sums of squares and, if there are any, of the `shares`."""
@@ -93,17 +95,6 @@ class Views(NamedTuple):
 
     whole: Activations | None
     own: Activations | None
-
-
-class _ByRows(dict[int, Views]):
-    """Arrays by the rows they are for, made when they are asked for."""
-
-    def __init__(self, make: Callable[[int], Views]) -> None:
-        self._make = make
-
-    def __missing__(self, rows: int) -> Views:
-        found = self[rows] = self._make(rows)
-        return found
 
 
 class Slot:
@@ -122,7 +113,7 @@ class Slot:
         self.sums = Sums(ring.cut, ring.rows, ring.share, complete=ring.own is not None and not ring.cut)
         self._h = kernels.zeros(len(ring.held) * kernels.padded_rows(ring.rows) * kernels.LANES)
         self._arrays = {name: kernels.zeros(margin_of(ring.rows), width) for name, width in ring.outputs.items()}
-        self.views = _ByRows(self._view)
+        self.views = Made(self._view)
         self.now = self.views[ring.rows]
 
     @property

@@ -25,6 +25,7 @@ from .buffers import Buffers
 from .collect import Collector
 from .flow import Flow
 from .link import Link
+from .made import Made
 from .model import RankModel
 from .mpi import make_progress, meanwhile
 from .pulse import TOLD, Pulse
@@ -70,8 +71,9 @@ class Worker:
         self._transformed = {k: TransformedInput(self.config, k, rows) for k in model.trained if k > 0 and transforms}
         self.snapshots: dict[tuple[int, int], dict[str, Parameters]] = {}
         self.collector = Collector(comm, model)
-        self._measured: dict[int, Measurements] = {}  # by chapter: a rank may have begun the next one
-        self._of_epoch: tuple[int, Measurements] | None = None  # those of the epoch asked for last
+        #: By chapter, since a rank may have begun the next one; and by epoch those of its chapter.
+        self._by_chapter = Made[int, Measurements](lambda chapter: self.collector.measurements())
+        self.measured = Made(self._measured_in)
         self.spent: dict[type, float] = defaultdict(float)
         self.flop = 0.0
         self.recorder: Recorder | None = None  # of what is done when
@@ -235,24 +237,15 @@ class Worker:
             raise self._diverged(f"layer {index + 1}", step, loss.loss, "optimizer", squares)
         self.flop += loss.flop
         if layer.panels.start == 0:  # every piece knows the whole layer's
-            known = self._of_epoch
-            measured = known[1] if known and known[0] == epoch else self.measured(epoch)
-            measured.layers[index] += (loss.loss, *loss.measures, loss.rows, loss.active)
+            self.measured[epoch].layers[index] += (loss.loss, *loss.measures, loss.rows, loss.active)
 
     def _finish_epoch(self, step: s.FinishEpoch) -> None:
         layer = self.model.layers[step.layer]
         self.rule.finish(layer, self.rule.epoch_partial(layer)[0], step.epoch)
 
-    def measured(self, epoch: int) -> Measurements:
+    def _measured_in(self, epoch: int) -> Measurements:
         """Return the measurements of the chapter that `epoch` is in; without the pipeline a rank is in one only."""
-        if self._of_epoch and self._of_epoch[0] == epoch:
-            return self._of_epoch[1]
-        chapter = epoch // self.schedule.spec.epochs_per_chapter if self._by_batch else 0
-        found = self._measured.get(chapter)
-        if found is None:
-            found = self._measured[chapter] = self.collector.measurements()
-        self._of_epoch = epoch, found
-        return found
+        return self._by_chapter[epoch // self.schedule.spec.epochs_per_chapter if self._by_batch else 0]
 
     def _rate(self, epoch: int) -> Rates:
         """Return the learning rates of `epoch`."""
@@ -287,10 +280,10 @@ class Worker:
         weights = None if labels.weights is None else labels.weigh(shown)[0]
         loss, correct = self.head.error(step, weights, labels.classes[shown])
         if not math.isfinite(loss):
-            squares = self.head.totals(step.target)[:, : len(shown)]
+            squares = self.head.totals[:, : len(shown)]
             raise self._diverged("softmax head", step, loss, "head.optimizer", squares)
         if weights is None or weights.any():
-            self.measured(step.epoch).head += (loss, correct, len(shown))
+            self.measured[step.epoch].head += (loss, correct, len(shown))
 
     def _update_head(self, step: s.UpdateHead) -> None:
         assert self.head is not None
@@ -304,7 +297,7 @@ class Worker:
 
     def _select_negatives(self, step: s.SelectNegatives) -> None:
         batches, index = self.batches, step.index
-        epoch = batches.epoch(step.batch.epoch)
+        epoch = batches.epochs[step.batch.epoch]
         samples = batches.of(step.batch) if index is None else epoch.batch(index)
         if step.batch.stream == "candidates":
             wrong = self.dataset.classes - 1
@@ -332,7 +325,7 @@ class Worker:
             found = {method: both[method] for method in self.config.methods}
         for method, scores in found.items():
             right = scores.argmax(axis=1) == self.model.scored[split].labels.classes[samples]
-            self.measured(step.batch.epoch).add_scores(split, method, int(right.sum()), count)
+            self.measured[step.batch.epoch].add_scores(split, method, int(right.sum()), count)
 
     # -- Bringing together --------------------------------------------------------------------------------------------
     def _report(self, step: s.Report) -> None:
@@ -341,10 +334,11 @@ class Worker:
         numbers = {"elapsed": now - self._start, "seconds": now - self._began, "computing": computing}
         priced = self.prices[self.comm.rank].total if self.prices else 0.0
         numbers |= {"waiting": waiting, "flop": self.flop, "priced_bytes": priced}
-        measured = self.measured(step.chapter * self.schedule.spec.epochs_per_chapter)
+        measured = self.measured[step.chapter * self.schedule.spec.epochs_per_chapter]
         self.collector.report(measured, numbers | self.model.memory(self.buffers.nbytes))
-        self._of_epoch = None
-        self._measured = {chapter: one for chapter, one in self._measured.items() if one is not measured}
+        for kept in (self.measured, self._by_chapter):
+            for key in [key for key, one in kept.items() if one is measured]:
+                del kept[key]
         if self.recorder:
             self.recorder.add(self.spent)
         self._before = self._so_far()

@@ -192,7 +192,7 @@ class Entries:
         """Return the batches of an epoch; neutral rows run ahead where each batch's negatives are chosen."""
         count = self.spec.batches[0]
         alone = [Batch("neutral", index, "train", epoch) for index in range(min(self.spec.ahead, count))]
-        return [*alone, *(Batch("joint", index, "train", epoch) for index in range(count))]
+        return alone + [Batch("joint", index, "train", epoch) for index in range(count)]
 
     def _scored(self, chapter: int) -> list[Batch]:
         """Return the batches that follow a chapter's training, in the name of its last epoch, or candidates its first.

@@ -75,7 +75,7 @@ def test_autograd_makes_the_step_of_the_goodness_rule(active: np.ndarray, fused:
     positives = int(np.sum(active < ROWS // 2))
     for _ in range(3):
         ours.forward()
-        ours.c[active] = rule.coefficients(ours.total[active], UNITS, positives).coefficients
+        ours.c[active] = rule.coefficients(ours.totals[0, active], UNITS, positives).coefficients
         ours.update(active)
     np.testing.assert_allclose(after_three(theirs, active), ours.weights(), rtol=1e-4, atol=1e-5)
 

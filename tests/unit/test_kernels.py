@@ -76,6 +76,11 @@ def adds(panels):
     return Tree(0, len(panels), len(panels)).adds
 
 
+def norm_of(scale: np.ndarray) -> tuple[np.ndarray, np.float32, np.float32, np.ndarray]:
+    """Return what rows are normalised by where their factors are there already."""
+    return scale, np.float32(0), np.float32(0), scale
+
+
 class Panels:
     """The same numbers in the kernels' layout, with padding rows that hold rubbish."""
 
@@ -95,7 +100,7 @@ class Panels:
 
     def forward(self, nonzeros=kernels.DENSE, rectify=True, threads=1):
         rest = self.h, self.totals, self.squares, adds(self.w), self.rows, nonzeros, rectify
-        on_threads("forward", threads)(self.a, self.scale, self.w, self.bias, *rest)
+        on_threads("forward", threads)(self.a, norm_of(self.scale), self.w, self.bias, *rest)
         return kernels.from_panels(self.h, self.rows, self.units), self.totals[0, : self.rows].copy()
 
 
@@ -392,11 +397,13 @@ def test_goodness_loss(rows: int, positives: int, weighted: bool) -> None:
     g = total / per
     c = np.full(rows, np.nan, np.float32)
     weights = np.arange(positives, dtype=np.float32) % 4 if weighted and rows == 2 * positives else None
-    loss, positive, negative, active = kernels.goodness_loss(total, per, positives, 10.0, 2.0, 0.0, c, weights)
+    loss, positive, negative, ranked, active = kernels.goodness_loss(total, per, positives, 10.0, 2.0, 0.0, c, weights)
     expected_c, expected_loss = reference.goodness_loss(g, positives, 10.0, 2.0, weights)
     np.testing.assert_allclose(c, expected_c, rtol=1e-6)
     np.testing.assert_allclose(loss, expected_loss.sum(), rtol=1e-12)
     assert active == np.count_nonzero(c)
+    pairs = min(positives, rows - positives)
+    assert ranked == np.count_nonzero(total[:pairs] > total[positives : positives + pairs])
     np.testing.assert_allclose([positive, negative], [g[:positives].sum(), g[positives:].sum()], rtol=1e-5)
 
 
@@ -501,8 +508,8 @@ def test_forward_labelled(samples: int, inputs: int, units: int, label_offset: i
     h, totals = kernels.zeros(len(panels.w), rows, 16), kernels.zeros(1, kernels.padded_rows(rows) + 16)
     squares = kernels.zeros(len(panels.w), totals.shape[1] // 16 * 16)
     on_threads("forward_labelled", threads)(
-        panels.a, samples, source, labels, label_offset, classes, VALUE, scale, panels.w, panels.bias, panels.h, h,
-        totals, squares, adds(panels.w), kernels.DENSE,
+        panels.a, samples, source, labels, label_offset, classes, VALUE, norm_of(scale), panels.w, panels.bias,
+        panels.h, h, totals, squares, adds(panels.w), kernels.DENSE,
     )  # fmt: skip
     np.testing.assert_allclose(kernels.from_panels(h, rows, units), expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(totals[0, :rows], (expected**2).sum(axis=1), rtol=1e-5, atol=1e-6)

@@ -193,7 +193,8 @@ def test_a_head_on_pieces(step: str, settings: list[str], cuts: dict[int, list[i
         assert_array_equal(home.logits(rows), whole.logits(rows))
         assert home.loss(labels) == expected
         for classifier, known in ((whole, inputs), *zip(pieces, own, strict=True)):
-            classifier.error = home.error if classifier is not whole else whole.error
+            made = whole if classifier is whole else home
+            classifier.error, classifier.scales = made.error, made.scales
             if step == "epoch":
                 classifier.accumulate(known, rows, 1 / 3)
             else:

@@ -115,7 +115,8 @@ def test_logits(rows: int, units: int, classes: int) -> None:
 def test_complete_logits(more: bool) -> None:
     raw, before, bias, scale = normal(5, 20), normal(5, 20), normal(1, 20)[0], normal(5, 1)[:, 0]
     out = kernels.to_panels(before, 16)
-    kernels.complete_logits(kernels.to_panels(raw, 8), scale, kernels.to_panels(bias[None])[:, 0].copy(), 5, more, out)
+    norm = np.ones(5, F), F(0), F(0), scale
+    kernels.complete_logits(kernels.to_panels(raw, 8), *norm, kernels.to_panels(bias[None])[:, 0].copy(), 5, more, out)
     expected = scale[:, None] * raw + bias + (before if more else 0)
     assert_allclose(kernels.from_panels(out, 5, 20), expected, rtol=1e-4)
 
@@ -126,7 +127,8 @@ def test_the_squares_of_a_row_are_added_up_in_the_tree() -> None:
     a, w = rng.standard_normal((rows, inputs)).astype(F), kernels.to_panels(normal(inputs, units), 32)
     panels = len(w)
     h, squares, totals = kernels.zeros(panels, 8, 16), kernels.zeros(panels, 16), np.empty((1, 16), F)
-    arguments = kernels.to_panels(a, 8), np.ones(8, F), w, kernels.zeros(panels, 16), h, totals, squares
+    norm = np.ones(8, F), F(0), F(0), np.ones(8, F)
+    arguments = kernels.to_panels(a, 8), norm, w, kernels.zeros(panels, 16), h, totals, squares
     kernels.forward(*arguments, Tree(0, panels, panels).adds, rows, kernels.DENSE, True)
     found = kernels.from_panels(h, rows, units)
     assert_array_equal(totals[0, :rows], reference.panel_sum(found * found))

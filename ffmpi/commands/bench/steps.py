@@ -48,8 +48,9 @@ class FfmpiStep:
 
     def forward(self) -> None:
         """Product, scale, bias, ReLU and row goodness, fused."""
+        norm = self.scale, np.float32(0), np.float32(0), self.scale
         arguments = (
-            self.a, self.scale, self.w, self.bias, self.h, self.totals, self.squares, self.adds, self.rows,
+            self.a, norm, self.w, self.bias, self.h, self.totals, self.squares, self.adds, self.rows,
             self.nonzeros, True,
         )  # fmt: skip
         if self.threads == 1:
