@@ -136,8 +136,8 @@ class Classifier:
     def forward_alone(self, layer: int, a: Activations, rows: int) -> np.ndarray:
         """Compute and return the logits as they are without all layers but one, as `complete` does."""
         made = self.logits_in_panels = self._logits[rows][0]
-        raw, scale = self.partial(layer, a.h, rows)[0], self._scale(layer, a.total, rows)
-        kernels.complete_logits(raw.reshape(made.shape), scale, self.blocks[self._first].bias, rows, False, made)
+        raw, norm = self.partial(layer, a.h, rows)[0].reshape(made.shape), self._normalisations[layer].arguments
+        kernels.complete_logits(raw, a.total, *norm, self.blocks[self._first].bias, rows, False, made)
         return made
 
     def logits(self, rows: int) -> np.ndarray:
