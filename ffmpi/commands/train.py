@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from ..runtime.mpi import all_ranks_or_raise, on_rank_0
 from ..runtime.setup import restore, training_worker
 from ..runtime.training import Listeners, Observed, execute, facts, progress_of
 from ..runtime.worker import Worker
+from .expected import expect
 
 
 def train(
@@ -144,8 +146,16 @@ def _run(
         with all_ranks_or_raise(comm):
             if comm.rank == 0:
                 events = EventFiles(directory.tensorboard, first_chapter * settled.train.epochs // settled.chapters)
+    expected = None
     if progress:
+        expected = expect(worker, progress.who.hosts, directory.plan)
+        if expected:
+            expected.write()
         progress.start(directory.path, first_chapter, about)
+    began = time.perf_counter()
     best = execute(comm, worker, Listeners(directory, progress, events=events, trace=output.trace), saved)
+    took = time.perf_counter() - began
     if progress:
-        progress.finish(directory, str(best) if best else "")
+        progress.finish(directory, str(best) if best else "", expected.compared(took) if expected else "")
+    if expected:
+        expected.write(took)

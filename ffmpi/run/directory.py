@@ -124,7 +124,8 @@ _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 class RunDirectory:
     """A directory with config.toml, environment.json, metrics.jsonl and checkpoint.h5, written by rank 0.
 
-    There may be checkpoint-best.h5, too: see `best.Best`; and event files in tensorboard/.
+    There may be checkpoint-best.h5, too: see `best.Best`; event files in tensorboard/; and plan.json, what the run was
+    expected to take.
     """
 
     def __init__(self, path: Path) -> None:
@@ -132,6 +133,7 @@ class RunDirectory:
         self.checkpoint = path / "checkpoint.h5"
         self.best = path / "checkpoint-best.h5"
         self.metrics = path / "metrics.jsonl"
+        self.plan = path / "plan.json"
         self.tensorboard = path / "tensorboard"
         self._lock: IO[str] | None = None
 

@@ -214,8 +214,8 @@ class Progress:
         if self._display is not None:
             self._display.stop()
 
-    def finish(self, directory: RunDirectory | None, best: str = "") -> None:
-        """Print the result, what each rank or host did and needed, and which checkpoint is `best`."""
+    def finish(self, directory: RunDirectory | None, best: str = "", planned: str = "") -> None:
+        """Print the result, what each rank or host did and needed, which checkpoint is `best`, and what was planned."""
         if self.output.as_json:
             if self.output.quiet and self._last is not None:
                 print(json.dumps(self._last), flush=True)
@@ -234,8 +234,8 @@ class Progress:
         ]
         places = [str(directory.checkpoint)] if directory else []
         self._say("; ".join([*found, f"{self._seconds:.1f} s of training", *places]))
-        if best:
-            self._say(best)
+        for line in filter(None, (best, planned)):
+            self._say(line)
         for text in _few(self._last.get("warnings", [])):
             self._say(f"warning: {text}")
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ffmpi.plan.machine import read_machine
+from ffmpi.plan.machine import measured_path, read_machine, write_machine
 from tests.conftest import Run
+from tests.helpers import DIGITS
 
 pytestmark = pytest.mark.mpi
 
 
-def test_this_host_is_measured(ffmpi: Run, tmp_path: Path) -> None:
+def test_this_host_is_measured_and_runs_are_planned_by_that(ffmpi: Run, tmp_path: Path) -> None:
     path = tmp_path / "here.toml"
     done = ffmpi(2, "bench", "machine", "--seconds", "1", "-o", path, "--json")
     machine, told = read_machine(str(path)), json.loads(done.stdout)
@@ -31,6 +32,15 @@ def test_this_host_is_measured(ffmpi: Run, tmp_path: Path) -> None:
         assert all(0 <= seconds < 0.1 for seconds in core.steps.values())
     assert 1e6 < machine.disk < 1e11
     assert 0 < machine.transfer(8, same_host=True) < machine.transfer(1e8, same_host=True)
+
+    cache, run = tmp_path / "cache", tmp_path / "run"
+    write_machine(machine, cache / measured_path().relative_to(measured_path().parents[2]))
+    trained = ffmpi(2, "train", DIGITS, "--run", run, "--set", "train.epochs=4", XDG_CACHE_HOME=str(cache))
+    plan = json.loads((run / "plan.json").read_text())
+    assert plan["machine"] == machine.name and (plan["ranks"], plan["chapters"]) == (2, 4)
+    # Other programs may slow a run down, but not so much.
+    assert 0.02 * plan["took"] < plan["planned"] < 5 * plan["took"]
+    assert f"planned {plan['planned']:.1f} s, took {plan['took']:.1f} s (" in trained.stdout
 
 
 def test_it_needs_two_ranks_and_a_place(run: Run, tmp_path: Path) -> None:
