@@ -81,6 +81,14 @@ def output(command: Callable[..., None]) -> Callable[..., None]:
     return click.option("--quiet", is_flag=True, help="Print only errors, warnings and the result.")(command)
 
 
+ranks_per_host = click.option(
+    "--ranks-per-host", type=click.IntRange(1), help="Default: as many as a host of the machine has cores."
+)
+machine = click.option(
+    "--machine", default="here", show_default=True, metavar="NAME|FILE", type=PLACE,
+    help="The machine: a file that 'ffmpi bench machine' wrote, one of those that come with ffmpi, or 'here', what was "
+    "measured here or else the likeliest of these.",
+)  # fmt: skip
 checkpoint = click.argument("checkpoint", type=PLACE)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..errors import UserError
-from .options import PLACE, as_json, once, settings
+from .options import PLACE, as_json, machine, once, ranks_per_host, settings
 
 
 class _Shape(click.ParamType):
@@ -24,12 +24,8 @@ class _Shape(click.ParamType):
 @click.command()
 @click.argument("config", type=PLACE)
 @click.option("-n", "ranks", type=click.IntRange(1), default=1, show_default=True, help="Ranks.")
-@click.option("--ranks-per-host", type=click.IntRange(1), help="Default: as many as a host of the machine has cores.")
-@click.option(
-    "--machine", default="here", show_default=True, metavar="NAME|FILE", type=PLACE,
-    help="The machine: a file that 'ffmpi bench machine' wrote, one of those that come with ffmpi, or 'here', what was "
-    "measured here or else the likeliest of these.",
-)  # fmt: skip
+@ranks_per_host
+@machine
 @click.option("--curve", is_flag=True, help="Print times for 1, 2, 4, ... up to 4096 ranks instead, or up to -n.")
 @click.option(
     "--advice/--no-advice", default=None, help="Whether to plan other settings, too; by default for up to 64 ranks."

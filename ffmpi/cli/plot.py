@@ -8,7 +8,7 @@ import click
 
 from ..config.changes import EVALUATION
 from ..errors import UserError
-from .options import PLACE, check_numba, checkpoint, explained, once, settings, split
+from .options import PLACE, check_numba, checkpoint, explained, machine, once, ranks_per_host, settings, split
 
 
 @click.group(no_args_is_help=True)
@@ -69,19 +69,31 @@ def features(
 
 
 @plot.command()
-@runs
+@click.argument("runs", nargs=-1, type=PLACE)
 @out
 @width
+@click.option(
+    "--plan", "plans", multiple=True, metavar="CONFIG", type=PLACE,
+    help="Plan the runs of this configuration, too, as 'ffmpi plan' does; may be repeated.",
+)  # fmt: skip
+@click.option("-n", "most", type=click.IntRange(2), help="Plan up to so many ranks; default: those of RUNS, or 64.")
+@machine
+@ranks_per_host
+@settings
 @once
-def scaling(runs: tuple[str, ...], out: str, width: float) -> None:
+def scaling(
+    runs: tuple[str, ...], out: str, width: float, plans: tuple[str, ...], most: int | None, machine: str,
+    ranks_per_host: int | None, settings: tuple[str, ...],
+) -> None:  # fmt: skip
     """Draw the speed-up over ranks of the run directories RUNS: runs of a configuration on several numbers of ranks.
 
-    The rate of a run is the median over its chapters. Beside it is drawn what the load balance would allow. Runs of
-    different configurations or schedules are lines of their own.
+    The rate of a run is the median over its chapters. Beside it is drawn what the load balance would allow, and with
+    --plan what was to be expected; --set changes the planned configurations. Runs of different configurations or
+    schedules are lines of their own.
     """
     from ..commands import plot as command
 
-    command.scaling(list(runs), out, width)
+    command.scaling(list(runs), out, width, list(plans), most, machine, ranks_per_host or 0, list(settings))
 
 
 @plot.command()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
+from ..data.assumed import Given
+from ..errors import UserError, note, ranges
 from ..network.layout import LAYOUTS
 from ..plots import curves as curve_plots
 from ..plots import features as feature_plots
@@ -14,12 +17,17 @@ from ..plots import scaling as scaling_plots
 from ..plots import style
 from ..plots import timeline as timeline_plots
 from ..plots.features import Features
+from ..plots.scaling import Speeds
 from ..plots.window import window_of
 from ..run import chrome
 from ..run.history import histories
 from ..run.trace import Trace
 from ..schedule.steps import Split
+from .plan import Request
 from .samples import Samples, ask
+
+#: Ranks up to which is planned, unless runs or somebody say how many.
+_LARGEST = 64
 
 
 def curves(runs: list[str], out: str, width: float) -> None:
@@ -60,11 +68,40 @@ def features_of(samples: Samples, units: int) -> Features:
     )
 
 
-def scaling(runs: list[str], out: str, width: float) -> None:
-    """Draw how many times as fast `runs` were on several ranks."""
+def scaling(runs: list[str], out: str, width: float, plans: list[str], most: int | None, machine: str, per_host: int,
+            settings: list[str]) -> None:  # fmt: skip
+    """Draw how many times as fast `runs` were on several ranks, and those of the configurations `plans` would be.
+
+    Plans are made for the numbers of ranks of the runs, and of doublings up to `most`.
+    """
     style.expect(out)
-    found = scaling_plots.speeds_of(histories(runs))
-    style.save(partial(scaling_plots.draw, speeds=found), out, width)
+    if not (runs or plans):
+        raise UserError("plot scaling: nothing to draw; expected run directories, or --plan CONFIG")
+    found = histories(runs) if runs else []
+    measured = scaling_plots.speeds_of(found) if found else []
+    counts = {ranks for each in measured for ranks in each.measured} | {1}
+    largest = most or (max(counts) if measured else _LARGEST)
+    counts |= {1 << power for power in range(largest.bit_length())} | {largest}
+    counts = {count for count in counts if count <= largest}
+    planned = [planned_speeds(path, settings, machine, per_host, sorted(counts)) for path in plans]
+    together = scaling_plots.together(measured, planned)
+    style.save(partial(scaling_plots.draw, speeds=together), out, width)
+
+
+def planned_speeds(path: str, settings: list[str], machine: str, per_host: int, counts: list[int]) -> Speeds:
+    """Return the speed-ups that are planned of a configuration on those of `counts` ranks that it can use."""
+    request, seconds, why = Request(path, settings, max(counts), per_host, machine, Given(), False), {}, ""
+    for count in counts:
+        try:
+            seconds[count] = request.plan([], count).seconds
+        except UserError as error:
+            why = why or str(error)
+    if len(seconds) < 2:
+        raise UserError(why or f"{path}: planned on one rank only; expected -n 2 or more")
+    if why:
+        note(f"{path}: planned on {ranges(seconds)} ranks only: {why}")
+    named = request.machine.name + ("" if request.machine.here else ", not measured here")
+    return scaling_plots.planned_speeds(Path(path).stem, request.config, seconds, named)
 
 
 def roofline(results: str, out: str, width: float) -> None:

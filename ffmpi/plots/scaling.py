@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import textwrap
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..config.schema import Config
 from ..errors import UserError
-from ..run.differences import CARRIED_OUT
+from ..run.differences import CARRIED_OUT, FREE, settings_of
 from ..run.history import History, by_configuration, names_of
 from . import style
 
@@ -27,17 +29,47 @@ class Speeds:
 
     Attributes
     ----------
+    key : what the configurations of its runs have in common, see `key_of`
     measured : by ranks, of each run
     balanced : by ranks, what the load balance of a run would allow
-    planned : by ranks
+    planned : by ranks, on the machine called `machine`
     least : ranks of the run that the others are compared with, whose speed-up counts as so many
     """
 
     name: str
+    key: Hashable = None
     measured: dict[int, list[float]] = field(default_factory=dict)
     balanced: dict[int, float] = field(default_factory=dict)
     planned: dict[int, float] = field(default_factory=dict)
+    machine: str = ""
     least: int = 1
+
+
+def key_of(config: Config) -> Hashable:
+    """Return what configurations have in common that may be compared in one line: all but the number of ranks."""
+    settings = settings_of(config)
+    free = (*FREE, "schedule.name")
+    values = {key: value for key, value in settings.items() if not key.startswith(free)}
+    return config.schedule.name, repr(values)
+
+
+def planned_speeds(name: str, config: Config, seconds: dict[int, float], machine: str) -> Speeds:
+    """Return the speed-ups of a plan that takes so many `seconds` by ranks, against its run on the fewest."""
+    least = min(seconds)
+    planned = {ranks: least * seconds[least] / each for ranks, each in sorted(seconds.items())}
+    return Speeds(name, key_of(config), planned=planned, machine=machine, least=least)
+
+
+def together(measured: Sequence[Speeds], planned: Sequence[Speeds]) -> list[Speeds]:
+    """Return the measured speed-ups, each with what was planned of the same configuration, and other plans."""
+    found, rest = [], list(planned)
+    for each in measured:
+        own = next((one for one in rest if one.key == each.key and one.least == each.least), None)
+        if own:
+            rest.remove(own)
+            each = replace(each, planned=own.planned, machine=own.machine)
+        found.append(each)
+    return [*found, *rest]
 
 
 def speeds_of(runs: Sequence[History]) -> list[Speeds]:
@@ -63,7 +95,8 @@ def speeds_of(runs: Sequence[History]) -> list[Speeds]:
             speeds = {ranks: [rate / base for rate in several] for ranks, several in sorted(rates.items())}
             allowed = {len(run.chapters[-1].ranks): one for run in own if (one := run.chapters[-1].ideal_speedup)}
             title = how if len(groups) == 1 else f"{name}, {how}" if len(schedules) > 1 else name
-            found.append(Speeds(title, speeds, dict(sorted(allowed.items())), least=least))
+            key = key_of(own[0].config)
+            found.append(Speeds(title, key, speeds, dict(sorted(allowed.items())), least=least))
     found = [each for each in found if each.measured.keys() != {each.least}]
     if not found:
         raise UserError("one number of ranks has no speed-up; expected runs of one configuration on several")
@@ -95,29 +128,36 @@ def draw(figure: Figure, speeds: Sequence[Speeds]) -> None:
     counts = sorted({ranks for each in speeds for ranks in (*each.measured, *each.planned)})
     low, high = counts[0], counts[-1]
     axes.plot([low, high], [low, high], color="#9a9a9a", linewidth=0.8, zorder=1)
-    handles, words = [Line2D([], [], color="#9a9a9a", linewidth=0.8)], ["linear"]
-    for index, (name, each) in enumerate(zip(style.names([each.name for each in speeds], figure), speeds, strict=True)):
+    handles, names, ends = [Line2D([], [], color="#9a9a9a", linewidth=0.8)], ["linear"], [""]
+    for index, each in enumerate(speeds):
         colour, marker = style.COLOURS[index % len(style.COLOURS)], style.MARKERS[index % len(style.MARKERS)]
         looks: list[tuple[dict[int, Any], str, dict[str, Any]]] = [
             ({ranks: statistics.median(several) for ranks, several in each.measured.items()}, "", {"marker": marker}),
             (each.balanced, ", by load balance", {"marker": "_", "linestyle": style.DASHES[2], "linewidth": 0.8}),
-            (each.planned, ", planned", {"marker": marker, "markerfacecolor": "white", "linestyle": style.DASHES[1]}),
+            (
+                each.planned,
+                ", planned",
+                {"marker": marker, "markerfacecolor": "white", "linestyle": style.DASHES[1]},
+            ),
         ]
         for values, suffix, look in looks:
             if values:
                 (line,) = axes.plot(list(values), list(values.values()), color=colour, **look)
                 handles.append(line)
-                words.append(name + suffix)
+                names.append(each.name)
+                ends.append(suffix)
         for ranks, several in each.measured.items():
             if len(several) > 1:
                 axes.plot([ranks, ranks], [min(several), max(several)], color=colour, linewidth=0.8)
-    leasts = {each.least for each in speeds if each.measured}
+    leasts = {each.least for each in speeds}
     note = f" (that of {min(leasts)} taken as {min(leasts)})" if leasts and leasts != {1} else ""
-    axes.set(xlabel="ranks", ylabel=f"speed-up{note}")
+    machines = dict.fromkeys(each.machine for each in speeds if each.machine)
+    about = [textwrap.fill(f"planned for {name}", style.letters(figure)) for name in machines]
+    axes.set(xlabel="\n".join(["ranks", *about]), ylabel=f"speed-up{note}")
     style.ticks(axes.xaxis, _doublings(counts))
     drawn: list[Any] = [one for line in axes.lines for one in np.asarray(line.get_ydata())]
     style.ticks(axes.yaxis, _doublings([min(drawn), max(drawn)]))
-    figure.legend(handles, words, loc="outside upper left")
+    figure.legend(handles, style.names(names, figure, ends), loc="outside upper left")
 
 
 def _doublings(values: Sequence[float]) -> list[float]:

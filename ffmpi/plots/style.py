@@ -131,11 +131,16 @@ def names(whole: Sequence[str], figure: Figure, ends: Sequence[str] = ()) -> lis
     Settings lose their tables, as ``optimizer.`` before ``learning_rate``, before names are cut.
     """
     ends = ends or [""] * len(whole)
-    room = int((figure.get_size_inches()[0] - 0.5) / _LETTER) - max(map(len, [*ends, ""]))
-    if max(map(len, [*whole, ""])) > room:
+    rooms = [letters(figure) - len(end) for end in ends]
+    if any(len(name) > room for name, room in zip(whole, rooms, strict=True)):
         shorter = [_TABLE.sub("", name) for name in whole]
         whole = shorter if len(set(shorter)) == len(set(whole)) else whole
-    return [short(name, room) + end for name, end in zip(whole, ends, strict=True)]
+    return [short(name, max(room, 8)) + end for name, room, end in zip(whole, rooms, ends, strict=True)]
+
+
+def letters(figure: Figure) -> int:
+    """Return how many letters of a legend fit into a line beside the mark before them."""
+    return int((figure.get_size_inches()[0] - 0.5) / _LETTER)
 
 
 def short(text: str, most: int = 40) -> str:

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from ffmpi.cli import app
+from ffmpi.commands import plot as plot_command
 from ffmpi.errors import UserError
 from ffmpi.plots import curves, features, roofline, scaling, style
 from ffmpi.run.history import histories
@@ -244,3 +245,26 @@ def test_names_are_cut_in_the_middle_and_stay_apart_while_they_can() -> None:
     assert names(f"head.rate 1, {long}", f"optimizer.rate 1, {long}")[0].startswith("head.rate 1, xx")
     (cut,) = names(long, end=", 3 seeds")
     assert cut.endswith("xxx, 3 seeds") and "..." in cut and len(cut) <= 52
+
+
+def test_plans_stand_beside_the_runs_of_their_configuration(tmp_path: Path) -> None:
+    one, rates = chapter(1)["ranks"][0], {1: 100.0, 2: 150.0}
+    runs = [
+        left(tmp_path / f"on-{ranks}", [chapter(1, ranks=[one] * ranks, samples_per_second=rate)])
+        for ranks, rate in rates.items()
+    ]
+    for run in runs:  # a run leaves no setting to the data
+        file = run / "config.toml"
+        settled = "[data]\nlabel = 'append'\nlabel_value = 1.0\nstandardise = 'fixed'\n"
+        file.write_text(file.read_text().replace("[data]\n", settled))
+    measured = scaling.speeds_of(histories(map(str, runs)))
+    same = plot_command.planned_speeds(str(runs[0] / "config.toml"), [], "epyc-avx2", 0, [1, 2])
+    other = plot_command.planned_speeds(str(runs[0] / "config.toml"), ["train.batch_size=20"], "epyc-avx2", 0, [1, 2])
+    found = scaling.together(measured, [other, same])
+    assert [sorted(each.measured) for each in found] == [[1, 2], []]
+    assert found[0].planned == same.planned
+    assert 1 == same.planned[1] != same.planned[2]
+    (axes,) = drawn(lambda figure: scaling.draw(figure, found)).axes
+    assert "planned for" in axes.get_xlabel()
+    with pytest.raises(UserError, match="can use at most 1"):
+        plot_command.planned_speeds(str(runs[0] / "config.toml"), ["schedule.name=sequential"], "epyc-avx2", 0, [1, 2])
