@@ -9,14 +9,20 @@ from typing import Any
 import numpy as np
 
 from ..config.schema import Config
+from ..errors import UserError
 from ..network.parameters import Parameters
 from ..network.stages import declared
 from ..run.kept import Target
 from ..run.metrics import RANK, Measurements
 from ..schedule.steps import Save
+from .control import Waiting
 from .model import RankModel
 from .mpi import until, wait
 from .saving import Saving, Share
+
+#: Seconds that a save may still take where a run is stopped, less than others wait (`stop.GRACE`), and in which none of
+#: its parts comes, as from a rank that was stopped before it began.
+_RESCUE, _IDLE = 6.0, 1.0
 
 #: Beyond the tags of all links, see `steps.tag_of`.
 _SAVE_TAG, _REPORT_TAG = 32_000, 32_001
@@ -145,6 +151,22 @@ class Collector:
         """Wait until there is no save under way."""
         if saving := self.saving:
             self._wait(saving, lambda: saving.done)
+
+    def rescue(self) -> None:
+        """Where a signal stops the run, bring a save to its end that is under way, if the other ranks and the disk can.
+
+        Nothing learns any more, so what is to be saved stays as it was.
+        """
+        whole, idle, moved = Waiting(_RESCUE), Waiting(_IDLE), -1
+        while (saving := self.saving) and not whole.over and not idle.over:
+            try:
+                self.advance()
+            except UserError:  # what is told is that the run is stopped, and what is saved of it
+                return
+            if saving.closing or saving.moved > moved:
+                moved, idle.silence = saving.moved, 0.0
+            for waiting in (whole, idle):
+                waiting.nap()
 
     def _wait(self, saving: Saving, over: Callable[[], bool]) -> None:
         """Let a save go on until it is `over`; who it waits for has the time again with each part."""

@@ -147,7 +147,9 @@ class Worker:
                     pulse.tell(step, now, self.schedule.spec.batches[self.batches.shard])
             collector.close()
             pulse.end(collector.timeout)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, stop.Stopped) and error.number in stop.STATUS:
+                collector.rescue()
             ends: list[Collector | Link] = [self.collector, *self.buffers.links.values()]
             for end in ends:
                 for left, requests in zip(stop.unfinished, end.pending, strict=True):

@@ -51,6 +51,38 @@ def test_a_run_that_is_stopped_on_one_rank_continues_to_the_same_bits(start: Sta
     assert_same_bits(tmp_path / "undisturbed", tmp_path / "run")
 
 
+#: The disk takes its time with the first checkpoint, while a signal comes to the rank that is asked for.
+SLOW = """
+import os, signal, sys, time
+from ffmpi.launcher import launched_rank
+from ffmpi.run import durable
+from ffmpi.runtime import saving
+from ffmpi.__main__ import main
+
+close, sync = saving.Saving._close, durable.sync
+
+def signalled(self):
+    if launched_rank() == 0 and not os.path.exists("run/checkpoint.h5"):
+        os.kill(os.getpid(), signal.SIGTERM)
+    close(self)
+
+def slow(descriptor):
+    time.sleep(0.7)
+    sync(descriptor)
+
+saving.Saving._close, durable.sync = signalled, slow
+main()
+"""
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_a_save_under_way_is_brought_to_its_end(ranks: int, run: Run, tmp_path: Path) -> None:
+    done = run(ranks, "-c", SLOW, "train", DIGITS, *LONG)
+    assert done.returncode == 75, done.stderr
+    assert "stopped by SIGTERM; run/checkpoint.h5 holds epoch 1 of 100000" in done.stderr
+    assert chapters_saved(tmp_path / "run") == 1
+
+
 @pytest.mark.parametrize("phase", ["reading.load", "kernels.forward"])
 def test_a_signal_in_any_phase_of_one_rank_ends_all(phase: str, run: Run, tmp_path: Path) -> None:
     """While data are loaded, or kernels, where an exception from a handler would be lost, too."""
