@@ -6,6 +6,7 @@ arXiv 2312.12668, whose groups are channels of convolutions.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -94,7 +95,7 @@ class ClassGroups(Rule, frozen=True, kw_only=True, tag="class-groups"):
         rows, classes = targets.count, layer.classes
         loss, correct = kernels.softmax(_in_panels(sums, rows), targets.classes, classes, room.error, targets.weights)
         flop = 0.0
-        if np.isfinite(loss):
+        if math.isfinite(loss):
             kernels.group_backward(room.error, out.h, rows, layer.first, layer.units, classes, True, room.dz)
             flop = layer.update(a, room.dz, room.ones[:rows], rates.layer)
         squares = float(out.total[:rows].sum(dtype=np.float64))

@@ -6,6 +6,7 @@ their gamma of the earlier layers.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -59,5 +60,5 @@ class Collaboration(Goodness, frozen=True, kw_only=True, tag="collaboration"):
         numbers = theta, 2 / float(self.per(layer.units)), SMALLEST
         loss, _, _, ranked, active = kernels.goodness_loss(joint, np.float32(1), count, *numbers, c, targets.weights)
         positive, negative = (float(part.sum(dtype=np.float64)) for part in (goodness[:count], goodness[count:]))
-        flop = layer.update(a, out.h, c, rates.layer) if np.isfinite(loss + positive + negative) else 0.0
+        flop = layer.update(a, out.h, c, rates.layer) if math.isfinite(loss + positive + negative) else 0.0
         return Loss(loss, (positive, negative, ranked), rows, active, flop)

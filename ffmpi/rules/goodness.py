@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -122,7 +123,7 @@ class Goodness(Rule, frozen=True, kw_only=True, tag="goodness"):
         found = self.coefficients(total, layer.units, count, targets.weights)
         positive, negative, flop = found.positive_goodness, found.negative_goodness, 0.0
         # A loss of zero may come from a goodness that has overflowed; the sum is not finite then.
-        if np.isfinite(found.loss + positive + negative):
+        if math.isfinite(found.loss + positive + negative):
             flop = layer.update(a, out.h, found.coefficients, rates.layer)
         return Loss(found.loss, (positive, negative, found.ranked), 2 * count, found.active, flop)
 

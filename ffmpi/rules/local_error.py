@@ -5,6 +5,7 @@ Nokland and Eidnes, "Training Neural Networks with Local Error Signals", arXiv 1
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -164,7 +165,7 @@ class LocalError(LocalSoftmax, frozen=True, kw_only=True, tag="local-error"):
             classifier.weigh(1 - self.similarity)
             loss = (1 - self.similarity) * loss + self.similarity * alike
         flop = 0.0
-        if np.isfinite(loss):
+        if math.isfinite(loss):
             classifier.backward(index, out, logits, rows, dz, slope)
             if self.similarity:
                 kernels.similarity_backward(products, out.h, means, layer.own_units, np.float32(slope), dz)

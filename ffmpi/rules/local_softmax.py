@@ -5,6 +5,7 @@ The paper (section 4.4) calls networks that learn so Performance-Optimized.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -101,7 +102,7 @@ class LocalSoftmax(Rule, frozen=True, kw_only=True, tag="local-softmax"):
         workspace.classifier.complete({index: sums}, {index: out.total}, rows)
         loss, correct = workspace.classifier.loss(targets.classes, targets.weights)
         flop = 0.0
-        if np.isfinite(loss):
+        if math.isfinite(loss):
             workspace.classifier.backward(index, out, sums, rows, workspace.dz)
             workspace.classifier.step({index: out}, rows, rates.head)
             flop = layer.update(a, workspace.dz, workspace.ones[:rows], rates.layer)

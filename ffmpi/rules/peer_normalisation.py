@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -75,7 +76,7 @@ class PeerNormalisation(Goodness, frozen=True, kw_only=True, tag="peer-normalisa
         found = self.coefficients(total, layer.units, count, weights)
         c, active, flop = found.coefficients, found.active, 0.0
         positive, negative = found.positive_goodness, found.negative_goodness
-        if np.isfinite(found.loss + positive + negative):
+        if math.isfinite(found.loss + positive + negative):
             work: _Workspace = layer.workspace
             taking_part, means = work.taking_part[: len(c)], layer.blocks["peers"].panels["means"]
             mean, strength = sums[0] / np.float32(layer.units), np.float32(self.strength)

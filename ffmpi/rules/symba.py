@@ -6,6 +6,7 @@ Convergence", arXiv 2303.08418.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
@@ -72,7 +73,7 @@ class Symba(Rule, frozen=True, kw_only=True, tag="symba"):
         """Take a step on all pairs that are not decided yet; each row of a pair has the pair's loss."""
         pairs, total = targets.count, out.total[: 2 * targets.count]
         c, loss = self.coefficients(total, layer.units, pairs, targets.weights)
-        flop = layer.update(a, out.h, c, rates.layer) if np.isfinite(loss) else 0.0
+        flop = layer.update(a, out.h, c, rates.layer) if math.isfinite(loss) else 0.0
         positive, negative = (float(part.sum(dtype=np.float64)) / layer.units for part in np.split(total, [pairs]))
         measured = positive, negative, kernels.ranked(total, pairs)
         return Loss(2 * loss, measured, 2 * pairs, int(np.count_nonzero(c)), flop)

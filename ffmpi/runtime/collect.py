@@ -52,6 +52,7 @@ class Collector:
 
     def report(self, measured: Measurements, numbers: dict[str, float]) -> None:
         """Send rank 0 what this rank has `measured`, which is not to change any more, with these `numbers` of it."""
+        measured.settle()
         measured.ranks[0] = [numbers[name] for name in RANK]
         if self.comm.rank == 0:
             self._own.append(measured)

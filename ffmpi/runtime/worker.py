@@ -239,7 +239,9 @@ class Worker:
             raise self._diverged(f"layer {index + 1}", step, loss.loss, "optimizer", squares)
         self.flop += loss.flop
         if layer.panels.start == 0:  # every piece knows the whole layer's
-            self.measured[epoch].layers[index] += (loss.loss, *loss.measures, loss.rows, loss.active)
+            learnt = self.measured[epoch].learnt[index]
+            for place, number in enumerate((loss.loss, *loss.measures, loss.rows, loss.active)):
+                learnt[place] += number
 
     def _finish_epoch(self, step: s.FinishEpoch) -> None:
         layer = self.model.layers[step.layer]
