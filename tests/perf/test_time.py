@@ -67,3 +67,39 @@ def test_little_time_is_spent_outside_kernels(run: Run, tmp_path: Path) -> None:
     shares = [float(line) for line in done.stdout.split()][1:]
     print(shares)
     assert statistics.median(shares) <= 0.05
+
+
+#: Trains the same epochs with and without a recorder, in turn; prints how many times as much processor time it took.
+TRACED = """
+import sys, time
+from ffmpi import config
+from ffmpi.runtime import setup
+from ffmpi.runtime.joined import Alone
+from ffmpi.runtime.recorder import Recorder
+
+settled = config.read(sys.argv[1], ["train.epochs=10"])
+
+def seconds(traced):
+    worker = setup.training_worker(Alone(), settled)
+    if traced:
+        worker.recorder = Recorder("here", "all", 0, 1, 1)
+    start = time.process_time()
+    worker.execute(worker.schedule.steps(0))
+    return time.process_time() - start
+
+seconds(False)
+for _ in range(15):
+    alone = seconds(False)
+    print(seconds(True) / alone)
+"""
+
+
+def test_recording_takes_little_time(run: Run, tmp_path: Path) -> None:
+    """At most 1 % of an epoch, also of a network so small that a step takes less than a tenth of a millisecond."""
+    script = tmp_path / "traced.py"
+    script.write_text(TRACED)
+    done = run(0, script, ROOT / "runs" / "digits.toml", seconds=300)
+    assert done.returncode == 0, done.stderr
+    ratios = [float(line) for line in done.stdout.split()]
+    print(statistics.median(ratios), ratios)
+    assert statistics.median(ratios) <= 1.01
