@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Ranks with a row that is high enough for hatches, arrows and numbers; more are drawn as pixels, also in an SVG.
-_FEW = 16
+#: Ranks with a row that is high enough for hatches, arrows and numbers; more are drawn as pixels, with lines between.
+_FEW, _LINED = 16, 100
 #: Boxes are told apart down to so many inches; where steps are narrower in the mean, shares of the time are drawn.
 _LEAST, _MEAN = 1 / 250, 1 / 90
 #: Arrows at most: more would hide what they are about.
 _ARROWS = 70
 _LAYERS = 5  # in the legend
-_BAR = 0.82  # of a row's height
+_BAR, _USED = 0.82, 0.85  # of a row's height, and of the width
 _BESIDE: dict[str, dict[str, Any]] = {
     "head": {"facecolor": "#d9d9d9", "hatch": "xxxxxx", "edgecolor": "#777777"},
     "scoring": {"facecolor": "#f0f0f0", "hatch": "-----", "edgecolor": "#777777"},
     "saving": {"facecolor": "#a6a6a6", "hatch": "\\\\\\\\", "edgecolor": "#ffffff"},
-    "sending, other": {"facecolor": "#000000", "hatch": "||||", "edgecolor": "#ffffff"},
+    "sending, other": {"facecolor": "#000000", "hatch": "||", "edgecolor": "#ffffff"},
 }
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
@@ -38,16 +38,21 @@ def draw(figure: Figure, windows: Sequence[Window]) -> None:
     width, ranks = figure.get_size_inches()[0], [window.trace.ranks for window in windows]
     heights = [min(0.3, max(0.16, 1.5 / count)) * count if count <= _FEW else 2.6 for count in ranks]
     layers = max(window.trace.layers for window in windows)
-    entries = _legend_entries(layers, max(ranks) <= _FEW and any(_arrows(window) is not None for window in windows))
+    entries = _legend_entries(layers, max(ranks) > _FEW, any(_arrows(window) is not None for window in windows))
     columns = max(1, int(width / 0.85))
     lines = -(-len(entries) // columns)
     figure.set_size_inches(width, sum(heights) + 0.36 * len(windows) + 0.3 + 0.14 * lines)
     panels = figure.subplots(len(windows), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
     longest = max(window.length for window in windows)
     scale, unit = next(((scale, unit) for scale, unit in _UNITS if longest >= 2 * scale), _UNITS[-1])
+    steps = [
+        _USED * width * window.length / longest / max(1.0, len(window.spans()) / window.trace.ranks)
+        for window in windows
+    ]
+    boxes = max(steps) >= _MEAN
     with matplotlib.rc_context({"hatch.linewidth": 0.35}):
         for axes, window in zip(panels, windows, strict=True):
-            _panel(axes, window, longest, scale, unit, width)
+            _panel(axes, window, longest, scale, width, boxes)
             axes.tick_params(labelbottom=axes is panels[-1])
     panels[-1].set_xlabel(f"time ({unit})")
     figure.legend(
@@ -56,7 +61,7 @@ def draw(figure: Figure, windows: Sequence[Window]) -> None:
     )  # fmt: skip
 
 
-def _panel(axes: Axes, window: Window, longest: float, scale: float, unit: str, width: float) -> None:
+def _panel(axes: Axes, window: Window, longest: float, scale: float, width: float, boxes: bool) -> None:
     trace, ranks = window.trace, window.trace.ranks
     axes.set_xlim(0, longest / scale)
     axes.set_ylim(ranks - 0.5, -0.5)
@@ -69,14 +74,14 @@ def _panel(axes: Axes, window: Window, longest: float, scale: float, unit: str, 
     kind = "planned" if trace.planned else "measured"
     since = f", from {window.start:.3f} s on" if window.start > 0 else ""
     axes.set_title(f"{kind}{since}: {_text(window.length)}", loc="left", pad=2.5)
-    inches = 0.85 * width / longest
-    per_rank = max(1.0, len(window.spans()) / ranks)
-    rest = {"rasterized": True} if ranks > _FEW else {}
-    if window.length * inches / per_rank >= _MEAN:
-        _boxes(axes, window, _LEAST / inches, scale, rest)
+    inches = _USED * width / longest
+    if ranks > _FEW:
+        _pixels(axes, window, max(50, int(window.length * inches * 200)), scale)
+    elif boxes:
+        _boxes(axes, window, _LEAST / inches, scale)
         _draw_arrows(axes, window, scale)
     else:
-        _shares(axes, window, max(50, int(window.length * inches * 45)), scale, rest)
+        _shares(axes, window, max(50, int(window.length * inches * 45)), scale)
     for rank, start, stop in window.gaps():
         axes.barh(
             rank, (stop - start) / scale, _BAR, start / scale, color="white", edgecolor="#bbbbbb", hatch="\\\\", lw=0.3
@@ -111,12 +116,7 @@ def _of_layer(colour: Any, update: bool) -> dict[str, Any]:
     return {"facecolor": light, "hatch": "//////", "edgecolor": colour}
 
 
-def _plain(look: dict[str, Any]) -> dict[str, Any]:
-    """Return the same where there is no room for hatches."""
-    return {"facecolor": look["facecolor"]}
-
-
-def _boxes(axes: Axes, window: Window, least: float, scale: float, rest: dict[str, Any]) -> None:
+def _boxes(axes: Axes, window: Window, least: float, scale: float) -> None:
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
@@ -127,11 +127,23 @@ def _boxes(axes: Axes, window: Window, least: float, scale: float, rest: dict[st
     around = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
     for purpose, look in enumerate(_looks(window)):
         if places := corners.get(purpose):  # one path, since in an SVG each has a copy of its hatch
-            own = _plain(look) if rest else look
-            axes.add_patch(PathPatch(Path(places, around * (len(places) // 5)), linewidth=0, **own, **rest))
+            axes.add_patch(PathPatch(Path(places, around * (len(places) // 5)), linewidth=0, **look))
 
 
-def _shares(axes: Axes, window: Window, bins: int, scale: float, rest: dict[str, Any]) -> None:
+def _pixels(axes: Axes, window: Window, bins: int, scale: float) -> None:
+    """Draw a pixel for each rank and moment, in the mean colour of what it does then: the more it waits the lighter."""
+    from matplotlib.colors import to_rgb
+
+    dark = 1 - np.array([to_rgb(look["facecolor"]) for look in _looks(window)])
+    picture = 1 - np.einsum("rpb,pc->rbc", window.shares(bins), dark)
+    extent = (0.0, window.length / scale, window.trace.ranks - 0.5, -0.5)
+    axes.grid(visible=False)
+    axes.imshow(np.clip(picture, 0, 1), extent=extent, aspect="auto", interpolation="nearest")
+    if window.trace.ranks <= _LINED:
+        axes.hlines(np.arange(window.trace.ranks - 1) + 0.5, *extent[:2], color="white", linewidth=0.5)
+
+
+def _shares(axes: Axes, window: Window, bins: int, scale: float) -> None:
     """Draw the share of the time that each purpose has had, one above the other: what is missing was waited for."""
     edges = np.linspace(0, window.length / scale, bins + 1)
     shares, looks = window.shares(bins), _looks(window)
@@ -142,8 +154,7 @@ def _shares(axes: Axes, window: Window, bins: int, scale: float, rest: dict[str,
                 high = low - _BAR * shares[rank, purpose]
                 there = shares[rank, purpose] > 0
                 both = {"where": np.append(there, False) | np.append(False, there), "step": "post", "linewidth": 0}
-                own = _plain(look) if rest else look
-                axes.fill_between(edges, _steps(low), _steps(high), **both, **own, **rest)
+                axes.fill_between(edges, _steps(low), _steps(high), **both, **look)
                 low = high
 
 
@@ -173,7 +184,7 @@ def _draw_arrows(axes: Axes, window: Window, scale: float) -> None:
         axes.annotate("", *ends, arrowprops=arrow, annotation_clip=True)
 
 
-def _legend_entries(layers: int, arrows: bool) -> list[tuple[str, Any]]:
+def _legend_entries(layers: int, plain: bool, arrows: bool) -> list[tuple[str, Any]]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -185,6 +196,8 @@ def _legend_entries(layers: int, arrows: bool) -> list[tuple[str, Any]]:
     entries += [("forward", Patch(**_of_layer(grey, False))), ("update", Patch(linewidth=0, **_of_layer(grey, True)))]
     entries += [(name, Patch(linewidth=0, **_BESIDE[name])) for name in BESIDE]
     entries.append(("waiting", Patch(facecolor="white", edgecolor="#999999", linewidth=0.4)))
+    for _, patch in entries if plain else ():
+        patch.set_hatch(None)
     if arrows:
         entries.append(("message", Line2D([], [], color="#000000", linewidth=0.6, marker=">", markersize=2.5)))
     return entries
