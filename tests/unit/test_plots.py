@@ -266,5 +266,5 @@ def test_plans_stand_beside_the_runs_of_their_configuration(tmp_path: Path) -> N
     assert 1 == same.planned[1] != same.planned[2]
     (axes,) = drawn(lambda figure: scaling.draw(figure, found)).axes
     assert "planned for" in axes.get_xlabel()
-    with pytest.raises(UserError, match="can use at most 1"):
+    with pytest.raises(UserError, match="expected one rank"):
         plot_command.planned_speeds(str(runs[0] / "config.toml"), ["schedule.name=sequential"], "epyc-avx2", 0, [1, 2])
