@@ -9,8 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UserError, warn
-from ..plan.machine import find_machine
+from ..plan.machine import machine_here
 from ..plan.simulation import Plan, simulate
 from ..run.directory import put
 from ..runtime.sizes import message_sizes, step_costs
@@ -53,12 +52,8 @@ def expect(worker: Worker, hosts: Sequence[str], path: Path) -> Expected | None:
     spec = schedule.spec
     if spec.ranks > _RANKS or schedule.first == spec.chapters:
         return None
-    try:
-        machine = find_machine()
-    except UserError as error:
-        warn(f"{error}; the run is not planned")
-        return None
-    if not machine.here:
+    machine = machine_here()
+    if machine is None:
         return None
     costs, sizes = step_costs(config, dataset, spec), message_sizes(config, dataset, spec)
     plan = simulate(schedule, costs, sizes, machine, max(Counter(hosts).values()), _STEPS)

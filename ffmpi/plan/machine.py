@@ -23,7 +23,7 @@ from msgspec import Meta
 from ..config.convert import BadValue, build, check_names, fields_of, table_in
 from ..config.fields import Count, Positive, Table
 from ..config.registry import OneOf
-from ..errors import UserError, nearest
+from ..errors import UserError, nearest, warn
 from ..run.directory import processor
 from ..schedule.core import Core
 from ..schedule.steps import Step
@@ -227,6 +227,16 @@ def find_machine() -> Machine:
     if os.path.exists(path := measured_path()):
         return read_machine(str(path))
     return read_machine("epyc-avx512" if _wide() else "epyc-avx2")
+
+
+def machine_here() -> Machine | None:
+    """Return the machine that was measured here, if one was; of a file that makes no sense a warning tells."""
+    try:
+        found = find_machine()
+    except UserError as error:
+        warn(f"{error}; it is left unread")
+        return None
+    return found if found.here else None
 
 
 def _wide() -> bool:

@@ -16,6 +16,7 @@ def plan_of(
 
     config : with what it leaves to the data, see `info.resolved`
     """
-    spec = spec_of(config, dataset, ranks)
+    busy = config.schedule.threads * min(ranks, ranks_per_host or machine.cores)
+    spec = spec_of(config, dataset, ranks, machine.core_with(busy))
     schedule, costs = config.schedule.plan(spec), step_costs(config, dataset, spec)
     return simulate(schedule, costs, message_sizes(config, dataset, spec), machine, ranks_per_host, steps)

@@ -17,9 +17,11 @@ from ..data.shapes import geometry_of
 from ..errors import UserError, warn
 from ..network.inference import Inference
 from ..network.layout import LAYOUTS, BatchLayout
+from ..plan.machine import machine_here
 from ..run import checkpoint, trained
 from ..run.checkpoint import Header
 from ..schedule import ScheduleSpec, schedule_of
+from ..schedule.core import CORE, Core
 from . import memory, stop
 from .limits import Place, available_memory, crowded, memory_limits
 from .model import RankModel
@@ -40,9 +42,10 @@ def training_worker(
     source = reading(comm, config, scaling, look)
     dataset = source.dataset
     config = resolved(config, dataset)
+    core = comm.bcast(_core(config, comm.size) if comm.rank == 0 else None)  # the same on all, or they would not meet
     with all_ranks_or_raise(comm):
         check(config, dataset)
-        spec = spec_of(config, dataset, comm.size)
+        spec = spec_of(config, dataset, comm.size, core)
         _check_window(config, dataset, spec)
         schedule = schedule_of(config.schedule.name, spec, first)
     prepare_kernels(comm, config)
@@ -55,6 +58,12 @@ def training_worker(
         if first == 0:
             model.initialise()
         return Worker(comm, model, schedule, prices)
+
+
+def _core(config: Config, ranks: int) -> Core:
+    """Return the core by which work is shared out: as it was measured on rank 0's host, or else the nominal one."""
+    machine = machine_here()
+    return machine.core_with(config.schedule.threads * min(ranks, machine.cores)) if machine else CORE
 
 
 def trained_network(comm: Any, path: Path, header: Header, config: Config, data: float) -> Inference:

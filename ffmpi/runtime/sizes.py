@@ -13,7 +13,7 @@ from ..network.layout import BatchLayout
 from ..network.methods import METHODS
 from ..network.stages import declared, every_block, sizes_of
 from ..schedule import Schedule, ScheduleSpec
-from ..schedule.core import PANEL
+from ..schedule.core import CORE, PANEL, Core
 from ..schedule.cost import Rows, StepCosts
 from ..schedule.messages import MessageSizes
 from ..schedule.spec import Adaptive
@@ -21,9 +21,9 @@ from ..schedule.steps import LEARNT, Batch, Forward, Split, Stream, Update
 from ..schedule.totals import Balance, balance_of, stage_loads
 
 
-def spec_of(config: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
-    """Return what the schedule has to know of a run, with the share of the work that each stage has."""
-    spec = _unpriced(config, dataset, ranks)
+def spec_of(config: Config, dataset: DatasetInfo, ranks: int, core: Core = CORE) -> ScheduleSpec:
+    """Return what the schedule has to know of a run, with the share of the work that each stage has on `core`."""
+    spec = replace(_unpriced(config, dataset, ranks), core=core)
     plan, costs = config.schedule.plan(replace(spec, ranks=1)), step_costs(config, dataset, spec)
     whole, after = stage_loads(plan, costs)
     fixed, _ = stage_loads(plan, costs.on({}))
@@ -80,6 +80,7 @@ def step_costs(config: Config, dataset: DatasetInfo, spec: ScheduleSpec) -> Step
         shared=BatchLayout(config, classes).labelled,
         density=1.0 if scaled else dataset.nonzero,
         rules=tuple(config.rule.cost(config, layer, classes, learnt) for layer in layers),
+        core=spec.core,
     )
 
 

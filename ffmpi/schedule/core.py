@@ -147,5 +147,5 @@ class Core(Table, frozen=True, kw_only=True):
         return Cost(0.0, (1 + _FLOAT) * pixels, pixels / self.pixels)
 
 
-#: Medians of one core of an AMD EPYC with AVX-512; what is given to ranks depends only on the ratios.
+#: Medians of one core of an AMD EPYC with AVX-512. Where nothing was measured ranks are given work by its ratios.
 CORE = Core()

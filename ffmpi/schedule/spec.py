@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from .core import CORE, Core
 from .steps import FOR_HEAD, Batch, Piece, Split, Stream
 
 
@@ -46,6 +47,7 @@ class ScheduleSpec:
     fixed: tuple[float, ...] = ()  # what a part of each stage costs however small it is, in the same unit
     after: float = 0.0  # share of what is computed for no stage, in the same unit
     validation_batches: dict[Stream, tuple[int, int]] = field(default_factory=dict)  # as those of the test samples
+    core: Core = CORE  # by whose figures the work is shared out
 
     @property
     def stages(self) -> int:

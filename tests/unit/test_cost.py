@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from simulate import spec_of
 
 from ffmpi import config
@@ -230,6 +231,18 @@ def test_ranks_have_equal_shares(recipe: str, ranks: int, ideal: float) -> None:
     assert [plan.ribbon.load(rank) for rank in range(ranks)] == pytest.approx(
         [each / mean for each in balance.each], rel=0.02
     )
+
+
+def test_work_is_shared_out_by_the_figures_of_a_core() -> None:
+    """One that skips zeros slowly gives less to who has the last layers, whose inputs are mostly zero."""
+    settled = resolved(config.read(str(ROOT / "runs" / "mnist.toml")), MNIST)
+    slow = structs.replace(CORE, forward=structs.replace(CORE.forward, nonzero=10 * CORE.forward.nonzero))
+    plans = [settled.schedule.plan(priced_spec(settled, MNIST, 2, core)) for core in (CORE, slow)]
+    usual, other = (plan.ribbon.cuts for plan in plans if isinstance(plan, Pipeline))
+    assert usual[1] < other[1]
+    for plan in plans:
+        balance = expected_balance(settled, MNIST, plan)
+        assert max(balance.each) < 1.02 * sum(balance.each) / 2
 
 
 SETTINGS = ["train.epochs=3", "network.layers=[96,64,48]", "classify.goodness_every=2"]
