@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -151,7 +152,7 @@ def _run(
         expected = expect(worker, progress.who.hosts, directory.plan)
         if expected:
             expected.write()
-        progress.start(directory.path, first_chapter, about)
+        progress.start(directory.path, first_chapter, about, expected.plan.seconds if expected else math.nan)
     began = time.perf_counter()
     best = execute(comm, worker, Listeners(directory, progress, events=events, trace=output.trace), saved)
     took = time.perf_counter() - began

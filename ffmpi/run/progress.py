@@ -73,9 +73,15 @@ class Progress:
         self._seconds = 0.0
         self._warned: set[tuple[str, str]] = set()
 
-    def start(self, directory: Path | None, first_chapter: int, about: Sequence[str] = ()) -> None:
-        """Say what is about to happen, the lines `about` the samples, and which rank does what."""
+    def start(
+        self, directory: Path | None, first_chapter: int, about: Sequence[str] = (), planned: float = math.nan
+    ) -> None:  # fmt: skip
+        """Say what is about to happen, the lines `about` the samples, and which rank does what.
+
+        planned : seconds that the training is expected to take, if that is known
+        """
         self._began = time.monotonic()
+        self._end = self._began + planned
         self._first = first_chapter * self.schedule.spec.epochs_per_chapter
         if self.output.as_json or self.output.quiet:
             return
@@ -97,7 +103,8 @@ class Progress:
         if self._first == spec.epochs:
             return
         into = f", into {directory}" if directory else ""
-        self._say(f"{where}, schedule {self.config.schedule.name}{into}")
+        long = "" if math.isnan(planned) else f", planned to take {_duration(planned)}"
+        self._say(f"{where}, schedule {self.config.schedule.name}{into}{long}")
         if self.console.is_terminal:
             self._display = Display(Text("starting"), console=self.console, auto_refresh=False, transient=True)
             self._display.start(refresh=True)
@@ -146,7 +153,7 @@ class Progress:
         if place is None:
             done = self._last["epoch"] if self._last else self._first
             return f"epoch {min(done + 1, epochs)}/{epochs}", ""
-        if self._last is None and self.config.schedule.by_batch:
+        if math.isnan(left) and self.config.schedule.by_batch:
             left = self._left(place.epoch + (place.batch + 1) / place.batches - self._first)
         return f"epoch {place.epoch + 1:.0f}/{epochs}", "" if math.isnan(left) else f"{_duration(max(0.0, left))} left"
 

@@ -120,6 +120,22 @@ def test_a_log_says_what_ranks_do_when_nothing_else_was_said(
     assert last == "epoch 3/9, batch 6/10 7/10, busy 90 %, GFLOP/s 11, 2:51 left"
 
 
+def test_what_was_planned_is_left_until_it_is_known_better(
+    clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    display = told(progress.Output(log_every=10.0))
+    display.start(None, 0, planned=100.0)
+    for seconds in (11.0, 33.0):
+        clock.now = 100.0 + seconds
+        display.heard(0, Now(LEARNS, 0, 0, 5, 10, seconds, 0.5 * seconds, 1e9))
+        if seconds == 11.0:
+            clock.now = 120.0
+            display.chapter(record(1))
+    *_, start, first, _, last = capsys.readouterr().out.splitlines()
+    assert start == "starting: 9 epochs, schedule pipeline, planned to take 1:40"
+    assert first.endswith("1:29 left") and last.endswith("2:27 left")
+
+
 def test_quiet_prints_the_result_only(capsys: pytest.CaptureFixture[str]) -> None:
     for as_json in (False, True):
         display = told(progress.Output(quiet=True, as_json=as_json))
