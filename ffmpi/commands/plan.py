@@ -25,7 +25,7 @@ from ..runtime import memory
 from ..runtime.joined import Alone
 from ..runtime.reading import reading
 from ..runtime.sizes import message_sizes, step_costs
-from .plan_text import show_curve, show_plan
+from .plan_text import show_curve, show_plan, size_text
 
 #: Ranks up to which other settings are planned, too, unless it is said.
 _ADVISED = 64
@@ -84,12 +84,12 @@ def plan(request: Request, advice: bool | None, goal_file: str | None, trace_fil
     limits = bounds(found, (lambda machine: request.plan([], request.ranks, machine)) if everything else None)
     told = advise(request.config, found, request.plan) if everything else []
     hosts = [f"host {rank // found.ranks_per_host + 1}" for rank in range(found.ranks)]
-    needs = _memory(request, found)
+    needs, unfit = _memory(request, found)
     if goal_file:
         _write_goal(request, found, goal_file)
     if trace_file:
         _write_trace(request, found, trace_file, hosts)
-    result = _facts(request, found, alone, limits, told, needs)
+    result = _facts(request, found, alone, limits, told, needs) | {"unfit": unfit}
     if request.as_json:
         print(json.dumps(result))
         return
@@ -109,9 +109,6 @@ def _facts(
 ) -> dict[str, Any]:  # fmt: skip
     machine, spec = request.machine, found.schedule.spec
     sizes = message_sizes(request.config, request.dataset, spec)
-    host = max(
-        sum(needs[first : first + found.ranks_per_host]) for first in range(0, found.ranks, found.ranks_per_host)
-    )
     return {
         "machine": machine.name,
         "measured_here": machine.here,
@@ -126,8 +123,6 @@ def _facts(
         "idle": found.idle,
         "bounds": [asdict(bound) for bound in limits],
         "advice": [asdict(advice) for advice in told],
-        "memory_of_a_host": host,
-        "fits": host <= machine.memory,
         "checkpoint": {"bytes": sizes.saved, "seconds": sizes.saved / machine.disk, "every": spec.save_every},
         "slurm": _slurm(request, found),
         "per_rank": list(_per_rank(request, found, needs)),
@@ -158,20 +153,36 @@ def _per_rank(request: Request, found: Plan, needs: list[float]) -> Iterator[dic
         } | {name: getattr(usage, name) for name in ("busy", "moving", "saving", "flop", "sent", "received", "remote")}
 
 
-def _memory(request: Request, found: Plan) -> list[float]:
-    """Return the bytes that each rank needs at most; of many that are alike those of one."""
-    base, schedule = memory.base_of(request.config.schedule.threads), found.schedule
+def _memory(request: Request, found: Plan) -> tuple[list[float], str]:
+    """Return the bytes that each rank needs at most, of many that are alike those of one; and why they are too many.
+
+    They are 0 where not even the address space here has room for what a rank needs.
+    """
+    base, schedule, unfit = memory.base_of(request.config.schedule.threads), found.schedule, ""
+    widths = step_costs(request.config, request.dataset, schedule.spec).widths
     known: dict[Any, float] = {}
     needs = [0.0] * found.ranks
     for group in found.groups:
         rank = group.ranks[0]
-        pieces = schedule.pieces(rank)
-        key: Any = rank if found.ranks <= _PRICED else (tuple(pieces), sum(map(len, pieces.values())), rank == 0)
+        key: Any = rank
+        if found.ranks > _PRICED:
+            pieces, head = schedule.pieces(rank), schedule.spec.head_layers
+            alike = ((*widths[k : k + 2], len(panels), k in head, k == 0) for k, panels in pieces.items())
+            key = rank == 0, tuple(alike)
         if key not in known:
-            known[key] = memory.price(request.config, request.dataset, schedule, rank, base).total
+            try:
+                known[key] = memory.price(request.config, request.dataset, schedule, rank, base).total
+            except UserError as error:
+                known[key], unfit = 0.0, str(error)
         for one in group.ranks:
             needs[one] = known[key]
-    return needs
+    host = max(
+        sum(needs[first : first + found.ranks_per_host]) for first in range(0, found.ranks, found.ranks_per_host)
+    )
+    if host > request.machine.memory and not unfit:
+        sizes = size_text(host), size_text(request.machine.memory)
+        unfit = f"not enough memory: the ranks of a host need up to {sizes[0]}, more than its {sizes[1]}"
+    return needs, unfit
 
 
 def _slurm(request: Request, found: Plan) -> str:

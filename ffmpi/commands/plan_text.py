@@ -49,11 +49,8 @@ def show_plan(config: Config, dataset: DatasetInfo, plan: Plan, who: Ranks, resu
     for bound in result["bounds"]:
         if bound["share"] >= _TOLD:
             say(f"{100 * bound['share']:3.0f} % {bound['name']}: {bound['why']}")
-    if not result["fits"]:
-        say(
-            f"memory: a host's ranks need up to {size_text(result['memory_of_a_host'])}, more than the "
-            f"{size_text(plan.machine.memory)} of one"
-        )
+    if result["unfit"]:
+        say(result["unfit"])
     for advice in result["advice"][:_ADVICE]:
         say(_advice(advice, plan))
     saved = result["checkpoint"]
@@ -91,7 +88,7 @@ def _table(who: Ranks, plan: Plan, groups: Sequence[dict[str, Any]]) -> Table:
             f"{total['flop_per_batch'] / 1e9:.3g}",
             size_text(total["sent_per_batch"]),
             size_text(total["received_per_batch"]),
-            size_text(total["memory"]),
+            size_text(total["memory"]) if all(one["memory"] for one in each) else "too much",
             f"{100 * total['computing'] / len(each) / plan.seconds:.0f} %",
             f"{100 * total['waiting'] / len(each) / plan.seconds:.0f} %",
         )

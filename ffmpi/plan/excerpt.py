@@ -88,12 +88,12 @@ def _lines(schedule: Schedule, budget: float) -> tuple[_Line, _Line, _Line]:
     # So many of an epoch that there are enough of what is scored, too, unless this is much shorter.
     batches = math.ceil(max([least, *(least * whole.batches / count for count in others if 4 * count > whole.batches)]))
     entries = whole.batches * whole.epochs + sum(others)
-    step = _round(schedule)
-    settled = _ROUNDS * (step if isinstance(schedule, Pipeline) else max(step, spec.ranks))
-    chapters = settled + math.ceil(under_way / entries)
-    line_of_chapters = _line(whole.chapters, chapters, step)
+    filling = math.ceil(under_way / entries)
     if isinstance(schedule, Pipeline):  # all ranks are in the same chapter, so that the difference of two can be seen
-        line_of_chapters = _all(min(whole.chapters, chapters + 1))
+        line_of_chapters = _all(min(whole.chapters, max(4, 2 + filling)))
+    else:
+        step = _round(schedule)
+        line_of_chapters = _line(whole.chapters, _ROUNDS * max(step, spec.ranks) + filling, step)
     line_of_epochs = _line(whole.epochs, _EPOCHS, 1)
     if budget >= entries * whole.chapters:
         return _all(whole.batches), _all(whole.epochs), _all(whole.chapters)

@@ -41,7 +41,7 @@ def test_a_plan_adds_up() -> None:
     assert [rank for group in found["per_rank"] for rank in group["ranks"]] == [0, 1, 2]
     assert sum(group["weights"] for group in found["per_rank"]) == 74 * 64 + 64 * 48 + 48 * 80
     assert sum(group["sent"] for group in found["per_rank"]) == sum(group["received"] for group in found["per_rank"])
-    assert all(group["memory"] > 1e8 for group in found["per_rank"]) and found["fits"]
+    assert all(group["memory"] > 1e8 for group in found["per_rank"]) and not found["unfit"]
     assert re.fullmatch(r"#SBATCH -N 2 -n 3 -c 1 --time=\d\d:\d\d:00", found["slurm"])
     for advice in found["advice"]:
         assert advice["wider"] or advice["seconds"] < found["seconds"]
@@ -63,6 +63,13 @@ def test_it_prints_what_a_user_asks_for() -> None:
     assert "part of the head" in text and "expected: " in text and "speed-up" in text
     by_host = plan("-n", "12", "--ranks-per-host", "4", "--no-advice")
     assert "3 hosts of 4 ranks" in by_host
+
+
+def test_what_does_not_fit_is_said() -> None:
+    wide = ("--set", "network.layers=[60000,60000]", "--no-advice")
+    found = facts(*wide)
+    assert found["unfit"].startswith("not enough memory: ")  # of a host of the machine, or of this one
+    assert found["unfit"] in plan(*wide)
 
 
 def test_a_curve_ends_where_there_are_no_more_panels() -> None:
