@@ -62,7 +62,7 @@ def output(command: Callable[..., None]) -> Callable[..., None]:
     command = as_json(command)
     command = click.option(
         "--log-every",
-        type=click.FloatRange(0, 1e9),
+        type=click.FloatRange(0),
         default=60.0,
         show_default=True,
         metavar="SECONDS",

@@ -115,7 +115,8 @@ def execute(comm: Any, worker: Worker, listeners: Listeners, saved: str = "") ->
         worker.on_report, worker.on_save = teller.report, teller.save
     recording: Any = nullcontext()
     if listeners.trace and listeners.directory:
-        recording = traced(comm, worker, listeners.directory.path, note if listeners.progress else lambda text: None)
+        told = listeners.progress and not listeners.progress.output.quiet
+        recording = traced(comm, worker, listeners.directory.path, note if told else lambda text: None)
     with recording:
         try:
             worker.execute(worker.schedule.steps(comm.rank))

@@ -83,8 +83,9 @@ def scalars(file: Path) -> Iterator[tuple[tuple[str, int], float]]:
 
 
 def test_quiet_says_the_result(ffmpi: Run, tmp_path: Path) -> None:
-    done = ffmpi(2, "train", DIGITS, "--run", "run", "--set", "train.epochs=2", "--quiet")
+    done = ffmpi(2, "train", DIGITS, "--run", "run", "--set", "train.epochs=2", "--quiet", "--trace")
     (line,) = done.stdout.splitlines()
+    assert not done.stderr
     assert re.fullmatch(r"test accuracy [\d.]+ % by softmax, [\d.]+ % by goodness; [\d.]+ s of training; .*h5", line)
     done = ffmpi(2, "resume", "run", "--quiet", "--json")
     assert not done.stdout and not done.stderr
