@@ -12,6 +12,7 @@ from pathlib import Path
 from ..plan.machine import machine_here
 from ..plan.simulation import Plan, simulate
 from ..run.directory import put
+from ..run.planned import compared
 from ..runtime.sizes import message_sizes, step_costs
 from ..runtime.worker import Worker
 
@@ -39,8 +40,7 @@ class Expected:
 
     def compared(self, took: float) -> str:
         """Return how the plan compares with the seconds that the run `took`."""
-        off = 100 * abs(self.plan.seconds / took - 1)
-        return f"planned {self.plan.seconds:.1f} s, took {took:.1f} s ({off:.0f} %)"
+        return compared(self.plan.seconds, took)
 
 
 def expect(worker: Worker, hosts: Sequence[str], path: Path) -> Expected | None:

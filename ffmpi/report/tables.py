@@ -14,6 +14,7 @@ from ..config.read import flat
 from ..config.schema import Config
 from ..run.differences import labels, setting_text, settings_of
 from ..run.history import History
+from ..run.planned import planned
 from ..run.results import Result, common, grouped, over_seeds
 from ..run.trace import KINDS, Trace
 from .page import Cell, Row, Table
@@ -45,6 +46,8 @@ def results_table(titles: Sequence[str], results: Sequence[Result], runs: Sequen
         texts = ["" if value is None else f"{value:.2f} %" for value in found]
         rows.append(_row(f"{split} accuracy by {method}", texts))
     rows.append(_row("time of training", [f"{result.seconds:.1f} s" for result in results]))
+    plans = [planned(run.path) for run in runs]
+    rows += [_row("time of all steps", [plan.text if plan else "" for plan in plans])] if any(plans) else []
     rates = [statistics.median(chapter.samples_per_second for chapter in run.chapters) for run in runs]
     rows.append(_row("samples a second, median of chapters", [f"{rate:.0f}" for rate in rates]))
     for key in ("ranks", "machine", "commit"):

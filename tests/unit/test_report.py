@@ -20,6 +20,7 @@ from ffmpi.errors import UserError
 from ffmpi.report import tables
 from ffmpi.report.confusion import confusion_table
 from ffmpi.run.history import histories
+from ffmpi.run.planned import planned
 from ffmpi.run.trace import KINDS, MESSAGE, SPAN, STREAMS, Trace
 from tests.unit.test_plots import chapter, left
 from tests.unit.test_timeline import two_ranks
@@ -138,6 +139,17 @@ def test_a_trace_says_what_ranks_have_sent(tmp_path: Path) -> None:
     assert [row.name for row in ranks.rows] == ["rank 0, a, layer 1", "rank 1, b, layer 2"]
     assert [[cell.text for cell in row.cells[-2:]] for row in ranks.rows] == [["1", "3.0 MB"], ["0", "0.0 MB"]]
     assert (kinds.columns, kinds.rows[0].cells[0].text) == (["", "forward"], "100.0 %")
+
+
+def test_a_plan_is_compared_with_what_the_run_took(tmp_path: Path, two: list[Path]) -> None:
+    (two[0] / "plan.json").write_text('{"planned": 31.2, "took": 32.0, "machine": "this"}')
+    rows = {row[0]: row[1:] for row in written(tmp_path, two, "--no-network")[1].rows if row}
+    assert rows["time of all steps"] == ["planned 31.2 s, took 32.0 s (3 %)", tables._NONE]
+    (two[1] / "plan.json").write_text('{"planned": 3, "took": null}')
+    assert planned(two[1]).text == "planned 3.0 s"  # stopped before its end
+    (two[1] / "plan.json").write_text('{"planned": "soon"}')
+    with pytest.raises(UserError, match=r"plan\.json: cannot be read"):
+        planned(two[1])
 
 
 def test_seeds_are_summed_up(tmp_path: Path) -> None:
