@@ -2,6 +2,10 @@
 
 Each rank is a process with two tracks: what it computes, and what it does for messages. An arrow leads from where a
 message was sent to where its receiver had it. Timestamps are microseconds, with nanoseconds behind the point.
+
+Perfetto names tracks by their numbers alone, whatever process they are of, takes a process's own number for its first
+track, and 0 for an idle system: so numbers begin with 1, and no track has another's. It cuts fractions of a nanosecond
+off, in which spans that touch would overlap: so each is a nanosecond shorter.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from .trace import KINDS, NONE, PAYLOADS, SPLITS, STREAMS, Trace
 COMPUTING, MESSAGES = 0, 1  # tracks
 _ON_MESSAGES = np.isin(np.arange(len(KINDS)), [KINDS.index("send"), KINDS.index("wait")])
 _AT_ONCE = 4096  # events
+_LEAST = 2  # nanoseconds of a span in which something can be
 
 
 def document(trace: Trace) -> dict[str, Any]:
@@ -66,22 +71,31 @@ def events(trace: Trace) -> Iterator[dict[str, Any]]:
     """Yield all events: names of tracks, spans rank by rank, what was left out, and messages."""
     for rank, (host, owns) in enumerate(zip(trace.hosts, trace.owns, strict=True)):
         name = f"rank {rank}: {owns}" if owns else f"rank {rank}"
-        yield _metadata("process_name", rank, 0, name=name)
-        yield _metadata("process_labels", rank, 0, labels=host)
-        yield _metadata("process_sort_index", rank, 0, sort_index=rank)
+        for kind, args in (
+            ("name", {"name": name}),
+            ("labels", {"labels": host}),
+            ("sort_index", {"sort_index": rank}),
+        ):
+            yield {"ph": "M", **where(trace, rank), "name": f"process_{kind}", "args": args}
         for track, text in ((COMPUTING, "computing"), (MESSAGES, "messages")):
-            yield _metadata("thread_name", rank, track, name=text)
-            yield _metadata("thread_sort_index", rank, track, sort_index=track)
+            both = {"ph": "M", **where(trace, rank, track)}
+            yield {**both, "name": "thread_name", "args": {"name": text}}
+            yield {**both, "name": "thread_sort_index", "args": {"sort_index": track}}
     yield from _spans(trace)
     for rank in np.flatnonzero(trace.left_out).tolist():
         start, stop = nanoseconds(trace.gaps[rank]).tolist()
         name = f"{int(trace.left_out[rank])} steps left out"
-        yield {"ph": "X", "pid": rank, "tid": 0, "ts": start / 1e3, "dur": (stop - start) / 1e3, "name": name}
+        yield {"ph": "X", **where(trace, rank), **_time(start, stop), "name": name}
     yield from _arrows(trace)
 
 
-def _metadata(kind: str, rank: int, track: int, **args: Any) -> dict[str, Any]:
-    return {"ph": "M", "pid": rank, "tid": track, "name": kind, "args": args}
+def where(trace: Trace, rank: int, track: int = COMPUTING) -> dict[str, int]:
+    """Return the numbers of a rank's process and track."""
+    return {"pid": rank + 1, "tid": rank + 1 + track * trace.ranks}
+
+
+def _time(start: int, stop: int) -> dict[str, float]:
+    return {"ts": start / 1e3, "dur": max(stop - start - 1, 0) / 1e3}
 
 
 def nanoseconds(seconds: np.ndarray) -> np.ndarray:
@@ -97,7 +111,7 @@ def _spans(trace: Trace) -> Iterator[dict[str, Any]]:
     for rank, kind, layer, split, stream, batch, epoch, chapter, start, stop in zip(
         *columns, starts.tolist(), stops.tolist(), strict=True
     ):
-        where = "" if layer < 0 else f" layer {layer + 1}" if layer < layers else " head"
+        whose = "" if layer < 0 else f" layer {layer + 1}" if layer < layers else " head"
         counted = (("epoch", epoch), ("batch", batch), ("chapter", chapter))
         args: dict[str, Any] = {name: number + 1 for name, number in counted if number >= 0}
         if stream != NONE:
@@ -105,8 +119,8 @@ def _spans(trace: Trace) -> Iterator[dict[str, Any]]:
         if split != NONE:
             args["split"] = SPLITS[split]
         yield {
-            "ph": "X", "pid": rank, "tid": int(_ON_MESSAGES[kind]), "ts": start / 1e3, "dur": (stop - start) / 1e3,
-            "name": KINDS[kind] + where, "cat": KINDS[kind], "args": args,
+            "ph": "X", **where(trace, rank, int(_ON_MESSAGES[kind])), **_time(start, stop), "name": KINDS[kind] + whose,
+            "cat": KINDS[kind], "args": args,
         }  # fmt: skip
 
 
@@ -117,13 +131,13 @@ class _Track(NamedTuple):
     stops: np.ndarray
 
     def around(self, time: int) -> int | None:
-        """Return a moment of the span that is under way at `time`: that, or its last nanosecond."""
+        """Return a moment of the span that is under way at `time`: that, or one before its end."""
         place = int(np.searchsorted(self.starts, time, "right")) - 1
-        while place > 0 and self.starts[place] == self.stops[place]:  # empty, at the end of another one
+        while place > 0 and self.stops[place] - self.starts[place] < _LEAST:  # at the end of another one
             place -= 1
-        if place < 0 or self.starts[place] == self.stops[place] or self.stops[place] < time:
+        if place < 0 or self.stops[place] - self.starts[place] < _LEAST or self.stops[place] < time:
             return None
-        return min(time, int(self.stops[place]) - 1)
+        return min(time, int(self.stops[place]) - _LEAST)
 
     def after(self, time: int) -> bool:
         """Whether a span begins at `time` or later."""
@@ -164,10 +178,10 @@ def _arrows(trace: Trace) -> Iterator[dict[str, Any]]:
         name = f"{PAYLOADS[payload]} of {f'layer {stage + 1}' if stage < layers else 'head'}"
         both = {"id": number, "name": name, "cat": "message"}
         arguments = {"bytes": size, "us": (end - begin) / 1e3}
-        yield {"ph": "s", "pid": source, "tid": first[0], "ts": first[1] / 1e3, **both, "args": arguments}
+        yield {"ph": "s", **where(trace, source, first[0]), "ts": first[1] / 1e3, **both, "args": arguments}
         # Flows bind to the span that they end in, or else to the next one.
         ts = max(first[1], last[1]) / 1e3
-        yield {"ph": "f", "pid": target, "tid": last[0], "ts": ts, **both, **({"bp": "e"} if waits else {})}
+        yield {"ph": "f", **where(trace, target, last[0]), "ts": ts, **both, **({"bp": "e"} if waits else {})}
 
 
 def _end(tracks: dict[tuple[int, int], _Track], rank: int, time: int) -> tuple[int, int] | None:

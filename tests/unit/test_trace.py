@@ -165,14 +165,13 @@ def check(found: dict[str, Any]) -> None:
     """Check what Perfetto expects: see the Trace Event Format's description."""
     phases = Counter(event["ph"] for event in found["traceEvents"])
     assert set(phases) <= {"M", "X", "s", "f"} and phases["s"] == phases["f"]
-    tracks, named = defaultdict(list), set()
+    tracks, named = defaultdict(list), dict[int, int]()
     for event in found["traceEvents"]:
         assert isinstance(event["pid"], int) and isinstance(event["tid"], int) and isinstance(event["name"], str)
         if event["ph"] == "M":
-            named.add((event["pid"], event["tid"]))
-            assert event["args"]
+            assert event["args"] and named.setdefault(event["tid"], event["pid"]) == event["pid"] > 0
         else:
-            assert event["ts"] >= 0 and (event["pid"], event["tid"]) in named
+            assert event["ts"] >= 0 and named[event["tid"]] == event["pid"]
         if event["ph"] == "X":
             tracks[event["pid"], event["tid"]].append((round(1e3 * event["ts"]), round(1e3 * event["dur"])))
     for track in tracks.values():  # on a track nothing overlaps
@@ -198,18 +197,13 @@ def test_the_chrome_document(tmp_path: Path) -> None:
     events = found["traceEvents"]
     assert {e["args"]["name"] for e in events if e["name"] == "process_name"} == {"rank 0: layer 1", "rank 1: layer 2"}
     named = [(e["pid"], e["tid"], e["name"], e["ts"], e["dur"]) for e in events if e["ph"] == "X"]
-    assert (1, 1, "wait layer 1", 800000.0, 700000.0) in named and (
-        0,
-        0,
-        "update layer 1",
-        1100000.0,
-        900000.0,
-    ) in named
+    assert (2, 4, "wait layer 1", 800000.0, 699999.999) in named
+    assert (1, 1, "update layer 1", 1100000.0, 899999.999) in named
     assert next(e["args"] for e in events if e["ph"] == "X") == {
         "epoch": 2, "batch": 4, "chapter": 1, "stream": "joint", "split": "train"
     }  # fmt: skip
     ends = [(e["pid"], e["tid"], e["ts"], e.get("bp")) for e in events if e["ph"] == "f"]
-    assert ends == [(1, 1, 1400000.0, "e"), (1, 0, 2300000.0, "e")]
+    assert ends == [(2, 4, 1400000.0, "e"), (2, 2, 2300000.0, "e")]
     chrome.write(two_ranks(), tmp_path / "trace.json")
     assert json.loads((tmp_path / "trace.json").read_text()) == found
 
@@ -218,7 +212,7 @@ def test_what_was_left_out_is_said() -> None:
     found = two_ranks(left_out=np.array([0, 4]), gaps=np.array([[0, 0], [2.5, 2.6]])).chrome()
     check(found)
     (gap,) = [event for event in found["traceEvents"] if "left out" in event["name"]]
-    assert gap["name"] == "4 steps left out" and (gap["pid"], gap["ts"], gap["dur"]) == (1, 2.5e6, pytest.approx(1e5))
+    assert gap["name"] == "4 steps left out" and (gap["pid"], gap["ts"], gap["dur"]) == (2, 2.5e6, pytest.approx(1e5))
 
 
 def test_a_message_of_which_an_end_is_missing_has_no_arrow() -> None:
