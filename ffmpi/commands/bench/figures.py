@@ -146,10 +146,12 @@ class Kernels:
     def __init__(self, shapes: Sequence[tuple[int, int, int]] = SHAPES) -> None:
         self.forward, self.gradient = forms()
         cases = {name: [Shape(*shape, name) for shape in shapes] for name in ("sgd", "adam")}
-        self._forwards = [case for shape in cases["sgd"] for case in shape.forwards(self.forward)]
+        # Shape after shape, so that none finds in caches what it has left there, as in a batch.
+        forwards = zip(*(shape.forwards(self.forward) for shape in cases["sgd"]), strict=True)
+        self._forwards = [case for together in forwards for case in together]
         self._updates = [
-            (optimizer, case) for optimizer, each in cases.items() for shape in each
-            for case in shape.updates(self.gradient)
+            (name, case) for name, each in cases.items()
+            for together in zip(*(shape.updates(self.gradient) for shape in each), strict=True) for case in together
         ]  # fmt: skip
         self._labelled = Labelled(*shapes[0])
         units, rows = 1024, 128
@@ -197,10 +199,10 @@ def _with(form: Product, factors: np.ndarray, weight: float) -> Product:
 
 
 class Labelled:
-    """A first layer, whose products serve three rows each."""
+    """A first layer, whose products serve as many rows as there are classes."""
 
     def __init__(self, inputs: int, units: int, images: int) -> None:
-        rows = 3 * images
+        rows = CLASSES * images
         c = config.parse("", "bench machine", [f"network.layers=[{units}]"])
         self.layer = LabelledLayer(c, 0, inputs, CLASSES, rows, images, learns=False)
         self.layer.initialise()
@@ -209,8 +211,8 @@ class Labelled:
         self.a = Inputs(inputs, images, 0, CLASSES, 1.0)
         self.a.h[:, :images], self.a.total[:images] = kernels.to_panels(v), (v * v).sum(axis=1)
         self.out, self.rows, self.images = Activations(units, rows, {}), rows, images
-        self.three = np.tile(np.arange(images), 3)
-        self.one, self.labels = np.arange(images), rng.integers(0, CLASSES, rows)
+        self.every = np.tile(np.arange(images), CLASSES)
+        self.one, self.labels = np.arange(images), np.repeat(np.arange(CLASSES), images)
         self.made = float((rows - images) * units)
 
     def _forward(self, source: np.ndarray) -> None:
@@ -218,8 +220,8 @@ class Labelled:
         self.layer.forward(self.a, self.out, len(source))
 
     def forward(self) -> None:
-        """Compute three rows of each image."""
-        self._forward(self.three)
+        """Compute a row of each image with each class."""
+        self._forward(self.every)
 
     def product(self) -> None:
         """Compute one row of each image."""
