@@ -79,7 +79,7 @@ def simulate(
     merge : whether one rank stands for all that are equal
     """
     per_host = min(ranks_per_host or machine.cores, schedule.spec.ranks)
-    priced = costs.by(machine.core_with(per_host))
+    priced = costs.by(machine.core_with(per_host * costs.threads))
     groups = Groups(schedule, per_host, merge=merge)
     seconds, usage = 0.0, [Usage() for _ in groups.all]
     for excerpt in excerpts(schedule, _steps_of_a_batch(schedule, groups), steps):

@@ -80,7 +80,8 @@ def step_costs(config: Config, dataset: DatasetInfo, spec: ScheduleSpec) -> Step
         shared=BatchLayout(config, classes).labelled,
         density=1.0 if scaled else dataset.nonzero,
         rules=tuple(config.rule.cost(config, layer, classes, learnt) for layer in layers),
-        core=spec.core,
+        threads=config.schedule.threads,
+        core=spec.core.with_threads(config.schedule.threads),
     )
 
 

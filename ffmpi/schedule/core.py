@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from msgspec import field
+from msgspec import field, structs
 
 from ..config.fields import Count, NotNegative, Positive, Share, Table
 
@@ -108,6 +108,20 @@ class Core(Table, frozen=True, kw_only=True):
     pixels: Positive = 4.5e8
     step: NotNegative = 1.2e-5
     steps: dict[str, NotNegative] = field(default_factory=dict)
+
+    def with_threads(self, count: int) -> Core:
+        """Return as many cores that share out the units of a layer, and do all else one after another."""
+        if count == 1:
+            return self
+        forward, gradient = (
+            structs.replace(
+                one, rate=count * one.rate, nonzero=one.nonzero / count, looked=one.looked / count,
+                weight=one.weight / count, output=one.output / count,
+            )
+            for one in (self.forward, self.gradient)
+        )  # fmt: skip
+        each = {name: getattr(self, name) / count for name in ("one_moment", "two_moments", "shared")}
+        return structs.replace(self, forward=forward, gradient=gradient, **each)
 
     def begin(self, kind: str) -> Cost:
         """Return what a step takes beside its arithmetic."""

@@ -67,7 +67,8 @@ class StepCosts:
     density : share of the first layer's inputs that is not zero
     rules : what the rule says of each layer
     own : how many units of each layer a rank has; empty: that is to be asked for, or all of them
-    core : whose seconds these are
+    threads : of each rank
+    core : whose seconds these are; of several threads all cores together
     """
 
     widths: tuple[int, ...]
@@ -80,6 +81,7 @@ class StepCosts:
     density: float
     rules: tuple[RuleCost, ...]
     own: tuple[int, ...] = ()
+    threads: int = 1
     core: Core = CORE
     _known: dict[tuple[Any, ...], Cost] = field(default_factory=dict, compare=False, repr=False)
 
@@ -92,8 +94,8 @@ class StepCosts:
         return replace(self, own=tuple(own), _known={})
 
     def by(self, core: Core) -> StepCosts:
-        """Return the same costs with the seconds of another core."""
-        return replace(self, core=core, _known={})
+        """Return the same costs with the seconds of another core, or of as many as there are threads."""
+        return replace(self, core=core.with_threads(self.threads), _known={})
 
     def of(self, step: s.Step) -> Cost:
         """Return the cost of `step`; waiting for messages has none."""

@@ -50,6 +50,15 @@ def test_zeros_are_skipped_where_there_are_many() -> None:
     assert CORE.update(1000, 300, 960, 0, 0.15).seconds == CORE.update(1000, 300, 960, 0, 1.0).seconds
 
 
+def test_threads_share_out_units() -> None:
+    two, wide = CORE.with_threads(2), (10, 300, 960)
+    for density in (1.0, 0.1):
+        assert two.product(*wide, density).seconds == pytest.approx(CORE.product(*wide, density).seconds / 2)
+        assert two.update(*wide, 2, density).seconds == pytest.approx(CORE.update(*wide, 2, density).seconds / 2)
+    assert two.begin("Forward") == CORE.begin("Forward") and two.copied(99) == CORE.copied(99)
+    assert CORE.with_threads(1) == CORE
+
+
 def test_an_optimiser_moves_parameters_and_moments() -> None:
     assert [CORE.optimiser(1000, moments).bytes for moments in (1, 2)] == [16_000, 24_000]
     assert CORE.optimiser(1000, 2).seconds == pytest.approx(1000 * CORE.two_moments)
