@@ -44,7 +44,7 @@ def machine(comm: Any, output: str | None, seconds: float, as_json: bool) -> Non
         if comm.rank == 0 and (output and not path.parent.is_dir()):
             raise UserError(f"{path}: cannot be written (no such directory); expected a place for a file")
     began = time.perf_counter()
-    found = _measured(comm, path, seconds)
+    found = _measured(comm, seconds)
     on_rank_0(comm, lambda: write_machine(found, path) if found else None)
     warn_of_cache(cache_problem())
     if found:
@@ -54,7 +54,7 @@ def machine(comm: Any, output: str | None, seconds: float, as_json: bool) -> Non
             _show(found, path, time.perf_counter() - began)
 
 
-def _measured(comm: Any, path: Path, seconds: float) -> Machine | None:
+def _measured(comm: Any, seconds: float) -> Machine | None:
     """Return the machine, on rank 0."""
     use_threads(1)
     with one_per_host_first(comm):
@@ -78,7 +78,7 @@ def _measured(comm: Any, path: Path, seconds: float) -> Machine | None:
         for where, one in (("inside", inside), ("between ranks of", between)) if one is None
     ]  # fmt: skip
     when = time.strftime("%Y-%m-%d %H:%M")
-    beside = path.parent if path.parent.is_dir() else Path.cwd()
+    beside = Path.cwd() if os.access(Path.cwd(), os.W_OK) else None  # where runs are written, or else /tmp
     return Machine(
         name=f"{processor()} of {host()}",
         source="; ".join([f"ffmpi {__version__} bench machine on {comm.size} ranks, {when}", *missing]),

@@ -92,8 +92,8 @@ def steps_together(comm: Any, core: Core) -> dict[str, float]:
     return {kind: seconds for kind, seconds in found.items() if kind in only}
 
 
-def disk_rate(directory: Path) -> float:
-    """Return the bytes of a checkpoint that are written to `directory` in a second, all in all."""
+def disk_rate(directory: Path | None) -> float:
+    """Return the bytes of a checkpoint that are written to `directory`, or that for temporary files, in a second."""
     trial = Trial(Alone(), _LARGE, [1000, 1000], "optimizer.name=adam", "train.epochs=1")
     worker, began = trial.worker, 0.0
     with TemporaryDirectory(prefix="ffmpi-", dir=directory) as scratch:
