@@ -20,7 +20,7 @@ out = click.option(
     "-o", "--out", required=True, metavar="FILE", type=PLACE, help="The picture: its name ends in .png, .svg or .pdf."
 )
 width = click.option(
-    "--width", type=click.FloatRange(1.5, 20), default=3.4, show_default=True, metavar="INCHES",
+    "--width", type=click.FloatRange(2.5, 20), default=3.4, show_default=True, metavar="INCHES",
     help="3.4 is a paper's column, 7 a page.",
 )  # fmt: skip
 runs = click.argument("runs", nargs=-1, required=True, type=PLACE)
@@ -32,10 +32,10 @@ runs = click.argument("runs", nargs=-1, required=True, type=PLACE)
 @width
 @once
 def curves(runs: tuple[str, ...], out: str, width: float) -> None:
-    """Draw loss, goodness and accuracy over epochs, by layer and whole, of the run directories RUNS.
+    """Draw loss, goodness and accuracy of RUNS over epochs.
 
-    Runs that differ in the seed only are one line, with a band of a standard deviation to either side. A sweep's
-    directory stands for all its runs.
+    These are of the layers and of the whole network. RUNS are run directories. Runs that differ in the seed only are
+    one line, with a band of a standard deviation to either side. A sweep's directory stands for all its runs.
     """
     from ..commands import plot as command
 
@@ -55,10 +55,11 @@ def curves(runs: tuple[str, ...], out: str, width: float) -> None:
 def features(
     checkpoint: str, out: str, width: float, split: Any, samples: int, units: int, settings: tuple[str, ...]
 ) -> None:  # fmt: skip
-    """Draw the weights of units of the first layer, and histograms of each layer's goodness of CHECKPOINT.
+    """Draw what the network of CHECKPOINT has learnt to see.
 
-    CHECKPOINT is a file or a run directory. Samples are shown with their class and with a wrong one; where layers have
-    a classifier its logits of these are drawn.
+    That is the weights of units of the first layer, and histograms of each layer's goodness. CHECKPOINT is a file or a
+    run directory. Samples are shown with their class and with a wrong one; where layers have a classifier its logits of
+    these are drawn.
 
     Only settings that leave the network as it is may be changed: {EVALUATION}.
     """
@@ -85,11 +86,11 @@ def scaling(
     runs: tuple[str, ...], out: str, width: float, plans: tuple[str, ...], most: int | None, machine: str,
     ranks_per_host: int | None, settings: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Draw the speed-up over ranks of the run directories RUNS: runs of a configuration on several numbers of ranks.
+    """Draw the speed-up of RUNS over ranks.
 
-    The rate of a run is the median over its chapters. Beside it is drawn what the load balance would allow, and with
-    --plan what was to be expected; --set changes the planned configurations. Runs of different configurations or
-    schedules are lines of their own.
+    RUNS are run directories of one configuration on several numbers of ranks. The rate of a run is the median over its
+    chapters. Beside it is drawn what the load balance would allow, and with --plan what was to be expected; --set
+    changes the planned configurations. Runs of different configurations or schedules are lines of their own.
     """
     from ..commands import plot as command
 
@@ -102,7 +103,9 @@ def scaling(
 @width
 @once
 def roofline(results: str, out: str, width: float) -> None:
-    """Draw the kernels' speed below a core's two ceilings, from RESULTS, what 'ffmpi bench kernels --json' has printed.
+    """Draw the kernels' speed below a core's two ceilings.
+
+    RESULTS is a file with what 'ffmpi bench kernels --json' has printed.
 
     'ffmpi bench kernels --plot FILE' measures and draws at once.
     """
@@ -159,20 +162,21 @@ def timeline(
 @runs
 @click.option("-o", "--out", default="report.html", show_default=True, metavar="FILE.html", type=PLACE)
 @click.option(
-    "--no-network", is_flag=True, help="Leave out what takes the network and its data: confusion and weights."
+    "--no-data", is_flag=True, help="Leave out what takes the network and samples: confusion, weights, layers."
 )
 @settings
 @once
 @explained(EVALUATION=EVALUATION)
-def report(runs: tuple[str, ...], out: str, no_network: bool, settings: tuple[str, ...]) -> None:
-    """Write a page on the run directories RUNS, side by side: one HTML file that opens without a network.
+def report(runs: tuple[str, ...], out: str, no_data: bool, settings: tuple[str, ...]) -> None:
+    """Write a page on RUNS, side by side, that needs nothing else to open.
 
-    It has results, curves, settings, what ranks did, the environment, warnings and, if the data are there, what is
-    taken for what and what the first layer has learnt (pip install 'ffmpi[plot]').
+    It is one HTML file with results, curves, settings, what ranks did and when, the environment, warnings and, if the
+    data are there, what is taken for what and what the layers have learnt (pip install 'ffmpi[plot]'). RUNS are run
+    directories.
 
     Only settings that leave the networks as they are may be changed, such as data.path: {EVALUATION}.
     """
     check_numba()
     from ..commands import report as command
 
-    command.report(list(runs), out, list(settings), not no_network)
+    command.report(list(runs), out, list(settings), not no_data)

@@ -38,11 +38,13 @@ _MOST = 12
 _PAGE, _PART = 7.0, 4.6
 #: Samples that are classified at most, by the stream of rows that this takes: with every class it takes a row for each.
 _SAMPLES_OF = {"softmax": 20_000, "plain": 20_000, "goodness": 5000}
+#: Warnings of a run that are told.
+_WARNINGS = 20
 #: Samples of which goodness is drawn, and units of which weights are.
 _FEW, _UNITS = 2000, 32
 
 
-def report(runs: list[str], out: str, settings: list[str], with_network: bool) -> None:
+def report(runs: list[str], out: str, settings: list[str], with_data: bool) -> None:
     """Write a page on `runs` to the file `out`; `settings` may say where data are, for all of them."""
     page.expect()
     if not out.lower().endswith((".html", ".htm")):
@@ -50,7 +52,7 @@ def report(runs: list[str], out: str, settings: list[str], with_network: bool) -
     found = histories(runs)
     if len(found) > _MOST:
         raise UserError(f"{len(found)} runs: at most {_MOST} can be read side by side; 'ffmpi table' has room for more")
-    text = page.html(page_of(found, settings, with_network))
+    text = page.html(page_of(found, settings, with_data))
     try:
         put(Path(out), text)
     except OSError as error:
@@ -60,7 +62,7 @@ def report(runs: list[str], out: str, settings: list[str], with_network: bool) -
     print(f"{out}: {len(text) / 1e6:.1f} MB")
 
 
-def page_of(runs: Sequence[History], settings: list[str], with_network: bool = True) -> page.Page:
+def page_of(runs: Sequence[History], settings: list[str], with_data: bool = True) -> page.Page:
     """Return what is on the page of `runs`."""
     results = [result_of(run.path, unfinished=True) for run in runs]
     names = _names(runs)
@@ -83,7 +85,7 @@ def page_of(runs: Sequence[History], settings: list[str], with_network: bool = T
         settings=chosen,
         everything=everything,
         sections=[
-            _section(run, result, title, settings, with_network, _PAGE if len(runs) == 1 else _PART)
+            _section(run, result, title, settings, with_data, _PAGE if len(runs) == 1 else _PART)
             for run, result, title in zip(runs, results, titles, strict=True)
         ],
     )
@@ -99,20 +101,23 @@ def _names(runs: Sequence[History]) -> list[str]:
 
 
 def _section(
-    run: History, result: Result, title: str, settings: list[str], with_network: bool, width: float
+    run: History, result: Result, title: str, settings: list[str], with_data: bool, width: float
 ) -> page.Section:
-    section = page.Section(title, str(run.path.resolve()), warnings=list(run.chapters[-1].warnings))
+    told = run.chapters[-1].warnings
+    section = page.Section(title, str(run.path.resolve()), warnings=[tables.text_of(text) for text in told[:_WARNINGS]])
+    if len(told) > _WARNINGS:
+        section.warnings.append(f"And {len(told) - _WARNINGS} more.")
     if result.epochs < run.config.train.epochs:
         section.warnings.append(f"{result.epochs} of {run.config.train.epochs} epochs are done.")
     facts = RunDirectory(run.path).facts()
     trace = _trace(run, section)
     owns = facts.get("owns")
-    owned = [str(text) for text in owns] if isinstance(owns, list) and not facts.get("continued") else []
+    owned = [tables.text_of(text) for text in owns] if isinstance(owns, list) and not facts.get("continued") else []
     section.tables.append(tables.ranks_table(run, owned, trace))
     if trace:
         section.tables.append(tables.kinds_table(trace))
         section.pictures.extend(_timelines(trace, width))
-    if with_network:
+    if with_data:
         try:
             _ask(run, section, settings, width)
         except UserError as error:

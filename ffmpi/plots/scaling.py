@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import textwrap
 from collections.abc import Hashable, Sequence
@@ -109,7 +110,7 @@ def _rates(runs: Sequence[History]) -> dict[int, list[float]]:
     for run in runs:
         ranks = len(run.chapters[-1].ranks)
         rates = [one.samples_per_second for one in run.chapters if len(one.ranks) == ranks]
-        if (rate := statistics.median(rates)) > 0:
+        if 0 < (rate := statistics.median(rates)) < math.inf:
             found.setdefault(ranks, []).append(rate)
     if not found:
         raise UserError(f"{runs[0].path}: has no samples a second in its metrics; expected those of a training")

@@ -23,7 +23,7 @@ MB = 2.0**20
 _NONE = "–"  # noqa: RUF001 - a dash
 #: Of more ranks only the least, the middle and the greatest of each number are told.
 _MOST_RANKS = 64
-_LONGEST = 300  # letters of what an environment says
+_LONGEST = 400  # letters of what a file says
 #: What is told of a run's environment, by its key in environment.json.
 _ENVIRONMENT = {
     "ffmpi": "ffmpi", "commit": "commit", "python": "Python", "packages": "packages", "mpi": "MPI", "ranks": "ranks",
@@ -51,7 +51,7 @@ def results_table(titles: Sequence[str], results: Sequence[Result], runs: Sequen
     rates = [statistics.median(chapter.samples_per_second for chapter in run.chapters) for run in runs]
     rows.append(_row("samples a second, median of chapters", [f"{rate:.0f}" for rate in rates]))
     for key in ("ranks", "machine", "commit"):
-        rows.append(_row(key, [_text(result.where.get(key)) for result in results], marked=True))
+        rows.append(_row(key, [text_of(result.where.get(key)) for result in results], marked=True))
     note = "After the epochs that are done. ≠: not the same in all columns." if len(results) > 1 else ""
     return Table("What was reached", ["", *titles], rows, note)
 
@@ -110,28 +110,28 @@ def settings_tables(titles: Sequence[str], configs: Sequence[Config]) -> tuple[T
 def environment_table(facts: dict[str, Any]) -> Table:
     """Return on what a run ran; where it was resumed elsewhere, what was other there."""
     legs = [facts, *facts.get("continued", [])]
-    rows = [Row(name, [Cell(_text(facts[key], key))]) for key, name in _ENVIRONMENT.items() if facts.get(key)]
+    rows = [Row(name, [Cell(text_of(facts[key], key))]) for key, name in _ENVIRONMENT.items() if facts.get(key)]
     data = facts.get("data")
     if isinstance(data, dict):
         if isinstance(shape := data.get("shape"), list):
-            rows.append(Row("images", [Cell(" x ".join(map(_text, shape)))]))
+            rows.append(Row("images", [Cell(" x ".join(map(text_of, shape)))]))
         splits = data.get("splits")
         for split, about in splits.items() if isinstance(splits, dict) else ():
             told = {key: about[key] for key in ("samples", "dtype", "mean", "std") if key in about}
-            rows.append(Row(f"{split} samples", [Cell(_text(told))]))
+            rows.append(Row(f"{split} samples", [Cell(text_of(told))]))
     for number, leg in enumerate(legs[1:], 1):
         other = {name: leg[key] for key, name in _ENVIRONMENT.items() if key in leg and leg[key] != facts.get(key)}
-        texts = [f"{name} {_text(value, name)}" for name, value in other.items()]
+        texts = [f"{name} {text_of(value, name)}" for name, value in other.items()]
         rows.append(Row(f"resumed, {number}", [Cell("; ".join(texts) or "in the same way")]))
     return Table("Environment", ["", ""], rows)
 
 
-def _text(value: Any, key: str = "") -> str:
+def text_of(value: Any, key: str = "") -> str:
     """Return what a file says as text of a bounded length."""
     if isinstance(value, dict):
-        found = ", ".join(f"{name} {_text(one)}" for name, one in value.items())
+        found = ", ".join(f"{name} {text_of(one)}" for name, one in value.items())
     elif isinstance(value, list):
-        found = shlex.join(map(str, value)) if key == "command" else ", ".join(map(_text, value))
+        found = shlex.join(map(str, value)) if key == "command" else ", ".join(map(text_of, value))
     else:
         found = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
     return found if len(found) <= _LONGEST else found[:_LONGEST] + "..."

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from ..config.read import read
 from ..config.schema import Config
@@ -26,7 +28,7 @@ class Chapter(msgspec.Struct):
     epoch: int
     seconds: float
     accuracy: dict[str, float]
-    ranks: list[dict[str, float]]
+    ranks: Annotated[list[dict[str, float]], Meta(min_length=1)]
     samples: float = 0.0
     samples_per_second: float = 0.0
     layers: list[dict[str, float]] = []

@@ -88,7 +88,7 @@ def two(tmp_path: Path) -> list[Path]:
 
 
 def test_runs_stand_side_by_side_and_what_differs_is_marked(tmp_path: Path, two: list[Path]) -> None:
-    text, parsed = written(tmp_path, two, "--no-network")
+    text, parsed = written(tmp_path, two, "--no-data")
     rows = {row[0]: row[1:] for row in parsed.rows if row}
     assert rows["test accuracy by softmax"] == ["83.00 %", "81.00 %"]
     assert rows["epochs"] == ["3 of 3", "1 of 3, not finished"]
@@ -101,7 +101,7 @@ def test_runs_stand_side_by_side_and_what_differs_is_marked(tmp_path: Path, two:
 
 
 def test_nothing_that_files_say_is_more_than_text(tmp_path: Path, two: list[Path]) -> None:
-    text, parsed = written(tmp_path, two, "--no-network")
+    text, parsed = written(tmp_path, two, "--no-data")
     assert "script" not in parsed.tags
     assert parsed.tags.count("img") == 1  # the curves
     assert "49" not in [row[1] for row in parsed.rows if row and row[0] == "host"]
@@ -122,7 +122,7 @@ def test_what_cannot_be_shown_is_said_on_the_page(tmp_path: Path, two: list[Path
 
 def test_a_trace_is_drawn_as_a_whole_and_from_near_to(tmp_path: Path, two: list[Path]) -> None:
     two_ranks().save(two[0] / "trace.h5")
-    text, parsed = written(tmp_path, two[:1], "--no-network")
+    text, parsed = written(tmp_path, two[:1], "--no-data")
     assert parsed.tags.count("img") == 3
     assert "What each rank did from 0.000 to 16.000 seconds after the start" in text
 
@@ -133,7 +133,7 @@ def test_a_trace_says_what_ranks_have_sent(tmp_path: Path) -> None:
     batches = [(rank, kind, rank, 0, train, batch, 0, 0, batch, batch + 0.5) for rank in (0, 1) for batch in range(10)]
     spans, messages = np.array(batches, SPAN), np.array([(0, 1, 0, 0, 3 << 20, 0.6, 0.7)], MESSAGE)
     Trace(spans, messages, ["a", "b"], ["layer 1", "layer 2"]).save(run / "trace.h5")
-    page_of = command.page_of(histories([str(run)]), [], with_network=False)
+    page_of = command.page_of(histories([str(run)]), [], with_data=False)
     (section,) = page_of.sections
     ranks, kinds, _ = section.tables
     assert [row.name for row in ranks.rows] == ["rank 0, a, layer 1", "rank 1, b, layer 2"]
@@ -143,7 +143,7 @@ def test_a_trace_says_what_ranks_have_sent(tmp_path: Path) -> None:
 
 def test_a_plan_is_compared_with_what_the_run_took(tmp_path: Path, two: list[Path]) -> None:
     (two[0] / "plan.json").write_text('{"planned": 31.2, "took": 32.0, "machine": "this"}')
-    rows = {row[0]: row[1:] for row in written(tmp_path, two, "--no-network")[1].rows if row}
+    rows = {row[0]: row[1:] for row in written(tmp_path, two, "--no-data")[1].rows if row}
     assert rows["time of all steps"] == ["planned 31.2 s, took 32.0 s (3 %)", tables._NONE]
     (two[1] / "plan.json").write_text('{"planned": 3, "took": null}')
     assert planned(two[1]).text == "planned 3.0 s"  # stopped before its end
@@ -160,10 +160,10 @@ def test_seeds_are_summed_up(tmp_path: Path) -> None:
     finished = [
         left(tmp_path / f"end-{seed}", [chapter(3, accuracy={"softmax": 80.0 + seed})], seed=seed) for seed in (0, 1)
     ]
-    rows = {row[0]: row[1:] for row in written(tmp_path, finished, "--no-network")[1].rows if row}
+    rows = {row[0]: row[1:] for row in written(tmp_path, finished, "--no-data")[1].rows if row}
     assert rows["end"] == ["0, 1", "80.50 ± 0.71 %"]
     # After other numbers of epochs they are not compared.
-    assert len(command.page_of(histories(map(str, runs)), [], with_network=False).results) == 1
+    assert len(command.page_of(histories(map(str, runs)), [], with_data=False).results) == 1
 
 
 def test_of_many_ranks_the_extremes_are_told(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_of_many_classes_the_pairs_mixed_up_most_are_told() -> None:
 def test_a_report_that_cannot_be_is_a_sentence(tmp_path: Path, two: list[Path]) -> None:
     for arguments, words in (
         ([str(two[0]), "-o", "a.pdf"], "ends in .html"),
-        ([str(two[0]), "--no-network", "-o", str(tmp_path / "no" / "a.html")], "cannot be written"),
+        ([str(two[0]), "--no-data", "-o", str(tmp_path / "no" / "a.html")], "cannot be written"),
         ([str(tmp_path)], "no such run directory"),
     ):
         with pytest.raises(UserError, match=words):
@@ -216,7 +216,7 @@ def test_a_browser_shows_it_without_a_complaint(tmp_path: Path, two: list[Path])
     browser = next((found for name in names if (found := shutil.which(name))), None)
     if browser is None:
         pytest.skip("no Chromium here")
-    written(tmp_path, two, "--no-network")
+    written(tmp_path, two, "--no-data")
     (tmp_path / "frame.html").write_text(FRAME)
     options = [
         "--headless",
