@@ -15,6 +15,7 @@ from ..schedule.cost import StepCosts
 from ..schedule.messages import MessageSizes
 from .events import EAGER
 from .machine import Machine
+from .simulation import on_hosts
 
 
 def goal(

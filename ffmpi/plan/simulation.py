@@ -74,7 +74,7 @@ def simulate(
     Parameters
     ----------
     costs : of steps; the seconds are those of the machine's cores
-    ranks_per_host : 0: as many as a host has cores
+    ranks_per_host : 0: as many as a host has cores for
     steps : about how many are simulated; a run that has fewer is simulated to its end, of others excerpts are
     merge : whether one rank stands for all that are equal
     """
@@ -88,6 +88,14 @@ def simulate(
         usage = [one.plus(other, excerpt.share) for one, other in zip(usage, used, strict=True)]
     chapters = schedule.spec.chapters - schedule.first
     return Plan(schedule, machine, per_host, seconds, chapters, tuple(groups.all), tuple(usage))
+
+
+def on_hosts(
+    schedule: Schedule, costs: StepCosts, machine: Machine, ranks_per_host: int
+) -> tuple[int, StepCosts]:  # fmt: skip
+    """Return how many ranks a host has, 0 standing for as many as it has cores for, and what steps cost there."""
+    per_host = min(ranks_per_host or max(1, machine.cores // costs.threads), schedule.spec.ranks)
+    return per_host, costs.by(machine.core_with(per_host * costs.threads))
 
 
 def _measured(

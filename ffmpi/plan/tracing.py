@@ -15,6 +15,7 @@ from ..schedule.messages import MessageSizes
 from .events import Simulation
 from .groups import Groups
 from .machine import Machine
+from .simulation import on_hosts
 
 #: Spans that a trace has at most; of a longer run it has the first chapters.
 _MOST = 2_000_000

@@ -3,7 +3,7 @@
     python runs/paper/planned.py [--machine NAME|FILE] [--json]
 
 Each row is planned twice. First on a machine whose steps take the time that they took in the paper, by the seconds of
-its sequential runs: `_paper_machine` has the arithmetic. Then on `--machine`, by default the one at hand, with hosts of
+its sequential runs: `paper_machine` has the arithmetic. Then on `--machine`, by default the one at hand, with hosts of
 one rank and the kernels of ffmpi. See docs/planning.md.
 """
 
@@ -58,7 +58,7 @@ def rows() -> list[Row]:
     return found
 
 
-def _paper_machine(like: Machine) -> Machine:
+def paper_machine(like: Machine) -> Machine:
     """Return a machine whose steps take what the paper's took, however large a layer is.
 
     100 epochs of 938 batches on four layers. AdaptiveNEG-Goodness takes 4012 s more than RandomNEG-Goodness, since it
@@ -89,16 +89,21 @@ def _paper_machine(like: Machine) -> Machine:
 
 def speedup(row: Row, machine: Machine, *settings: str) -> float:
     """Return how many times as fast as one rank the recipe of a row is on `machine`, with a rank a host."""
+    return alone(row, machine) / _seconds(row, row.recipe, row.ranks, machine, *settings)
+
+
+def alone(row: Row, machine: Machine) -> float:
+    """Return the seconds of the sequential recipe of a row."""
+    return _seconds(row, row.sequential, 1, machine)
+
+
+def _seconds(row: Row, recipe: str, ranks: int, machine: Machine, *settings: str) -> float:
     adaptive = [f"negatives.lag={row.ranks}"] if row.model.startswith("Adaptive") else []
     # The paper's seconds are of training.
     unscored = ["classify.goodness_every=0", "classify.softmax_every=0"]
-
-    def seconds(recipe: str, ranks: int, *settings: str) -> float:
-        read = config.read(str(HERE / recipe), [*adaptive, *unscored, *settings])
-        dataset = assumed(read, Given())
-        return plan_of(resolved(read, dataset), dataset, ranks, machine, 1, _STEPS).seconds
-
-    return seconds(row.sequential, 1) / seconds(row.recipe, row.ranks, *settings)
+    read = config.read(str(HERE / recipe), [*adaptive, *unscored, *settings])
+    dataset = assumed(read, Given())
+    return plan_of(resolved(read, dataset), dataset, ranks, machine, 1, _STEPS).seconds
 
 
 def as_the_paper(row: Row) -> list[str]:
@@ -113,7 +118,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     here = read_machine(given.machine)
-    paper = _paper_machine(here)
+    paper = paper_machine(here)
     found: list[dict[str, Any]] = [
         {
             "model": row.model, "implementation": row.implementation, "ranks": row.ranks, "paper": row.paper,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -21,6 +23,7 @@ from ffmpi.runtime.sizes import message_sizes, spec_of, step_costs
 from ffmpi.schedule import LinkId
 from ffmpi.schedule import steps as s
 from ffmpi.schedule.core import CORE, Cost
+from tests.helpers import ROOT
 
 DIGITS = DatasetInfo((8, 8), tuple("0123456789"), 1437, 360, nonzero=0.5)
 MACHINE = read_machine("epyc-avx2")
@@ -217,3 +220,21 @@ def test_more_ranks_are_faster_and_idle_more() -> None:
     plans = [plan_of(run, DIGITS, ranks, MACHINE, 64, 1e4) for ranks in (1, 2, 4)]
     assert [plan.seconds for plan in plans] == sorted((plan.seconds for plan in plans), reverse=True)
     assert plans[0].idle == pytest.approx(0.0, abs=1e-9) and plans[2].idle > plans[1].idle > 0.0
+
+
+# The paper ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_paper_s_speed_ups_follow_from_its_steps() -> None:
+    spec = importlib.util.spec_from_file_location("planned", ROOT / "runs" / "paper" / "planned.py")
+    assert spec and spec.loader
+    planned = importlib.util.module_from_spec(spec)
+    sys.modules["planned"] = planned
+    spec.loader.exec_module(planned)
+    rows = {(row.model, row.implementation): row for row in planned.rows()}
+    assert len(rows) == 10 and rows["RandomNEG-Softmax", "All-Layers"].paper == pytest.approx(4.54, abs=0.005)
+    machine = planned.paper_machine(MACHINE)
+    for name in (("RandomNEG-Softmax", "All-Layers"), ("AdaptiveNEG-Goodness", "All-Layers")):
+        assert planned.speedup(rows[name], machine) == pytest.approx(rows[name].paper, rel=0.08)
+    # What one rank takes is what the steps were found from.
+    assert planned.alone(rows["RandomNEG-Goodness", "All-Layers"], machine) == pytest.approx(7178.71, rel=0.02)
