@@ -25,8 +25,7 @@ def goal(
 
     The first lines name the options with which LogGOPSim has the messages of `machine`.
     """
-    per_host = min(ranks_per_host or machine.cores, schedule.spec.ranks)
-    priced = costs.by(machine.core_with(per_host * costs.threads))
+    per_host, priced = on_hosts(schedule, costs, machine, ranks_per_host)
     yield f"num_ranks {schedule.spec.ranks}"
     yield f"// LogGOPSim {' '.join(_options(machine, schedule.spec.ranks <= per_host))}"
     for rank in range(schedule.spec.ranks):

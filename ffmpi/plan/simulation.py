@@ -78,8 +78,7 @@ def simulate(
     steps : about how many are simulated; a run that has fewer is simulated to its end, of others excerpts are
     merge : whether one rank stands for all that are equal
     """
-    per_host = min(ranks_per_host or machine.cores, schedule.spec.ranks)
-    priced = costs.by(machine.core_with(per_host * costs.threads))
+    per_host, priced = on_hosts(schedule, costs, machine, ranks_per_host)
     groups = Groups(schedule, per_host, merge=merge)
     seconds, usage = 0.0, [Usage() for _ in groups.all]
     for excerpt in excerpts(schedule, _steps_of_a_batch(schedule, groups), steps):

@@ -27,8 +27,7 @@ def planned_trace(
     owns: Sequence[str], hosts: Sequence[str],
 ) -> Trace:  # fmt: skip
     """Return what every rank is expected to do when; `owns` and `hosts` are by rank."""
-    per_host = min(ranks_per_host or machine.cores, schedule.spec.ranks)
-    priced = costs.by(machine.core_with(per_host * costs.threads))
+    per_host, priced = on_hosts(schedule, costs, machine, ranks_per_host)
     chapters, spec = schedule.spec.chapters - schedule.first, schedule.spec
     steps = max(1, sum(1 for _ in _begin(schedule, 1).steps(0)) * spec.ranks)
     kept = max(1, min(chapters, _MOST // steps))
