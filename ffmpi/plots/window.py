@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, ranges
 from ..run.trace import KINDS, SPLITS, STREAMS, Trace
 from ..schedule.steps import SCORED
 
@@ -182,16 +182,16 @@ def excerpt_of(trace: Trace, steps: int = 60) -> Window:
 
 def _window_of_batches(trace: Trace, epochs: range | None, batches: range | None) -> Window:
     learning = np.isin(trace.spans["kind"], [_NUMBER["forward"], _NUMBER["update"]]) & (trace.spans["split"] == 0)
-    spans = trace.spans[learning]
-    if batches is not None:
-        spans = spans[np.isin(spans["batch"], batches)]
-    wanted = set(batches or ())
-    there = sorted({int(epoch) for epoch in spans["epoch"] if epoch >= 0})
+    spans = trace.spans[learning & (trace.spans["epoch"] >= 0)]
+    there = {int(epoch): set(spans["batch"][spans["epoch"] == epoch].tolist()) for epoch in np.unique(spans["epoch"])}
     if epochs is None:
-        whole = [epoch for epoch in there if wanted <= set(spans["batch"][spans["epoch"] == epoch].tolist())]
-        epochs = range(whole[0], whole[0] + 1) if whole else range(0)
-    spans = spans[np.isin(spans["epoch"], epochs)]
-    if not len(spans):
-        known = f"epochs {there[0] + 1} to {there[-1] + 1}" if there else "no such batches"
-        raise UserError(f"the trace has nothing of these epochs and batches; expected some of {known}")
-    return Window(trace, float(spans["start"].min()), float(spans["stop"].max()))
+        whole = next((epoch for epoch in there if set(batches or ()) <= there[epoch]), -1)
+        epochs = range(whole, whole + 1)
+    chosen = np.isin(spans["epoch"], epochs) & (np.isin(spans["batch"], batches) if batches is not None else True)
+    if not chosen.any():
+        known = [f"{ranges(one + 1 for one in sorted(found))} of epoch {epoch + 1}" for epoch, found in there.items()]
+        raise UserError(
+            "the trace has no such epochs and batches, or not all of them in one epoch; expected some of "
+            f"{', or '.join(known[:3] + ['more'] * (len(known) > 3)) or 'another run'}"
+        )
+    return Window(trace, float(spans["start"][chosen].min()), float(spans["stop"][chosen].max()))

@@ -36,6 +36,9 @@ def traced(
     have ended. A run that is resumed keeps its earlier traces under other names. On rank 0 `tell` is told where it is.
     """
     rank, schedule = comm.rank, worker.schedule
+    if schedule.first >= schedule.spec.chapters:  # nothing is left to do
+        yield
+        return
     if rank == 0:
         with suppress(OSError, UserError):
             _make_room(directory, resumed=schedule.first > 0)

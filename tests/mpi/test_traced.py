@@ -130,6 +130,9 @@ def test_a_run_that_is_stopped_and_resumed_leaves_two_traces(run: Run, ffmpi: Ru
     second = Trace.read(path)
     chapters = second.spans["chapter"][second.spans["kind"] == KINDS.index("update")]
     assert (chapters.min(), chapters.max()) == (saved, 2) and not second.note
+    ffmpi(2, "resume", path, "--trace")  # there is nothing left to do, and no trace of that
+    assert_array_equal(Trace.read(path).spans, second.spans)
+    assert not (path / "trace-2.h5").exists()
 
 
 def test_a_rank_that_dies_leaves_what_there_was_at_the_last_checkpoint(run: Run, tmp_path: Path) -> None:
