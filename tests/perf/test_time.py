@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import statistics
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 
+from ffmpi import config
+from ffmpi.data.info import DatasetInfo, resolved
+from ffmpi.plan.machine import read_machine
+from ffmpi.plan.planner import plan_of
 from tests.conftest import Run
 from tests.helpers import ROOT
 
@@ -103,3 +108,15 @@ def test_recording_takes_little_time(run: Run, tmp_path: Path) -> None:
     ratios = [float(line) for line in done.stdout.split()]
     print(statistics.median(ratios), ratios)
     assert statistics.median(ratios) <= 1.01
+
+
+def test_planning_thousands_of_ranks_takes_seconds() -> None:
+    """100 epochs of 32 layers of 16384 units on 4096 ranks of 64 hosts: at most 10 s of one core."""
+    settings = [f"network.layers={[16384] * 32}", "train.batch_size=4096", "train.epochs=100"]
+    dataset = DatasetInfo((3, 32, 32), tuple("0123456789"), 50_000, 10_000)
+    settled = resolved(config.parse("", "here", settings), dataset)
+    began = time.process_time()
+    plan = plan_of(settled, dataset, 4096, read_machine("epyc-avx512"), 64)
+    took = time.process_time() - began
+    print(f"{took:.1f} s, {plan.seconds / 3600:.1f} h")
+    assert plan.ranks == 4096 and took < 10
