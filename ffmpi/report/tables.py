@@ -117,6 +117,7 @@ def environment_table(facts: dict[str, Any]) -> Table:
             rows.append(Row("images", [Cell(" x ".join(map(text_of, shape)))]))
         splits = data.get("splits")
         for split, about in splits.items() if isinstance(splits, dict) else ():
+            about = about if isinstance(about, dict) else {}
             told = {key: about[key] for key in ("samples", "dtype", "mean", "std") if key in about}
             rows.append(Row(f"{split} samples", [Cell(text_of(told))]))
     for number, leg in enumerate(legs[1:], 1):

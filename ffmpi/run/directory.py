@@ -80,10 +80,16 @@ class _Line(msgspec.Struct):
     ranks: list[dict[str, float]]
 
 
-class _Environment(msgspec.Struct):
-    """What is relied on in environment.json."""
+class _Leg(msgspec.Struct):
+    """What is relied on of each leg of a run in environment.json."""
 
-    continued: list[dict[str, Any]] = []
+    ranks: int | None = None
+
+
+class _Environment(_Leg):
+    """The same of the first leg, and those after it."""
+
+    continued: list[_Leg] = []
 
 
 def put(path: Path, text: str) -> None:

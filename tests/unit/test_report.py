@@ -82,7 +82,13 @@ EVIL = "<script>alert(1)</script> \" onload='x' {{ 7 * 7 }} $x^$ &amp;"
 def two(tmp_path: Path) -> list[Path]:
     one = left(tmp_path / "one", [chapter(1), chapter(2), chapter(3, warnings=[EVIL])])
     other = left(tmp_path / "<img src=x>", [chapter(1)], "optimizer = {name = 'adam'}", seed=7)
-    facts = {"host": EVIL, "ranks": 1, "command": ["ffmpi", EVIL], "packages": {EVIL: "1"}, "data": {"splits": EVIL}}
+    facts = {
+        "host": EVIL,
+        "ranks": 1,
+        "command": ["ffmpi", EVIL],
+        "packages": {EVIL: "1"},
+        "data": {"splits": {EVIL: 1.5}},
+    }
     (other / "environment.json").write_text(json.dumps(facts))
     return [one, other]
 
@@ -190,10 +196,12 @@ def test_of_many_classes_the_pairs_mixed_up_most_are_told() -> None:
 
 
 def test_a_report_that_cannot_be_is_a_sentence(tmp_path: Path, two: list[Path]) -> None:
+    (two[1] / "environment.json").write_text('{"ranks": {}}')
     for arguments, words in (
         ([str(two[0]), "-o", "a.pdf"], "ends in .html"),
         ([str(two[0]), "--no-data", "-o", str(tmp_path / "no" / "a.html")], "cannot be written"),
         ([str(tmp_path)], "no such run directory"),
+        ([str(two[1]), "--no-data"], "environment.json: expected a JSON object as a run leaves it"),
     ):
         with pytest.raises(UserError, match=words):
             CliRunner().invoke(app, ["report", *arguments], catch_exceptions=False)
