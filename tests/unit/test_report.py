@@ -236,7 +236,7 @@ def test_a_browser_shows_it_without_a_complaint(tmp_path: Path, two: list[Path])
     profile = f"--user-data-dir={tmp_path / 'profile'}"
     done = subprocess.run(
         [browser, *options, profile, "--dump-dom", f"file://{tmp_path}/frame.html"], capture_output=True, text=True,
-        timeout=60,
+        timeout=120,
     )  # fmt: skip
     assert "CONSOLE" not in done.stderr
     title = re.search("<title>(.*?)</title>", done.stdout)
