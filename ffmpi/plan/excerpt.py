@@ -49,7 +49,7 @@ class Excerpt:
     others : for how many one stands of what is done once an epoch or a chapter, such as handing on weights
     saves : for how many saves one stands
     share : of the whole run in this one; of all excerpts that is the whole
-    repeats : how many more chapters there are, each like the last but one
+    repeats : how many more chapters there are, each like the `typical` one, counted from the end
     """
 
     schedule: Schedule
@@ -58,6 +58,7 @@ class Excerpt:
     saves: float
     share: float
     repeats: int = 0
+    typical: int = 2
 
 
 def excerpts(schedule: Schedule, steps: float, budget: float) -> list[Excerpt]:
@@ -90,7 +91,7 @@ def _lines(schedule: Schedule, budget: float) -> tuple[_Line, _Line, _Line]:
     entries = whole.batches * whole.epochs + sum(others)
     filling = math.ceil(under_way / entries)
     if isinstance(schedule, Pipeline):  # all ranks are in the same chapter, so that the difference of two can be seen
-        line_of_chapters = _all(min(whole.chapters, max(4, 2 + filling)))
+        line_of_chapters = _all(min(whole.chapters, max(2, filling) + _typical(spec)))
     else:
         step = _round(schedule)
         line_of_chapters = _line(whole.chapters, _ROUNDS * max(step, spec.ranks) + filling, step)
@@ -134,6 +135,11 @@ def _chooses_by_goodness(spec: ScheduleSpec) -> bool:
     return spec.adaptive is not None and spec.adaptive.scores == "goodness"
 
 
+def _typical(spec: ScheduleSpec) -> int:
+    """Return which chapter, counted from the end, does all that most do: the last ones choose no more negatives."""
+    return 2 + (spec.adaptive.lag if spec.adaptive and not spec.ahead else 0)
+
+
 def _excerpt(schedule: Schedule, numbers: Numbers, whole: Numbers, share: float) -> Excerpt:
     """Return an excerpt in which all is in the same proportion as in the whole, so that ranks wait for the same.
 
@@ -166,7 +172,7 @@ def _excerpt(schedule: Schedule, numbers: Numbers, whole: Numbers, share: float)
     )  # fmt: skip
     repeats = whole.chapters - numbers.chapters if isinstance(schedule, Pipeline) else 0
     made = type(schedule)(short, schedule.first)  # type: ignore[call-arg]
-    return Excerpt(made, weights, part * epochs, saves * part * epochs, share, repeats)
+    return Excerpt(made, weights, part * epochs, saves * part * epochs, share, repeats, _typical(spec))
 
 
 def _times(chapters: int, every: int) -> int:

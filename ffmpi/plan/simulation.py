@@ -106,11 +106,11 @@ def _measured(
     ).run()
     if not excerpt.repeats:
         return outcome.seconds, outcome.usage
-    more, usage = 0.0, []
+    more, usage, at = 0.0, [], -excerpt.typical
     for own, reports in zip(outcome.usage, outcome.reports, strict=True):
-        (before, _), (after, _) = reports[-3], reports[-2]
+        (before, begun), (after, done) = reports[at - 1], reports[at]
         more = max(more, after - before)
-        usage.append(own.plus(reports[-2][1], excerpt.repeats).plus(reports[-3][1], -excerpt.repeats))
+        usage.append(own.plus(done, excerpt.repeats).plus(begun, -excerpt.repeats))
     return outcome.seconds + excerpt.repeats * more, usage
 
 

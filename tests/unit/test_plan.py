@@ -192,6 +192,7 @@ LONG = ("train.epochs=30", "train.batch_size=24")
     (1, ()), (2, ()), (3, ("checkpoint.every=5", "classify.goodness_every=4")), (2, ("train.chapters=6",)),
     (4, PAPER[:1]), (3, PAPER[1:2]), (3, PAPER[1:]), (1, ("schedule.name=sequential", "train.chapters=5")),
     (3, ("negatives.name=adaptive", *PAPER[1:2], "train.epochs=24", "train.chapters=24")),
+    (1, ("negatives.name=adaptive", "negatives.lag=2")),
 ])  # fmt: skip
 def test_excerpts_say_what_the_whole_run_does(ranks: int, settings: tuple[str, ...]) -> None:
     whole = planned(ranks, *LONG, *settings)
