@@ -31,11 +31,11 @@ LEARNING = 220.0
 #: learnt for a chapter: after how many batches half of the rows learn where the threshold is 1000, and the power of the
 #: batches by which the rows that do not outgrow those that do. Measured on MNIST, over 10 epochs and over chapters: in
 #: the first layer 34 % after 225 batches, 15 % after 2700, 10 % after 5700; in the others 30, 7, 4 %, or 22 % at first.
-UNDECIDED = (50.0, 0.45), (63.0, 0.73), (42.0, 0.74)
+UNDECIDED = (50.0, 0.45), (63.0, 0.73), (38.0, 0.74)
 #: And the share of its activations that are not zero in the end, how much more at first, and after how many batches
 #: half of that is gone. Measured there: 57 % in the first epoch and 46 % in the tenth; in the others 20 % at first, or
-#: 27 %, and 15 % later.
-NONZERO = (0.42, 0.175, 1800.0), (0.146, 0.35, 17.0), (0.146, 0.14, 800.0)
+#: 27 %, and 15 % later, or 25 %.
+NONZERO = (0.42, 0.175, 1800.0), (0.146, 0.35, 17.0), (0.245, 0.04, 300.0)
 
 
 class Coefficients(Struct, frozen=True, gc=False):
