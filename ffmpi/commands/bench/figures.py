@@ -146,12 +146,10 @@ class Kernels:
     def __init__(self, shapes: Sequence[tuple[int, int, int]] = SHAPES) -> None:
         self.forward, self.gradient = forms()
         cases = {name: [Shape(*shape, name) for shape in shapes] for name in ("sgd", "adam")}
-        # Shape after shape, so that none finds in caches what it has left there, as in a batch.
-        forwards = zip(*(shape.forwards(self.forward) for shape in cases["sgd"]), strict=True)
-        self._forwards = [case for together in forwards for case in together]
+        # One shape at a time: as in a batch its weights are in a large cache, but not in a small one.
+        self._forwards = [case for shape in cases["sgd"] for case in shape.forwards(self.forward)]
         self._updates = [
-            (name, case) for name, each in cases.items()
-            for together in zip(*(shape.updates(self.gradient) for shape in each), strict=True) for case in together
+            (name, case) for name, each in cases.items() for shape in each for case in shape.updates(self.gradient)
         ]  # fmt: skip
         self._labelled = Labelled(*shapes[0])
         units, rows = 1024, 128

@@ -28,6 +28,7 @@ def measure(comm: Any, first: int, second: int, seconds: float) -> Messages | No
         times, busy = [], []
         rounds, go = 0, np.ones(1, np.uint8)
         while go[0]:
+            _there_and_back(comm, rank == first, peer, buffer, other)  # both are awake then
             began = time.perf_counter()
             _there_and_back(comm, rank == first, peer, buffer, other)
             times.append((time.perf_counter() - began) / 2)
