@@ -3,9 +3,9 @@
 python runs/planned.py --set data.path=DIR
 python runs/planned.py runs/mnist.toml --rounds 1 --keep times.json --set data.path=DIR
 
-All run in turn, `--rounds` times; what counts is the median of a kind's times beside the median of its plans. With
---keep times are kept in a file, and added to those of earlier calls. Measure the machine first: mpiexec -n 2 ffmpi
-bench machine.
+All run in turn, `--rounds` times; printed are the medians of a kind's plans, times, and differences in percent. With
+--keep times are kept in a file, and added to those of earlier calls. Measure the machine first, mpiexec -n 2 ffmpi
+bench machine, or before each round, --measure 30: neighbours on a shared machine make it faster and slower.
 """
 
 from __future__ import annotations
@@ -52,12 +52,16 @@ def fewer(data: Path, place: Path, samples: int) -> None:
             (place / name).write_bytes(whole)
 
 
+def launcher(ranks: int) -> list[str]:
+    """Return what starts `ranks` ranks."""
+    own = Path(sys.executable).parent / "mpiexec"
+    return [str(own) if own.exists() else shutil.which("mpiexec") or "mpiexec", "-n", str(ranks)]
+
+
 def once(recipe: str, ranks: int, settings: list[str], directory: Path) -> tuple[float, float]:
     """Train on `ranks` ranks; return the seconds that were planned, and those that it took."""
     options = [part for setting in settings for part in ("--set", setting)]
-    own = Path(sys.executable).parent / "mpiexec"
-    launcher = str(own) if own.exists() else shutil.which("mpiexec") or "mpiexec"
-    command = [launcher, "-n", str(ranks), sys.executable, "-P", "-m", "ffmpi", "train", recipe]
+    command = [*launcher(ranks), sys.executable, "-P", "-m", "ffmpi", "train", recipe]
     subprocess.run([*command, "--run", str(directory), *options], check=True, stdout=subprocess.DEVNULL)
     plan = json.loads((directory / "plan.json").read_text())
     return plan["planned"], plan["took"]
@@ -69,11 +73,12 @@ def main() -> None:
     parser.add_argument("recipe", nargs="?", default=str(Path(__file__).parent / "mnist.toml"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--keep", type=Path, metavar="FILE")
+    parser.add_argument("--measure", type=float, metavar="SECONDS", help="before each round measure the machine again")
     parser.add_argument("--kinds", metavar="TEXT", default="", help="only those with this in their name")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="TABLE.KEY=VALUE")
     args = parser.parse_args()
     try:
-        if not (machine := find_machine()).here:
+        if not find_machine().here and not args.measure:
             parser.exit(2, "this machine was not measured; expected mpiexec -n 2 ffmpi bench machine before\n")
     except UserError as error:
         parser.exit(2, f"ffmpi: {error}\n")
@@ -84,6 +89,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         fewer(path, Path(scratch), SAMPLES)
         for index in range(args.rounds):
+            if args.measure:
+                options = ["-m", "ffmpi", "bench", "machine", "--seconds", str(args.measure)]
+                subprocess.run([*launcher(2), sys.executable, "-P", *options], check=True)
             for kind, (ranks, own) in KINDS.items():
                 if args.kinds not in kind:
                     continue
@@ -93,11 +101,10 @@ def main() -> None:
                 shutil.rmtree(place)
                 if args.keep:
                     args.keep.write_text(json.dumps(times))
-    print(f"{machine.name}; {machine.source}")
     for kind, pairs in times.items():
         if pairs:
             planned, took = (statistics.median(each) for each in zip(*pairs, strict=True))
-            off = 100 * (planned / took - 1)
+            off = statistics.median(100 * (one / other - 1) for one, other in pairs)
             print(f"{kind}: planned {planned:.2f} s, took {took:.2f} s, {off:+.1f} % (medians of {len(pairs)})")
 
 
