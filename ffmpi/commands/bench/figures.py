@@ -112,16 +112,20 @@ def forms() -> tuple[Product, Product]:
     )  # fmt: skip
 
 
-def timed(actions: Sequence[Callable[[], object]], seconds: float) -> np.ndarray:
-    """Return the median time of each action, (actions,) float64: all in turn for so many seconds, twice at least."""
+def timed(actions: Sequence[Callable[[], object]], seconds: float, order: Sequence[int] = ()) -> np.ndarray:
+    """Return the median time of each action, (actions,) float64: all in turn for so many seconds, twice at least.
+
+    `order` is another than theirs.
+    """
     times: list[list[float]] = []
+    places = list(order) or list(range(len(actions)))
     end = time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < end:
-        times.append([])
-        for action in actions:
+        times.append([0.0] * len(actions))
+        for place in places:
             began = clock()
-            action()
-            times[-1].append(clock() - began)
+            actions[place]()
+            times[-1][place] = clock() - began
     return np.asarray(np.median(np.array(times[1:]), axis=0))
 
 
@@ -163,6 +167,12 @@ class Kernels:
             *(case.action for case in self._forwards), *(case.action for _, case in self._updates),
             self._labelled.forward, self._labelled.product, copy,
         ]  # fmt: skip
+
+    @property
+    def mixed(self) -> list[int]:
+        """An order of the actions in which no two that follow each other have the same weights."""
+        count, step = len(self.actions), len(DENSITIES) * len(ACTIVE)
+        return [place for first in range(step) for place in range(first, count, step)]
 
     def core(self, times: np.ndarray) -> Core:
         """Return the core on which `actions` take `times`; what steps take beside their arithmetic is not known yet."""

@@ -73,8 +73,10 @@ class Trial:
         }
 
 
-def steps_alone(core: Core) -> tuple[dict[str, float], float]:
-    """Return what each kind of step takes beside its arithmetic, and the pixels that a second is needed for."""
+def steps_alone(core: Core) -> tuple[dict[str, float], float, float]:
+    """Return what each kind of step takes beside its arithmetic, how many pixels a second is needed for, and how many
+    times as long as in narrow layers a step takes in wide ones.
+    """
     alone, by_chapter = Alone(), ("schedule.name=sequential", "train.chapters=3")
     small, large = (Trial(alone, pixels, [_NARROW] * 3).times(core) for pixels in (_SMALL, _LARGE))
     pixel = max(1e-12, (large["BuildInput"] - small["BuildInput"]) / (_BATCH * (_LARGE - _SMALL)))
@@ -82,7 +84,7 @@ def steps_alone(core: Core) -> tuple[dict[str, float], float]:
     found = Trial(alone, _SMALL, [_NARROW] * 3, *by_chapter).times(core) | small
     wide = Trial(alone, _SMALL, [_WIDE] * 3).times(core)
     colder = max(1.0, statistics.median(wide[kind] / found[kind] for kind in _PLAIN if found.get(kind)))
-    return {kind: colder * seconds for kind, seconds in found.items()}, 1 / pixel
+    return {kind: colder * seconds for kind, seconds in found.items()}, 1 / pixel, colder
 
 
 def steps_together(comm: Any, core: Core) -> dict[str, float]:
