@@ -93,9 +93,11 @@ class Machine(Table, frozen=True, kw_only=True):
     inside: Messages
     between: Messages
 
-    def core_with(self, busy: int) -> Core:
-        """Return the figures of a core of a host on which `busy` cores compute."""
-        return self.alone if busy <= 1 < self.cores else self.core
+    def core_with(self, busy: float) -> Core:
+        """Return the figures of a core of a host on which `busy` cores compute, in the mean."""
+        if busy >= self.cores or self.alone == self.core:
+            return self.core
+        return self.alone.towards(self.core, max(0.0, busy - 1) / (self.cores - 1))
 
     def transfer(self, size: float, same_host: bool) -> float:
         """Return the seconds from when `size` bytes are sent to when they can be used, with no other message about."""

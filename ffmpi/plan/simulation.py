@@ -80,13 +80,33 @@ def simulate(
     """
     per_host, priced = on_hosts(schedule, costs, machine, ranks_per_host)
     groups = Groups(schedule, per_host, merge=merge)
-    seconds, usage = 0.0, [Usage() for _ in groups.all]
-    for excerpt in excerpts(schedule, _steps_of_a_batch(schedule, groups), steps):
-        more, used = _measured(excerpt, priced, sizes, machine, groups)
-        seconds += excerpt.share * more
-        usage = [one.plus(other, excerpt.share) for one, other in zip(usage, used, strict=True)]
     chapters = schedule.spec.chapters - schedule.first
-    return Plan(schedule, machine, per_host, seconds, chapters, tuple(groups.all), tuple(usage))
+
+    def by(costs: StepCosts) -> Plan:
+        seconds, usage = 0.0, [Usage() for _ in groups.all]
+        for excerpt in excerpts(schedule, _steps_of_a_batch(schedule, groups), steps):
+            more, used = _measured(excerpt, costs, sizes, machine, groups)
+            seconds += excerpt.share * more
+            usage = [one.plus(other, excerpt.share) for one, other in zip(usage, used, strict=True)]
+        return Plan(schedule, machine, per_host, seconds, chapters, tuple(groups.all), tuple(usage))
+
+    plan = by(priced)
+    cores = per_host * costs.threads
+    if machine.alone == machine.core or per_host == 1 or plan.idle < _IDLE:
+        return plan
+    return by(costs.by(machine.core_with(1 + (cores - 1) * _together(per_host, 1 - plan.idle))))
+
+
+#: Share of idle time from which on it counts that a host's cores are not all busy at once.
+_IDLE = 0.1
+
+
+def _together(ranks: int, busy: float) -> float:
+    """Return which share of a host's other ranks compute while one does, if each is `busy` a share of the time.
+
+    Two that take turns do so as little as they can; many, whenever they would.
+    """
+    return max(0.0, min(busy, (ranks * busy - 1) / ((ranks - 1) * busy)))
 
 
 def on_hosts(

@@ -5,7 +5,7 @@ The figures are a machine's: those of `CORE` are nominal, `ffmpi bench machine` 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import field, structs
 
@@ -68,6 +68,12 @@ class Product(Table, frozen=True, kw_only=True):
     weight: NotNegative = 0.0
     output: NotNegative = 0.0
 
+    def towards(self, other: Product, share: float) -> Product:
+        """See `Core.towards`; what the kernels choose is the same."""
+        names = ("rate", "nonzero", "looked", "listing", "weight", "output")
+        mixed = {name: _mixed(name, getattr(self, name), getattr(other, name), share) for name in names}
+        return structs.replace(self, **mixed)
+
     def skips(self, rows: float, units: float, density: float) -> bool:
         """Whether the zeros of `rows` rows are skipped, of whose inputs a share `density` is not zero."""
         left = 1 - self.listed / -(-units // PANEL)
@@ -84,6 +90,17 @@ class Product(Table, frozen=True, kw_only=True):
         if not self.skips(rows, units, density):
             return 2.0 * rows * inputs * width / self.rate + beside
         return rows * inputs * (self.listing + width * (self.looked + density * self.nonzero)) + beside
+
+
+#: Of these figures more are faster.
+_RATES = ("rate", "copying", "pixels")
+
+
+def _mixed(name: str, own: float, other: float, share: float) -> float:
+    """Return the figure `name` between two, so that times are."""
+    if name in _RATES:
+        return 1 / ((1 - share) / own + share / other)
+    return (1 - share) * own + share * other
 
 
 class Core(Table, frozen=True, kw_only=True):
@@ -122,6 +139,22 @@ class Core(Table, frozen=True, kw_only=True):
         )  # fmt: skip
         each = {name: getattr(self, name) / count for name in ("one_moment", "two_moments", "shared")}
         return structs.replace(self, forward=forward, gradient=gradient, **each)
+
+    def towards(self, other: Core, share: float) -> Core:
+        """Return a core that takes for everything `share` of what `other` takes, and the rest of what this one does."""
+        made: dict[str, Any] = {}
+        for name in self.__struct_fields__:
+            own, its = getattr(self, name), getattr(other, name)
+            if isinstance(own, Product):
+                made[name] = own.towards(its, share)
+            elif isinstance(own, dict):
+                kinds = own.keys() | its.keys()
+                made[name] = {
+                    kind: _mixed("", own.get(kind, self.step), its.get(kind, other.step), share) for kind in kinds
+                }
+            else:
+                made[name] = _mixed(name, own, its, share)
+        return Core(**made)
 
     def begin(self, kind: str) -> Cost:
         """Return what a step takes beside its arithmetic."""

@@ -12,6 +12,7 @@ import tomli_w
 from ffmpi.errors import UserError
 from ffmpi.plan import machine as machines
 from ffmpi.plan.machine import Machine, Messages, find_machine, parse_machine, read_machine, shipped, write_machine
+from ffmpi.schedule.core import Core
 
 TYPICAL = read_machine("epyc-avx2")
 
@@ -108,4 +109,13 @@ def test_a_message_takes_longer_the_larger_it_is() -> None:
 def test_a_core_alone_has_figures_of_its_own() -> None:
     text = changed(alone=msgspec.to_builtins(TYPICAL.core) | {"copying": 9e9}, cores=4)
     found: Machine = parse_machine(text, "it")
-    assert found.core_with(1) == found.alone != found.core == found.core_with(4)
+    assert found.core_with(1) == found.alone != found.core == found.core_with(4) == found.core_with(9)
+    # Between both, times are: here those of copies alone differ.
+    some = found.core_with(2.5)
+    assert msgspec.structs.replace(some, copying=9e9) == found.alone
+    assert 2 / some.copying == pytest.approx(1 / found.alone.copying + 1 / found.core.copying)
+
+
+def test_steps_that_only_one_core_names_take_what_any_step_takes_on_the_other() -> None:
+    one, other = Core(step=1.0, steps={"Send": 3.0}), Core(step=5.0, steps={"Post": 9.0})
+    assert one.towards(other, 0.5).steps == {"Send": 4.0, "Post": 5.0}

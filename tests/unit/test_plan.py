@@ -41,6 +41,21 @@ def planned(ranks: int, *settings: str, steps: float = WHOLE, per_host: int = 64
     return simulate(run.schedule.plan(spec), costs, sizes, MACHINE, per_host, steps, merge=merge)
 
 
+def test_ranks_that_take_turns_have_the_host_to_themselves() -> None:
+    """Then cores are less slowed down by each other than where all are busy."""
+    slow = structs.replace(
+        MACHINE.core, forward=structs.replace(MACHINE.core.forward, rate=MACHINE.core.forward.rate / 2)
+    )
+    run = settled("schedule.name=single-layer", "train.chapters=4")
+    spec = spec_of(run, DIGITS, 2)
+    arguments = run.schedule.plan(spec), step_costs(run, DIGITS, spec), message_sizes(run, DIGITS, spec)
+    fast, mixed, all_slow = (
+        simulate(*arguments, structs.replace(MACHINE, alone=alone, core=core), 2, WHOLE).seconds
+        for alone, core in ((MACHINE.core, MACHINE.core), (MACHINE.core, slow), (slow, slow))
+    )
+    assert fast < mixed < all_slow
+
+
 # By hand --------------------------------------------------------------------------------------------------------------
 
 LINK = LinkId(0, 1, "activations", 0, 1, 1)
