@@ -76,7 +76,10 @@ def paper_machine(like: Machine) -> Machine:
     update = (goodness / (epochs * _BATCHES) - (2 * layers - 1) * 128 * row) / layers
     head = (softmax - goodness) / (epochs * _BATCHES) - layers * 64 * row
     # A forward takes its time by its rows, and what is made of an image's product in the first layer half as much.
-    forward = structs.replace(like.core.forward, rate=1e18, nonzero=0.0, looked=0.0, listing=0.0, output=row / units)
+    forward = structs.replace(
+        like.core.forward, rate=1e18, nonzero=0.0, looked=0.0, listing=0.0, weight=0.0,
+        output=row / units,
+    )  # fmt: skip
     gradient = structs.replace(like.core.gradient, rate=1e18, nonzero=0.0, looked=0.0, listing=0.0, weight=0.0)
     core = structs.replace(
         like.core, forward=forward, gradient=structs.replace(gradient, output=0.0), one_moment=0.0, two_moments=0.0,

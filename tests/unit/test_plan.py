@@ -212,9 +212,9 @@ LONG = ("train.epochs=30", "train.batch_size=24")
 def test_excerpts_say_what_the_whole_run_does(ranks: int, settings: tuple[str, ...]) -> None:
     whole = planned(ranks, *LONG, *settings)
     short = planned(ranks, *LONG, *settings, steps=6e3)
-    assert short.seconds == pytest.approx(whole.seconds, rel=0.01)
+    assert short.seconds == pytest.approx(whole.seconds, rel=0.015)
     for one, other in zip(short.usage, whole.usage, strict=True):
-        assert one.busy == pytest.approx(other.busy, rel=0.005)
+        assert one.busy == pytest.approx(other.busy, rel=0.015)
         assert one.flop == pytest.approx(other.flop, rel=1e-3)
         assert one.sent == pytest.approx(other.sent, rel=5e-3)
 
