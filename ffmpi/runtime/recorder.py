@@ -26,22 +26,13 @@ class _Window:
     """The first and the last of many records, so many of each at most, in the order in which they came."""
 
     def __init__(self, most: int) -> None:
-        self._most, self._later = most, 0
+        self.most = most
         self.first: list[tuple[Any, ...]] = []
         self.last: deque[tuple[Any, ...]] = deque(maxlen=most)
 
     def add(self, record: tuple[Any, ...]) -> None:
         """Take one more."""
-        if len(self.first) < self._most:
-            self.first.append(record)
-        else:
-            self.last.append(record)
-            self._later += 1
-
-    @property
-    def left_out(self) -> int:
-        """How many are neither among the first nor among the last."""
-        return self._later - len(self.last)
+        (self.first if len(self.first) < self.most else self.last).append(record)
 
 
 class Recorder:
@@ -51,6 +42,7 @@ class Recorder:
 
     Attributes
     ----------
+    record : to be called with each step, when it began and when it was done
     readings : of `clocks.compare`
     """
 
@@ -62,15 +54,29 @@ class Recorder:
         self._directory, self._epochs = directory, epochs_per_chapter
         most = max(1, min(EACH, ALL // (2 * ranks)))
         self._spans, self._sent, self._received = _Window(most), _Window(most), _Window(most)
-        self._seconds, self._totals, self._now = np.zeros(len(KINDS)), [0, 0], (-1, -1)
+        self._seconds, self._totals = np.zeros(len(KINDS)), [0, 0]
+        self.record = self._recording(self._spans)
         self.readings: list[tuple[float, float, float]] = []
         self._next = 0.0  # when a part may be written again
 
-    def record(self, step: s.Step, start: float, stop: float) -> None:
-        """Note a step that was carried out from `start` to `stop`."""
-        if type(step) is s.SetEpoch:
-            self._now = step.epoch, step.chapter
-        self._spans.add((step, self._now, start, stop))
+    @staticmethod
+    def _recording(spans: _Window) -> Callable[[s.Step, float, float], None]:
+        """Return a function that has all it needs at hand, since kernels leave little of it in the caches.
+
+        A record ends with its number, counted from the end of the first ones: those are 0 and below.
+        """
+        set_epoch, now, number, keep = s.SetEpoch, (-1, -1), -spans.most, spans.first.append
+
+        def record(step: s.Step, start: float, stop: float) -> None:
+            nonlocal now, number, keep
+            if type(step) is set_epoch:
+                now = step.epoch, step.chapter
+            number += 1
+            keep((step, now, start, stop, number))
+            if number == 0:
+                keep = spans.last.append
+
+        return record
 
     def add(self, spent: Mapping[type, float]) -> None:
         """Add the seconds that each kind of steps has taken, of all that have been recorded or left out."""
@@ -97,13 +103,14 @@ class Recorder:
         spans, rank = self._spans, self._rank
         rows = [
             (rank, *fields_of(step, now, self._epochs), start, stop)
-            for step, now, start, stop in chain(spans.first, spans.last)
+            for step, now, start, stop, _ in chain(spans.first, spans.last)
         ]
-        gap = (spans.first[-1][-1], spans.last[0][-2]) if spans.left_out else (0.0, 0.0)
+        left_out = spans.last[0][-1] - 1 if spans.last else 0
+        gap = (spans.first[-1][3], spans.last[0][2]) if left_out else (0.0, 0.0)
         sent, received = (np.array([*ends.first, *ends.last], END) for ends in (self._sent, self._received))
         return Part(
             self._host, self._owns, rank, self._ranks, np.array(self.readings, READING), np.array(rows, SPAN), sent,
-            received, self._seconds.copy(), np.array(self._totals, np.int64), spans.left_out, np.array(gap),
+            received, self._seconds.copy(), np.array(self._totals, np.int64), left_out, np.array(gap),
         )  # fmt: skip
 
     def keep(self, always: bool = False) -> None:
