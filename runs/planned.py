@@ -90,8 +90,8 @@ def main() -> None:
         fewer(path, Path(scratch), SAMPLES)
         for index in range(args.rounds):
             if args.measure:
-                options = ["-m", "ffmpi", "bench", "machine", "--seconds", str(args.measure)]
-                subprocess.run([*launcher(2), sys.executable, "-P", *options], check=True)
+                program = [*launcher(2), sys.executable, "-P", "-m", "ffmpi"]
+                subprocess.run([*program, "bench", "machine", "--seconds", str(args.measure)], check=True)
             for kind, (ranks, own) in KINDS.items():
                 if args.kinds not in kind:
                     continue

@@ -40,7 +40,7 @@ def test_scripts_start_the_program_that_is_installed(holder: Path) -> None:
     """A child with -P does not look into the working directory; without it there is no module to run."""
     for script in SCRIPTS:
         text = " ".join((ROOT / "runs" / script).read_text().split())
-        assert text.count('"-m", "ffmpi"') == text.count('sys.executable, "-P", "-m", "ffmpi"') == 1, script
+        assert text.count('"-m", "ffmpi"') == text.count('sys.executable, "-P", "-m", "ffmpi"') > 0, script
     assert python(holder, "-P", "-m", "ffmpi", "--version").returncode == 0
     for script in SCRIPTS[-1:]:
         assert python(holder, f"ffmpi/runs/{script}", "--help").returncode == 0
