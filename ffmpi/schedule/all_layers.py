@@ -9,14 +9,12 @@ travel.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
 from functools import cached_property
 from itertools import chain
 
 from ..errors import UserError
 from . import chapter as c
-from .cost import StepCosts
-from .interface import Schedule, Settings
+from .interface import OfWholeLayers, Schedule, Settings
 from .spec import ScheduleSpec
 from .steps import LinkId, Portions, Post, Receive, Record, Report, Reserve, Save, Selection, Send, State, Step, Steps
 from .streams import Streams
@@ -25,7 +23,7 @@ from .streams import Streams
 _CHOICES = 2
 
 
-class AllLayers:
+class AllLayers(OfWholeLayers):
     """Every rank has the whole network; `first` is the first chapter of this run."""
 
     def __init__(self, spec: ScheduleSpec, first: int = 0) -> None:
@@ -98,26 +96,6 @@ class AllLayers:
         states = [self._state(rank, stage) for rank in ranks for stage in self.stages]
         pairs = [(a, b) for a in ranks for b in ranks if a != b] if self.spec.adaptive else []
         return states + [LinkId(source, target, "negatives", 0, _CHOICES, _CHOICES) for source, target in pairs]
-
-    def links_of(self, rank: int) -> list[LinkId]:
-        """Return the links that begin or end on `rank`."""
-        return [link for link in self.links if rank in (link.source, link.target)]
-
-    def costs_on(self, rank: int, costs: StepCosts) -> StepCosts:
-        """Return what steps cost on `rank`: it has whole layers."""
-        return costs
-
-    def kind_of(self, rank: int) -> Hashable:
-        """Return what ranks have in common whose computing costs the same."""
-        return rank
-
-    def steps_with(self, rank: int, links: list[LinkId]) -> Steps:
-        """See `Schedule.steps_with`: no rank is like another, so these are all."""
-        return self.steps(rank)
-
-    def computing(self, rank: int) -> Steps:
-        """Yield what `rank` does to the end, for those who price it: messages may be missing."""
-        return self.steps(rank)
 
     def steps(self, rank: int) -> Steps:
         """Yield what `rank` does to the end."""

@@ -65,6 +65,30 @@ class Schedule(Protocol):
         """Return what ranks have in common whose computing costs the same."""
 
 
+class OfWholeLayers(Schedule, Protocol):
+    """What the schedules answer alike whose ranks have whole layers: no rank is like another."""
+
+    def links_of(self, rank: int) -> list[LinkId]:
+        """Return the links that begin or end on `rank`."""
+        return [link for link in self.links if rank in (link.source, link.target)]
+
+    def costs_on(self, rank: int, costs: StepCosts) -> StepCosts:
+        """Return what steps cost on `rank`: it has whole layers."""
+        return costs
+
+    def kind_of(self, rank: int) -> Hashable:
+        """Return what ranks have in common whose computing costs the same."""
+        return rank
+
+    def steps_with(self, rank: int, links: list[LinkId]) -> Steps:
+        """See `Schedule.steps_with`: no rank is like another, so these are all."""
+        return self.steps(rank)
+
+    def computing(self, rank: int) -> Steps:
+        """Yield what `rank` does to the end, for those who price it: messages may be missing."""
+        return self.steps(rank)
+
+
 class Settings(Member, frozen=True, kw_only=True):
     """The settings of a schedule, and what it says of itself before it is made."""
 

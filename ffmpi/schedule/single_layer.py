@@ -14,7 +14,7 @@ beginning waits for them.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
 from typing import Annotated, Literal
@@ -22,8 +22,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from . import chapter as c
-from .cost import StepCosts
-from .interface import Schedule, Settings
+from .interface import OfWholeLayers, Schedule, Settings
 from .placement import Placement
 from .spec import ScheduleSpec
 from .steps import (
@@ -53,7 +52,7 @@ from .sweep import conclusion, sweep
 _FEW = 8
 
 
-class SingleLayer(Placement):
+class SingleLayer(Placement, OfWholeLayers):
     """Who owns what, and when each chapter begins."""
 
     name = "single-layer"
@@ -117,26 +116,6 @@ class SingleLayer(Placement):
             told = range(self.last + 1) if self.by_weights else [0]
             links += [LinkId(self.chooser, to, "negatives", 0, 1, 1) for to in told if to != self.chooser]
         return links
-
-    def links_of(self, rank: int) -> list[LinkId]:
-        """Return the links that begin or end on `rank`."""
-        return [link for link in self.links if rank in (link.source, link.target)]
-
-    def costs_on(self, rank: int, costs: StepCosts) -> StepCosts:
-        """Return what steps cost on `rank`: it has whole layers."""
-        return costs
-
-    def kind_of(self, rank: int) -> Hashable:
-        """Return what ranks have in common whose computing costs the same."""
-        return rank
-
-    def steps_with(self, rank: int, links: list[LinkId]) -> Steps:
-        """See `Schedule.steps_with`: no rank is like another, so these are all."""
-        return self.steps(rank)
-
-    def computing(self, rank: int) -> Steps:
-        """Yield what `rank` does to the end, for those who price it: messages may be missing."""
-        return self.steps(rank)
 
     def steps(self, rank: int) -> Steps:
         """Yield what `rank` does to the end."""
