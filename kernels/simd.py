@@ -209,16 +209,6 @@ def nonzero_lanes(typingctx: Any, x: Any) -> Any:
 
 
 @intrinsic
-def load_scalar(typingctx: Any, array: Any, index: Any) -> Any:
-    """Return ``array.flat[index]``."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(element(context, builder, signature.args[0], *args))
-
-    return array.dtype(array, types.intp), codegen
-
-
-@intrinsic
 def store_bytes(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
     """Write the eight bytes of a uint64, the lowest first, to ``array.flat[index : index + 8]`` of uint8."""
 
@@ -228,16 +218,6 @@ def store_bytes(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.uint64), codegen
-
-
-@intrinsic
-def lowest_bit(typingctx: Any, bits: Any) -> Any:
-    """Return the place of the lowest bit that is set; `bits` must not be zero."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(types.int64), codegen
 
 
 @intrinsic
