@@ -104,7 +104,7 @@ def compile_each(*, threads: int = 1, weighted: bool = False) -> Iterator[None]:
     dropout(h, 1, first, first, 0, 0, 0, 0, 0.5, h, sums, squares, adds)
     yield
     from_panels(h, 1, 1)
-    adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)
+    adam_constants(np.ones(1, np.int64), 0.01, 0.0, 0.9, 0.999, 1e-8)
     lion_constants(0.01, 0.0, 0.9, 0.99)
     moments = (zeros(1, LANES, LANES), zeros(1, LANES, LANES), zeros(1, LANES), zeros(1, LANES))
     constants = sgd_constants(0.0, 0.0, 0.9)

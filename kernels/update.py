@@ -263,16 +263,17 @@ def update_parallel(
 
 
 @compiled
-def adam_constants(step, rate, decay, beta1, beta2, eps):  # type: ignore[no-untyped-def]
-    """Return Adam's constants for its `step`-th step (from 1): Kingma and Ba's algorithm with AdamW's decoupled decay.
+def adam_constants(steps, rate, decay, beta1, beta2, eps):  # type: ignore[no-untyped-def]
+    """Return Adam's constants for its `steps` (from 1): Kingma and Ba's algorithm with AdamW's decoupled decay.
 
-    All are float64; the constants are (8,) float32.
+    steps : (n,) int64; all others are float64. The constants are (n, 8) float32.
     """
-    constants = np.empty(8, np.float32)
-    constants[0], constants[1] = beta1, 1 - beta1
-    constants[2], constants[3] = beta2, 1 - beta2
-    constants[4], constants[5] = 1 / np.sqrt(1 - power(beta2, step)), eps
-    constants[6], constants[7] = rate / (1 - power(beta1, step)), 1 - rate * decay
+    constants = np.empty((len(steps), 8), np.float32)
+    for i in range(len(steps)):
+        constants[i, 0], constants[i, 1] = beta1, 1 - beta1
+        constants[i, 2], constants[i, 3] = beta2, 1 - beta2
+        constants[i, 4], constants[i, 5] = 1 / np.sqrt(1 - power(beta2, steps[i])), eps
+        constants[i, 6], constants[i, 7] = rate / (1 - power(beta1, steps[i])), 1 - rate * decay
     return constants
 
 

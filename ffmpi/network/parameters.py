@@ -106,10 +106,18 @@ def _panel_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (kernels.panels_of(shape[-1]), *rows, kernels.LANES)
 
 
+#: Of so many steps what the kernels need is made at once.
+_AT_ONCE = 32
+
+
 @lru_cache(64)
-def _constants(optimizer: Optimiser, step: int, rate: float) -> np.ndarray:
-    """Return what the kernels need for a step: the same for all blocks that are in the same step."""
-    return optimizer.constants(step, rate)
+def _constants(optimizer: Optimiser, part: int, rate: float) -> list[np.ndarray]:
+    """Return what the kernels need in each step of a part of them all; of an optimiser whose steps are alike, in any.
+
+    It is the same for all blocks that are in these steps.
+    """
+    first = part * _AT_ONCE + 1
+    return list(np.atleast_2d(optimizer.constants(np.arange(first, first + _AT_ONCE), rate)))
 
 
 class Parameters:
@@ -225,8 +233,9 @@ class Parameters:
         """Count one more step, and return the optimiser's kind and the constants of this step."""
         optimizer = self.block.optimizer
         assert optimizer is not None
-        steps = self._steps[0] = self._steps[0] + 1
-        return optimizer.kind, _constants(optimizer, int(steps) if optimizer.by_step else 0, rate)
+        part, place = divmod(int(self._steps[0]), _AT_ONCE) if optimizer.by_step else (0, 0)
+        self._steps[0] += 1
+        return optimizer.kind, _constants(optimizer, part, rate)[place]
 
     def step(
         self, rate: float, a: np.ndarray, scale: np.ndarray, c: np.ndarray, z: np.ndarray,
@@ -235,10 +244,10 @@ class Parameters:
         """Take one optimiser step along dW = (scale c a)^T z and return how many rows took part: `kernels.update`."""
         optimizer = self.block.optimizer
         assert optimizer is not None
-        steps = self._steps[0] = self._steps[0] + 1  # as `next_step`
-        kind, constants = optimizer.kind, _constants(optimizer, int(steps) if optimizer.by_step else 0, rate)
+        part, place = divmod(int(self._steps[0]), _AT_ONCE) if optimizer.by_step else (0, 0)  # as `next_step`
+        self._steps[0] += 1
         arguments = (
-            kind, a, scale, c, z, self.w, self.bias, self.moments, constants,
+            optimizer.kind, a, scale, c, z, self.w, self.bias, self.moments, _constants(optimizer, part, rate)[place],
             label_arguments or kernels.NO_LABELS, nonzeros or kernels.DENSE,
         )  # fmt: skip
         active: int = kernels.update(*arguments) if threads == 1 else kernels.update_parallel(threads, *arguments)

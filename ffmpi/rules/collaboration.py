@@ -15,7 +15,7 @@ import numpy as np
 from .. import kernels
 from ..schedule.cost import RuleCost
 from . import Loss, Rates, Rule, Targets
-from .goodness import SMALLEST, Goodness
+from .goodness import SMALLEST, Goodness, Workspace
 
 if TYPE_CHECKING:
     from ..config.schema import Config
@@ -53,12 +53,14 @@ class Collaboration(Goodness, frozen=True, kw_only=True, tag="collaboration"):
     ) -> Loss:  # fmt: skip
         """Take a step on all rows that the layers up to this one have not decided yet."""
         count, rows = targets.count, 2 * targets.count
-        goodness = out.total[:rows] / self.per(layer.units)
+        work: Workspace = layer.workspace
+        own, c = work.threshold, work.c[:rows]
+        goodness = out.total[:rows] / own.per
         joint = goodness + a.score[:rows, 0] if layer.index else goodness
         theta = self.threshold * sum(layer.config.network.layers[: layer.index + 1])
-        c = np.empty(rows, np.float32)
-        numbers = theta, 2 / float(self.per(layer.units)), SMALLEST
-        loss, _, _, ranked, active = kernels.goodness_loss(joint, np.float32(1), count, *numbers, c, targets.weights)
+        loss, _, _, ranked, active = kernels.goodness_loss(
+            joint, np.float32(1), count, theta, own.slope, SMALLEST, c, targets.weights
+        )
         positive, negative = (float(part.sum(dtype=np.float64)) for part in (goodness[:count], goodness[count:]))
         flop = layer.update(a, out.h, c, rates.layer) if math.isfinite(loss + positive + negative) else 0.0
         return Loss(loss, (positive, negative, ranked), rows, active, flop)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from .. import kernels
 from ..config.fields import Positive
@@ -38,15 +38,26 @@ UNDECIDED = (50.0, 0.45), (63.0, 0.73), (38.0, 0.74)
 NONZERO = (0.42, 0.175, 1800.0), (0.146, 0.35, 17.0), (0.245, 0.04, 300.0)
 
 
-class Coefficients(Struct, frozen=True, gc=False):
-    """What the goodness of a batch's rows says; sums are over the rows, float64."""
+class Threshold(NamedTuple):
+    """How `kernels.goodness_loss` is to compare a layer's sums of squares.
 
-    coefficients: np.ndarray  # (positives + negatives,) float32
-    loss: float
-    positive_goodness: float
-    negative_goodness: float
-    ranked: int  # pairs of which the positive has more
-    active: int  # rows that take part in the update
+    Attributes
+    ----------
+    per : what they are divided by to be goodness
+    theta : what that is compared with
+    slope : its derivative by an activation, over that activation
+    """
+
+    per: np.float32
+    theta: float
+    slope: float
+
+
+class Workspace(NamedTuple):
+    """A layer's threshold, and memory for the coefficients of the rows that it learns from, (rows,) float32."""
+
+    threshold: Threshold
+    c: np.ndarray
 
 
 #: Places of a run at which its mean is taken.
@@ -106,33 +117,33 @@ class Goodness(Rule, frozen=True, kw_only=True, tag="goodness"):
             density = end + _mean(batches, lambda batch: more / (1 + batch / gone))
         return replace(super().cost(config, index, classes, batches), active=active, density=density)
 
-    def per(self, units: int) -> np.float32:
-        """Return what a sum of squares is divided by to be goodness."""
-        return np.float32(1 if self.goodness == "sum" else units)
+    def compared(self, units: int) -> Threshold:
+        """Return what a layer of `units` is compared with."""
+        per = 1 if self.goodness == "sum" else units
+        return Threshold(np.float32(per), self.threshold * units, 2.0 / per)
 
-    def coefficients(
-        self, total: np.ndarray, units: int, positives: int, weights: np.ndarray | None = None
-    ) -> Coefficients:  # fmt: skip
-        """Return c of rows with the sums of squares `total` (rows,) float32; the first `positives` are positive."""
-        per, c = np.float32(1 if self.goodness == "sum" else units), np.empty(len(total), np.float32)
-        theta, slope = self.threshold * units, 2.0 / float(per)
-        return Coefficients(c, *kernels.goodness_loss(total, per, positives, theta, slope, SMALLEST, c, weights))
+    def workspace(self, config: Config, layer: Layer, rows: int, classes: int) -> Any:
+        """Return a `Workspace`; what a rule derived from this one returns has at least that."""
+        return Workspace(self.compared(layer.units), np.empty(rows if layer.learns else 0, np.float32))
 
     def learn(
         self, layer: Layer, a: Activations, out: Activations, sums: np.ndarray, targets: Targets, rates: Rates
     ) -> Loss:  # fmt: skip
         """Take a step on all rows that are not decided yet."""
-        count, total = targets.count, out.total[: 2 * targets.count]
-        found = self.coefficients(total, layer.units, count, targets.weights)
-        positive, negative, flop = found.positive_goodness, found.negative_goodness, 0.0
+        count, rows, flop = targets.count, 2 * targets.count, 0.0
+        work: Workspace = layer.workspace
+        (per, theta, slope), c = work.threshold, work.c[:rows]
+        loss, positive, negative, ranked, active = kernels.goodness_loss(
+            out.total[:rows], per, count, theta, slope, SMALLEST, c, targets.weights
+        )
         # A loss of zero may come from a goodness that has overflowed; the sum is not finite then.
-        if math.isfinite(found.loss + positive + negative):
-            flop = layer.update(a, out.h, found.coefficients, rates.layer)
-        return Loss(found.loss, (positive, negative, found.ranked), 2 * count, found.active, flop)
+        if math.isfinite(loss + positive + negative):
+            flop = layer.update(a, out.h, c, rates.layer)
+        return Loss(loss, (positive, negative, ranked), rows, active, flop)
 
     def scores(self, layer: Layer, out: Activations, sums: np.ndarray, rows: int) -> np.ndarray:
         """Return the goodness, (rows, 1) float32."""
-        g: np.ndarray = out.total[:rows] / self.per(layer.units)
+        g: np.ndarray = out.total[:rows] / self.compared(layer.units).per
         return g[:, None]
 
     def formula(self, classes: int) -> Formula:

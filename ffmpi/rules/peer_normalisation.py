@@ -14,7 +14,7 @@ from ..config.fields import Fraction, Positive
 from ..network.parameters import Array, Block
 from ..schedule.cost import RuleCost
 from . import Loss, Rates, Targets
-from .goodness import Goodness
+from .goodness import SMALLEST, Goodness, Threshold, Workspace
 
 if TYPE_CHECKING:
     from ..config.schema import Config
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 
 class _Workspace(NamedTuple):
+    threshold: Threshold
+    c: np.ndarray  # (rows,) float32
     dz: np.ndarray  # (panels, pitch, 16) float32
     taking_part: np.ndarray  # (rows,) float32
 
@@ -55,7 +57,8 @@ class PeerNormalisation(Goodness, frozen=True, kw_only=True, tag="peer-normalisa
         """Return room for a batch's derivatives."""
         panels = len(layer.panels) if layer.learns else 0
         dz = kernels.zeros(panels, kernels.padded_rows(rows), kernels.LANES)
-        return _Workspace(dz, np.empty(rows, np.float32))
+        own: Workspace = super().workspace(config, layer, rows, classes)
+        return _Workspace(own.threshold, own.c, dz, np.empty(rows, np.float32))
 
     def share_size(self, units: int, rows: int, classes: int, learning: bool) -> int:
         """Return that there is one more number to learn."""
@@ -72,15 +75,16 @@ class PeerNormalisation(Goodness, frozen=True, kw_only=True, tag="peer-normalisa
         self, layer: Layer, a: Activations, out: Activations, sums: np.ndarray, targets: Targets, rates: Rates
     ) -> Loss:  # fmt: skip
         """Take a step on all positives, and on the negatives that are not decided yet."""
-        count, total, weights = targets.count, out.total[: 2 * targets.count], targets.weights
-        found = self.coefficients(total, layer.units, count, weights)
-        c, active, flop = found.coefficients, found.active, 0.0
-        positive, negative = found.positive_goodness, found.negative_goodness
-        if math.isfinite(found.loss + positive + negative):
-            work: _Workspace = layer.workspace
-            taking_part, means = work.taking_part[: len(c)], layer.blocks["peers"].panels["means"]
+        count, rows, weights, flop = targets.count, 2 * targets.count, targets.weights, 0.0
+        work: _Workspace = layer.workspace
+        (per, theta, slope), c = work.threshold, work.c[:rows]
+        loss, positive, negative, ranked, active = kernels.goodness_loss(
+            out.total[:rows], per, count, theta, slope, SMALLEST, c, weights
+        )
+        if math.isfinite(loss + positive + negative):
+            taking_part, means = work.taking_part[:rows], layer.blocks["peers"].panels["means"]
             mean, strength = sums[0] / np.float32(layer.units), np.float32(self.strength)
             numbers = layer.own_units, means, mean, strength
             kernels.peer_gradient(out.h, c, count, *numbers, work.dz, taking_part, weights)
             flop, active = layer.update(a, work.dz, taking_part, rates.layer), int(taking_part.sum())
-        return Loss(found.loss, (positive, negative, found.ranked), 2 * count, active, flop)
+        return Loss(loss, (positive, negative, ranked), rows, active, flop)

@@ -13,7 +13,6 @@ from ..network.labels import Epoch, Labels, order_of
 from ..rules import Targets
 from ..schedule import ScheduleSpec
 from ..schedule import steps as s
-from .made import Made
 from .model import RankModel, Samples
 
 
@@ -40,6 +39,36 @@ class Content(Struct, frozen=True, gc=False):
 _KEPT = 64
 
 
+class Contents(dict[s.Batch, Content]):
+    """What each of the batches under way holds, made when it is asked for; asking for one that is there is no call."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches, self._shape = batches, lru_cache(batches.layout.shape)
+        self._sizes = {stream: batches.layout.samples(stream) for stream in get_args(s.Stream)}
+
+    def __missing__(self, batch: s.Batch) -> Content:
+        batches = self._batches
+        total, size, ahead = batches.dataset.train, self._sizes[batch.stream], batches.spec.ahead
+        if batch.split != "train":
+            total = batches.dataset.samples(batch.split)
+        elif batches.samples is not None:
+            total = len(batches.samples.labels.classes)
+        count_of_all = -(-total // size)  # training batches may be numbered on
+        first = read_first = batch.index % count_of_all * size
+        count = read = min(size, total - first)
+        neutral = 0  # samples whose neutral rows come along, in the pipeline
+        if batch.stream == "joint" and batch.index < batches.spec.joint_for_head:
+            if ahead:
+                read_first = (batch.index + ahead) % count_of_all * size
+                read = min(size, total - read_first)
+            neutral = read
+        if len(self) == _KEPT:
+            self.clear()
+        found = Content(first, count, read_first, read, *self._shape(batch.stream, count, neutral))
+        self[batch] = found
+        return found
+
+
 class Batches:
     """What the batches under way on this rank hold, in the order and with the negatives of the epochs they belong to.
 
@@ -56,10 +85,8 @@ class Batches:
         if self.samples:
             self.labels = self.samples.labels
         self.shard = 0
-        self._sizes = {stream: self.layout.samples(stream) for stream in get_args(s.Stream)}
-        self._shape = lru_cache(self.layout.shape)
-        #: What batches hold, and what the rule is told of those that a layer learns from: made when they are asked for.
-        self.contents = Made(self._content, _KEPT)
+        self.contents = Contents(self)
+        #: What the rule is told of batches that a layer learns from.
         self.known_targets: dict[s.Batch, Targets] = {}
         self._keys: dict[s.Batch, tuple[np.ndarray, np.ndarray]] = {}
         nothing = np.empty(0, np.int64)
@@ -96,24 +123,6 @@ class Batches:
         self._set_often[step.epoch] -= 1
         if not self._set_often[step.epoch]:
             del self.epochs[step.epoch], self._set_often[step.epoch]
-
-    def _content(self, batch: s.Batch) -> Content:
-        """Return what a batch holds, which need not be here."""
-        total, size, ahead = self.dataset.train, self._sizes[batch.stream], self.spec.ahead
-        if batch.split != "train":
-            total = self.dataset.samples(batch.split)
-        elif self.samples is not None:
-            total = len(self.samples.labels.classes)
-        batches = -(-total // size)  # training batches may be numbered on
-        first = read_first = batch.index % batches * size
-        count = read = min(size, total - first)
-        neutral = 0  # samples whose neutral rows come along, in the pipeline
-        if batch.stream == "joint" and batch.index < self.spec.joint_for_head:
-            if ahead:
-                read_first = (batch.index + ahead) % batches * size
-                read = min(size, total - read_first)
-            neutral = read
-        return Content(first, count, read_first, read, *self._shape(batch.stream, count, neutral))
 
     def of(self, batch: s.Batch) -> np.ndarray:
         """Return the samples of a batch, int64."""

@@ -58,6 +58,7 @@ class Entries:
     ----------
     periods : the entries from number `base` on, which may be negative; None where nothing passes
     count : how many periods have begun with an entry when no more are to come
+    settled : the first period for which `reach` has to be asked again
     batches : all batches, those that the head reads and those that it learns from, without the first `gone`
     """
 
@@ -71,6 +72,7 @@ class Entries:
         self.periods: list[Entry | None] = [None] * behind
         self.base = -behind
         self.count: int | None = None
+        self.settled = 0
         self.batches: tuple[list[Batch], list[Batch], list[Batch]] = ([], [], [])
         self.gone = [0, 0, 0]
         self._known = [0, 0, 0]  # how many batches of each kind there have been
@@ -78,13 +80,11 @@ class Entries:
         self._blocks: Iterator[list[Entry | None]] = self._run()
 
     def reach(self, period: int) -> bool:
-        """Make the entry of `period`, the next of those asked for, and the batches after it that are to be known.
+        """Make the entries from `period` to `settled`, and the batches after them that are to be known.
 
         Return whether there is anything to do in that period.
         """
         periods, batches, gone = self.periods, self.batches, self.gone
-        if self.count is not None:
-            return period < self.count + self.behind
         if len(periods) > _KEPT + 2 * self.behind:
             self._forget(period - self.behind)
         while self.count is None and period >= self.base + len(periods):
@@ -94,13 +94,21 @@ class Entries:
             number = read = error = -1
         else:
             number, read, error = entry.number, entry.read, entry.error
-        ahead, with_head = self.ahead, bool(self.spec.head_layers)
-        while self.count is None and (
-            len(batches[0]) + gone[0] <= number + ahead
-            or (with_head and (len(batches[1]) + gone[1] <= read + ahead or len(batches[2]) + gone[2] <= error + ahead))
-        ):
+        passed = (number, read, error) if self.spec.head_layers else (number,)
+
+        def more_than_enough() -> int:
+            each = zip(batches, gone, passed, strict=False)
+            return min(len(kind) + past - last - self.ahead for kind, past, last in each)
+
+        while self.count is None and more_than_enough() <= 0:
             self._make()
-        return self.count is None or period < self.count + self.behind
+        if self.count is not None:
+            self.settled = self.count + self.behind
+            return period < self.settled
+        # In each period one more of each kind passes at most; how many have, is known by an entry of all kinds only.
+        known = more_than_enough() if min(passed) >= 0 else 1
+        self.settled = period + min(known, _KEPT, self.base + len(periods) - period)
+        return True
 
     def _make(self) -> None:
         """Make the entries of a block: an epoch, or what follows a chapter."""

@@ -130,8 +130,9 @@ class Periods:
         ]
         period = 0
         while more:
-            yield self._period(period)
-            period += 1
+            while period < entries.settled:
+                yield self._period(period)
+                period += 1
             more = entries.reach(period)
         yield [
             Reserve(link, buffer)

@@ -65,17 +65,20 @@ def test_torch_by_hand_makes_the_same_step(active: np.ndarray) -> None:
 @pytest.mark.parametrize("active", ACTIVE.values(), ids=ACTIVE)
 def test_autograd_makes_the_step_of_the_goodness_rule(active: np.ndarray, fused: bool) -> None:
     pytest.importorskip("torch")
+    from ffmpi import kernels
     from ffmpi.commands.bench.torch_steps import THRESHOLD, AutogradStep
-    from ffmpi.rules.goodness import Goodness
+    from ffmpi.rules.goodness import SMALLEST, Goodness
 
     a, w, _ = make()
     theirs = AutogradStep(a, w, fused=fused, rate=0.01)
     ours = FfmpiStep(a, w, np.zeros(ROWS, np.float32), rate=0.01)
     rule = Goodness(goodness="mean", threshold=THRESHOLD / UNITS)
-    positives = int(np.sum(active < ROWS // 2))
+    positives, (per, theta, slope) = int(np.sum(active < ROWS // 2)), rule.compared(UNITS)
     for _ in range(3):
         ours.forward()
-        ours.c[active] = rule.coefficients(ours.totals[0, active], UNITS, positives).coefficients
+        c = np.empty(len(active), np.float32)
+        kernels.goodness_loss(ours.totals[0, active], per, positives, theta, slope, SMALLEST, c, None)
+        ours.c[active] = c
         ours.update(active)
     np.testing.assert_allclose(after_three(theirs, active), ours.weights(), rtol=1e-4, atol=1e-5)
 

@@ -18,7 +18,7 @@ from tests.helpers import DIGITS
 
 BATCH = 20
 #: At most so many calls a batch, and so many files of Python, of the pipeline with three layers and a head on one rank.
-CALLS, FILES = 88, 14
+CALLS, FILES = 80, 10
 
 #: Trains on each of the data sets, and prints the calls of Python functions by file while the steps were carried out.
 COUNT = """

@@ -32,10 +32,15 @@ def make(rows: int, inputs: int, units: int, seed: int = 0):
 KINDS = [kernels.ADAM, kernels.SGD, kernels.NESTEROV, kernels.LION]
 
 
+def adam_constants(step: int, rate: float, decay: float, beta1: float, beta2: float, epsilon: float) -> np.ndarray:
+    """Return Adam's constants for one step."""
+    return kernels.adam_constants(np.array([step]), rate, decay, beta1, beta2, epsilon)[0]
+
+
 def constants_of(kind: int, step: int, decay: float) -> np.ndarray:
     """Return the constants of an optimiser at rate 0.01."""
     if kind == kernels.ADAM:
-        return kernels.adam_constants(step, 0.01, decay, 0.9, 0.999, 1e-2)
+        return adam_constants(step, 0.01, decay, 0.9, 0.999, 1e-2)
     return (
         kernels.lion_constants(0.01, decay, 0.9, 0.99)
         if kind == kernels.LION
@@ -143,7 +148,7 @@ def test_update_does_not_hide_what_is_not_finite(value: float, skip: bool) -> No
     nonzeros = kernels.Nonzeros(8, kernels.panels_of(20)).arrays if skip else kernels.DENSE
     moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
     c = np.ones(8, np.float32)
-    constants = kernels.adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)
+    constants = adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)
     update(
         kernels.ADAM, panels.a, panels.scale, c, panels.h, panels.w, panels.bias, moments, constants, nonzeros=nonzeros
     )
@@ -163,7 +168,7 @@ def test_an_input_that_is_nan_is_not_skipped(skip: bool) -> None:
     assert np.isnan(h[3]).all() and np.isnan(total[3]) and np.isfinite(np.delete(h, 3, axis=0)).all()
     z, c = np.ones_like(panels.h), np.ones(8, np.float32)
     moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
-    constants = kernels.adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)
+    constants = adam_constants(1, 0.01, 0.0, 0.9, 0.999, 1e-8)
     update(kernels.ADAM, panels.a, panels.scale, c, z, panels.w, panels.bias, moments, constants, nonzeros=nonzeros)
     w = kernels.from_panels(panels.w, 20, 20)
     assert np.isnan(w[2]).all() and np.isfinite(np.delete(w, 2, axis=0)).all()
@@ -310,7 +315,7 @@ def test_update_is_the_same_for_any_number_of_threads() -> None:
         panels.forward()
         shapes = (panels.w, panels.w, panels.bias, panels.bias)
         moments = tuple(kernels.zeros(*x.shape) for x in shapes)
-        constants = kernels.adam_constants(1, 0.01, 0, 0.9, 0.999, 1e-8)
+        constants = adam_constants(1, 0.01, 0, 0.9, 0.999, 1e-8)
         args = (panels.a, panels.scale, c, panels.h, panels.w, panels.bias, moments, constants)
         update(kernels.ADAM, *args, threads=threads)
         results.append((panels.w, panels.bias, *moments))
@@ -341,7 +346,7 @@ def test_update_skipping_zeros_gives_the_same_bits(
         panels = Panels(a, scale, w, bias)
         moments = tuple(kernels.zeros(*x.shape) for x in (panels.w, panels.w, panels.bias, panels.bias))
         for step in (1, 2):
-            constants = kernels.adam_constants(step, 0.01, 0.1, 0.9, 0.999, 1e-8)
+            constants = adam_constants(step, 0.01, 0.1, 0.9, 0.999, 1e-8)
             update(
                 kernels.ADAM, panels.a, scales, c, z, panels.w, panels.bias, moments, constants,
                 nonzeros=skip, threads=threads, labels=labels,
@@ -427,9 +432,11 @@ def test_exponentials() -> None:
 
 @pytest.mark.parametrize("step", [1, 2, 3, 1000, 93_800, 10**9])
 def test_adam_constants(step: int) -> None:
-    found = kernels.adam_constants(step, 0.01, 0.1, 0.9, 0.999, 1e-8)
+    found = adam_constants(step, 0.01, 0.1, 0.9, 0.999, 1e-8)
     corrections = 1 / np.sqrt(1 - 0.999**step), 0.01 / (1 - 0.9**step)
     np.testing.assert_allclose(found[[4, 6]], corrections, rtol=1e-6)
+    several = kernels.adam_constants(np.arange(step, step + 9), 0.01, 0.1, 0.9, 0.999, 1e-8)
+    np.testing.assert_array_equal(several[0], found)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

@@ -74,7 +74,7 @@ def test_steps_are_those_of_the_textbook(name: str, head: bool) -> None:
         gradients = reference.gradients(*(array.astype(np.float64) for array in (a, scale[:rows], c, z)))
         dw.append(gradients[0])
         db.append(gradients[1])
-        constants = optimiser.constants(step if optimiser.by_step else 0, RATE)
+        constants = np.atleast_2d(optimiser.constants(np.array([step]), RATE))[0]
         pa, pz = kernels.to_panels(a, 8), kernels.to_panels(z, 8)
         rest = w, bias, moments, constants, kernels.NO_LABELS, kernels.DENSE
         kernels.update(optimiser.kind, pa, scale, c, pz, *rest)

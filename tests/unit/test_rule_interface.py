@@ -37,14 +37,14 @@ class Counting(Goodness, frozen=True, kw_only=True, tag="counting"):
         unit = Array("peers", (units,), learnt=False, inference=False, start=0.5, nonnegative=True)
         return {"counts": Block((layer, unit))}
 
-    def workspace(self, config: Config, layer: Any, rows: int, classes: int) -> list[Any]:
-        return []
+    def workspace(self, config: Config, layer: Any, rows: int, classes: int) -> Any:
+        return SimpleNamespace(**super().workspace(config, layer, rows, classes)._asdict(), seen=[])
 
     def learn(self, layer: Any, a: Any, out: Any, sums: np.ndarray, targets: Any, rates: Any) -> Any:
         assert len(sums) == 0
         total = out.total[: 2 * targets.count].copy()
         below = a.score[: len(total), 0].copy() if layer.index else np.zeros(len(total), np.float32)
-        layer.workspace.append((below, out.score[: len(total), 0] - below, total, targets.epoch))
+        layer.workspace.seen.append((below, out.score[: len(total), 0] - below, total, targets.epoch))
         return super().learn(layer, a, out, sums, targets, rates)
 
     def epoch_partial(self, layer: Any) -> np.ndarray:
@@ -80,8 +80,8 @@ def test_what_a_rule_declares_is_there_under_every_schedule(name: str) -> None:
         counts = model.states(index)[f"layers/{index}/counts"]
         assert counts.array("epochs") == [4]
         assert_array_equal(counts.array("peers"), np.full(layer.units, 0.5, np.float32))
-        assert {epoch for *_, epoch in layer.workspace} == {0, 1, 2, 3}
-        for below, own, total, _ in layer.workspace:
+        assert {epoch for *_, epoch in layer.workspace.seen} == {0, 1, 2, 3}
+        for below, own, total, _ in layer.workspace.seen:
             # The first layer does not count for classification; what it hands on is zero.
             assert_array_equal(own, total if index == 1 else np.zeros_like(total))
             assert not below.any()

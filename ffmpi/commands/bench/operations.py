@@ -241,7 +241,7 @@ def of_optimisers(inputs: int, units: int, rows: int) -> dict[str, Operation]:
         "sgd": (kernels.SGD, sgd),
         "nesterov": (kernels.NESTEROV, sgd),
         "lion": (kernels.LION, kernels.lion_constants(RATE, DECAY, 0.9, 0.99)),
-        "adam": (kernels.ADAM, kernels.adam_constants(1, RATE, DECAY, 0.9, 0.999, 1e-8)),
+        "adam": (kernels.ADAM, kernels.adam_constants(np.ones(1, np.int64), RATE, DECAY, 0.9, 0.999, 1e-8)[0]),
     }
     return {
         f"update by {name}": _update(kind, constants, (a, c, z, w), (pa, scale, c, pz))

@@ -61,7 +61,7 @@ class FfmpiStep:
     def update(self, active: np.ndarray) -> None:
         """Product and Adam, fused."""
         self.steps += 1
-        constants = kernels.adam_constants(self.steps, self.rate, 0.0, BETA1, BETA2, EPS)
+        constants = kernels.adam_constants(np.array([self.steps]), self.rate, 0.0, BETA1, BETA2, EPS)[0]
         c = np.zeros_like(self.c)
         c[active] = self.c[active]
         arguments = (

@@ -29,6 +29,9 @@ class Optimiser(Member, frozen=True, kw_only=True):
     #: Whether `constants` differ from step to step.
     by_step: ClassVar[bool] = False
 
-    def constants(self, step: int, learning_rate: float) -> np.ndarray:
-        """Return what the kernels need in the step with number `step`, from 1; see `kernels.sgd_constants`."""
+    def constants(self, steps: np.ndarray, learning_rate: float) -> np.ndarray:
+        """Return what the kernels need in `steps`, (n,) int64 numbers from 1; see `kernels.sgd_constants`.
+
+        It is (n, 8) float32 where it differs from step to step, else (8,).
+        """
         raise NotImplementedError

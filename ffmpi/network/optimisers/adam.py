@@ -25,8 +25,8 @@ class Adam(Optimiser, frozen=True, kw_only=True, tag="adam"):
     moments: ClassVar[int] = 2
     by_step: ClassVar[bool] = True
 
-    def constants(self, step: int, learning_rate: float) -> np.ndarray:
+    def constants(self, steps: np.ndarray, learning_rate: float) -> np.ndarray:
         """See `kernels.adam_constants`."""
         return kernels.adam_constants(
-            step, learning_rate, self.weight_decay, self.beta1, self.beta2, self.epsilon
+            steps, learning_rate, self.weight_decay, self.beta1, self.beta2, self.epsilon
         )  # fmt: skip

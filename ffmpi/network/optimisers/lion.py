@@ -28,6 +28,6 @@ class Lion(Optimiser, frozen=True, kw_only=True, tag="lion"):
     kind: ClassVar[int] = kernels.LION
     moments: ClassVar[int] = 1
 
-    def constants(self, step: int, learning_rate: float) -> np.ndarray:
+    def constants(self, steps: np.ndarray, learning_rate: float) -> np.ndarray:
         """See `kernels.lion_constants`."""
         return kernels.lion_constants(learning_rate, self.weight_decay, self.beta1, self.beta2)

@@ -22,6 +22,6 @@ class Sgd(Optimiser, frozen=True, kw_only=True, tag="sgd"):
     kind: ClassVar[int] = kernels.SGD
     moments: ClassVar[int] = 1
 
-    def constants(self, step: int, learning_rate: float) -> np.ndarray:
+    def constants(self, steps: np.ndarray, learning_rate: float) -> np.ndarray:
         """See `kernels.sgd_constants`."""
         return kernels.sgd_constants(learning_rate, self.weight_decay, self.momentum)
