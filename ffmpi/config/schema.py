@@ -127,6 +127,14 @@ class Network(Table, frozen=True):
             "other; tables [[network.transforms]]."
         ),
     ] = ()
+    input_transforms: Annotated[
+        tuple[Any, ...],
+        ListOf(TRANSFORMS),
+        Meta(
+            description="What happens to the images, scaled and without labels, while the network learns, one after "
+            "the other; tables [[network.input_transforms]]."
+        ),
+    ] = ()
     init: Annotated[
         Literal["normal", "uniform"],
         Meta(

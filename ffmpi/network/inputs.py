@@ -10,6 +10,7 @@ from ..data import DataSet
 from ..data.scaling import PixelScaling, slope_and_offset
 from .activations import Inputs
 from .layout import LAYOUTS
+from .transformed import TransformedImages
 from .window import Window
 
 
@@ -17,14 +18,15 @@ class InputBuilder:
     """Writes images and the labels to show with them into the first layer's input."""
 
     def __init__(
-        self, config: Config, data: DataSet, scaling: PixelScaling | None, window: Window | None = None
+        self, config: Config, data: DataSet, scaling: PixelScaling | None, window: Window | None = None,
+        transformed: TransformedImages | None = None,
     ) -> None:  # fmt: skip
         """Take the images of `data` (n, pixels), uint8 or float32, to be scaled by `scaling` if they are measured.
 
-        Images that are streamed are seen through `window`.
+        Images that are streamed are seen through `window`; those that are learnt from are then `transformed`.
         """
         assert data.images is not None
-        self.images, self.window = data.images, window
+        self.images, self.window, self._transformed, self._epoch = data.images, window, transformed, -1
         self.slope, self.offset = slope_and_offset(config, scaling, data.images)
         # With the local-softmax rule inputs have no label, so nothing is laid over the pixels.
         self.skipped = (
@@ -32,13 +34,21 @@ class InputBuilder:
         )
 
     def set_epoch(self, epoch: int) -> None:
-        """Take the images as they are seen in `epoch`: always as they are, but of streamed ones in its windows."""
+        """Take the images as they are seen in `epoch`: streamed ones in its windows."""
+        self._epoch = epoch
         if self.window:
             self.window.set_epoch(epoch)
 
     def plain(self, samples: np.ndarray, out: Inputs) -> None:
         """Write the images `samples`."""
         images, rows = self.window.take(samples) if self.window else (self.images, samples)
+        assert isinstance(images, np.ndarray)  # streamed ones have a window
+        self._compose(images, rows, samples, out)
+        if self._transformed:
+            self._transformed.change(out, samples, self._epoch)
+
+    def _compose(self, images: np.ndarray, rows: np.ndarray, samples: np.ndarray, out: Inputs) -> None:
+        """Write the images `samples`, which are the `rows` of `images`."""
         kernels.compose(images, rows, self.skipped, self.slope, self.offset, out.h, out.total)
 
     def show(self, samples: np.ndarray, labels: np.ndarray, source: np.ndarray, out: Inputs) -> None:

@@ -44,6 +44,7 @@ def augmentation(seed: int, epoch: int, place: int, count: int) -> np.ndarray:
 def of_transform(layer: int, place: int) -> int:
     """Return what keys the draws of a transform on the input of `layer`, below 1024, at `place`, below 64, in the list.
 
+    Layer 0 stands for the images.
     Its counters are those of Philox4x32, see `kernels.dropout`.
     """
     return (place << 10 | layer) << 8 | Purpose.TRANSFORM

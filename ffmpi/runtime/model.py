@@ -18,6 +18,7 @@ from ..network.layer import LabelledLayer, Layer
 from ..network.layout import BatchLayout
 from ..network.parameters import Parameters
 from ..network.stages import declared, name_of, sizes_of
+from ..network.transformed import TransformedImages
 from ..network.window import Window
 from ..schedule import Schedule
 from ..schedule.steps import Split
@@ -27,11 +28,13 @@ class Samples:
     """Samples of one split or shard: their labels and, where inputs are built, their images."""
 
     def __init__(
-        self, config: Config, data: DataSet, dataset: DatasetInfo, at_once: int, *, training: bool
+        self, config: Config, data: DataSet, dataset: DatasetInfo, at_once: int, *, training: bool,
+        transformed: TransformedImages | None = None,
     ) -> None:  # fmt: skip
         """Take over `data`; classes are below those of `dataset`. Images for `training` are augmented.
 
         at_once : the most images of a batch
+        transformed : what changes them then
         """
         self.labels = Labels(config, data.classes, dataset.classes, data.weights if training else None)
         kind = AugmentedInputBuilder if training and config.augment else InputBuilder
@@ -41,7 +44,7 @@ class Samples:
             held = window.nbytes
         else:
             held = 0 if images is None else images.nbytes
-        self.builder = kind(config, data, dataset.scaling, window) if images is not None else None
+        self.builder = kind(config, data, dataset.scaling, window, transformed) if images is not None else None
         self.nbytes = data.classes.nbytes + held + (0 if data.weights is None else data.weights.nbytes)
 
     def release(self) -> None:
@@ -95,6 +98,10 @@ class RankModel:
             value = config.data.label_value
             assert value != "auto"  # see info.resolved
             self.inputs = Inputs(sizes[0], images, label_offset, classes, value)
+        #: What changes the images that this rank's layers learn from.
+        self.transformed: TransformedImages | None = None
+        if self.inputs and config.network.input_transforms:
+            self.transformed = TransformedImages(config, sizes[0], images)
         self.head: Classifier | None = None
         #: Whether the head's weights of a layer are where the layer's are; else they are all in one place.
         self.head_in_pieces = config.schedule.by_batch
@@ -108,7 +115,10 @@ class RankModel:
                     blocks[index] = Parameters(block, part=part)
             if blocks:
                 self.head = Classifier(config, blocks, classes, config.train.batch_size, config.head_layers)
-        self.samples = {shard: Samples(config, data, dataset, images, training=True) for shard, data in samples.items()}
+        self.samples = {
+            shard: Samples(config, data, dataset, images, training=True, transformed=self.transformed)
+            for shard, data in samples.items()
+        }
         self.scored = {name: Samples(config, data, dataset, images, training=False) for name, data in scored.items()}
 
     def initialise(self) -> None:

@@ -83,6 +83,7 @@ RUNS: dict[str, list[str]] = {
     ],
     "pipeline-constant": ["learning_rate.name=constant", "train.epochs=2", "learning_rate.warmup=1"],
     "pipeline-dropout": ["network.transforms=dropout", "data.standardise=set"],
+    "pipeline-images-dropout": ["network.input_transforms=dropout", _ADAPTIVE, "negatives.resample=batch"],
     "pipeline-local-error": ["rule.name=local-error", "rule.similarity=0.3", *_ADAM, "head.normalise=false"],
     # Chapter by chapter.
     "sequential": ["schedule.name=sequential"],

@@ -221,12 +221,17 @@ class Plain:
                 block.sums, block.seen = {"weights": 0.0, "bias": 0.0}, 0
 
     def move(self, epoch: int) -> None:
-        """Take the training images as they are seen in `epoch`: moved by one augmentation after the other."""
+        """Take the training images as they are seen in `epoch`: moved, then transformed, one after the other."""
         moved = self.pixels
         for place, one in enumerate(self.config.augment):
             moves = one.moves(random.augmentation(self.config.seed, epoch, place, len(moved)))
             moved = np.stack([reference.move(image, *move, 0) for image, move in zip(moved, moves, strict=True)])
         self.images = self.inputs(moved.reshape(len(moved), -1))
+        rows = np.arange(len(moved)), np.zeros(len(moved), int)
+        for place, one in enumerate(self.config.network.input_transforms):
+            assert one.name == "dropout"
+            key = self.config.seed, epoch, random.of_transform(0, place)
+            self.images = reference.dropout(self.images, *rows, *key, one.probability)
 
     def draw(self, chapter: int, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the samples and the negatives of each batch as drawn in `epoch` of `chapter`."""

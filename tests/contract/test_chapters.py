@@ -31,7 +31,7 @@ CASES = {
         "optimizer.learning_rate=0.003"],
     "collaboration": [
         "train.epochs=6", "train.chapters=3", "rule.name=collaboration", "optimizer.learning_rate=0.001",
-        "network.transforms=[{name='dropout', probability=0.2}]",
+        "network.transforms=[{name='dropout', probability=0.2}]", "network.input_transforms=dropout",
     ],
     "symba": ["train.epochs=4", "train.chapters=2", "rule.name=symba", "optimizer.name=adam"],
     "dff": [

@@ -53,6 +53,11 @@ RUNS |= {
     run: [*COMMON, "schedule.name=all-layers", f"network.transforms={name}"]
     for name, run in BESIDE["network.transforms"].items()
 }
+OF_IMAGES = {name: f"network.input_transforms {name}" for name in TRANSFORMS}
+RUNS |= {
+    run: [*COMMON, "schedule.name=all-layers", f"network.input_transforms={name}"] for name, run in OF_IMAGES.items()
+}
+BESIDE["network.input_transforms"] = OF_IMAGES | {"[]": "network.transforms []"}
 #: Moved images, shown with labels that the network chooses by what it says of them.
 MOVED = ["augment=['shift', 'flip']", "negatives.name=adaptive", "negatives.scores=goodness"]
 RUNS |= {

@@ -43,7 +43,7 @@ CONFIGURATIONS = {
     "moved": [
         "train.epochs=4", "train.chapters=2", "optimizer.learning_rate=0.001", "network.layers=[50,33]",
         "augment=[{name='shift',pixels=1},'flip']", "negatives.name=adaptive", "negatives.scores=goodness",
-        "data.standardise=pixel",
+        "data.standardise=pixel", "network.input_transforms=[{name='dropout', probability=0.2}]",
     ],
     "dropout": [
         "train.epochs=4", "optimizer.learning_rate=0.001", "network.transforms=[{name='dropout', probability=0.3}]",

@@ -20,7 +20,12 @@ pytestmark = pytest.mark.mpi
 COMMON = ["data.window=300", "data.standardise=set", "network.layers=[64,50,32]", "train.epochs=3", "train.chapters=3"]
 CASES = {
     "pipeline": ["data.validation=0.1", "classify.goodness_every=1"],
-    "moved": ["augment=[{name='shift',pixels=1}]", "rule.name=local-softmax", "optimizer.name=adam"],
+    "moved": [
+        "augment=[{name='shift',pixels=1}]",
+        "network.input_transforms=dropout",
+        "rule.name=local-softmax",
+        "optimizer.name=adam",
+    ],
     "ahead": ["negatives.name=adaptive", "negatives.resample=batch", "negatives.lag=2"],
     "by goodness": ["negatives.name=adaptive", "negatives.scores=goodness", "schedule.name=all-layers"],
     "by weights": ["schedule.name=single-layer", "schedule.exchange=weights", "negatives.resample=batch"],

@@ -172,7 +172,7 @@ def test_mistakes(text: str, expected: str) -> None:
 
 
 #: Lists of tables, whose numbers `tests/unit/test_families.py` looks at.
-IN_LISTS = ("augment.", "network.transforms.")
+IN_LISTS = ("augment.", "network.transforms.", "network.input_transforms.")
 FLOATS = sorted(
     {
         one.key

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from ffmpi import config, kernels
+from ffmpi import config, data, kernels
 from ffmpi.errors import UserError
 from ffmpi.kernels import reference
 from ffmpi.network import random
-from ffmpi.network.activations import Activations
-from ffmpi.network.transformed import TransformedInput
+from ffmpi.network.activations import Activations, Inputs
+from ffmpi.network.augmented import AugmentedInputBuilder
+from ffmpi.network.inputs import InputBuilder
+from ffmpi.network.transformed import TransformedImages, TransformedInput
 
 SAMPLES, NEUTRAL, UNITS = 5, 4, 20
 LEARNT, ROWS = 2 * SAMPLES, 2 * SAMPLES + NEUTRAL
@@ -82,3 +84,36 @@ def test_refused(value: str, expected: str) -> None:
     with pytest.raises(UserError) as caught:
         config.parse("", "test", [f"network.transforms={value}"])
     assert expected in str(caught.value)
+
+
+def images(*settings: str, epoch: int = 3, augment: str = "[]") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return images of digits as written for training, their sums of squares, and the same without transforms."""
+    made = []
+    for more in ([], settings):
+        settled = config.parse("", "test", ["seed=5", "data.label=append", f"augment={augment}", *more])
+        digits, out = data.load("digits", None, "train"), Inputs(74, SAMPLES, 64, 10, 1.0)
+        change = TransformedImages(settled, 74, SAMPLES) if more else None
+        kind = AugmentedInputBuilder if settled.augment else InputBuilder
+        builder = kind(settled, digits, None, transformed=change)
+        builder.set_epoch(epoch)
+        builder.plain(KEYS[0][:SAMPLES], out)
+        made += [kernels.from_panels(out.h, SAMPLES, 74), out.total[:SAMPLES].copy()]
+    return made[2], made[3], made[0]
+
+
+@pytest.mark.parametrize("augment", ["[]", "['shift']"])
+def test_images_change_as_the_specification_says(augment: str) -> None:
+    half = "network.input_transforms=[{name='dropout', probability=0.5}]"
+    found, total, plain = images(half, augment=augment)
+    samples, kinds = KEYS[0][:SAMPLES], np.zeros(SAMPLES, int)
+    expected = reference.dropout(plain, samples, kinds, 5, 3, random.of_transform(0, 0), 0.5)
+    assert_allclose(found, expected, rtol=1e-6)
+    assert_allclose(total, (expected**2).sum(axis=1), rtol=1e-6)
+    assert 0.3 < (found != 0).sum() / (plain != 0).sum() < 0.7
+    other = images(half, augment=augment, epoch=4)
+    assert ((other[0] != 0) != (found != 0))[(other[2] != 0) & (plain != 0)].any()
+
+
+def test_too_many_for_images_are_refused() -> None:
+    with pytest.raises(UserError, match=r"network\.input_transforms has 65 entries: expected at most 64"):
+        config.parse("", "test", ["network.input_transforms=[" + "'dropout'," * 65 + "]"])

@@ -1,4 +1,4 @@
-"""Transforms: what happens to a layer's input while the layer learns from it; one file a transform."""
+"""Transforms: what happens to a layer's input, or to images, while a layer learns from it; one file a transform."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Draw(NamedTuple):
 
     samples, kinds : (rows,) int64, each row's sample, and what it shows of that: see `BatchLayout.kinds`
     seed, epoch : of the run, and in which the layer learns
-    purpose : what the numbers are for, another one for each layer and place in the list of transforms
+    purpose : what the numbers are for, another one for each layer, or images, and place in the list of transforms
     """
 
     samples: np.ndarray
@@ -29,12 +29,14 @@ class Draw(NamedTuple):
 
 
 class Transform(Member, frozen=True, kw_only=True):
-    """A change of the activations from which the layer above learns, before they are normalised."""
+    """A change of the activations, or of the images, from which the layer above learns, before they are normalised."""
 
     def conflict(self, config: Any) -> str:
         """Refuse more than there are keys for."""
-        count = len(config.network.transforms)
-        return f"network.transforms has {count} entries: expected at most {MOST}" if count > MOST else ""
+        for name in ("transforms", "input_transforms"):
+            if (count := len(getattr(config.network, name))) > MOST:
+                return f"network.{name} has {count} entries: expected at most {MOST}"
+        return ""
 
     def apply(self, a: Activations, draw: Draw, out: Activations, squares: np.ndarray, adds: np.ndarray) -> None:
         """Write into `out`, which may be `a`, what becomes of the rows of `a`, with their sums of squares.
