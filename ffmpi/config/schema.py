@@ -250,6 +250,13 @@ class Checkpoint(Table, frozen=True):
             "of the methods to classify."
         ),
     ] = False
+    wait: Annotated[
+        bool,
+        Meta(
+            description="Whether the pipeline waits while its state is saved. Else training goes on, for which ranks "
+            "keep a copy of their weights and moments until these are saved."
+        ),
+    ] = False
 
 
 class Config(Table, frozen=True):

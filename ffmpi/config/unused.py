@@ -38,6 +38,10 @@ def _one_shard(config: Config) -> str:
     return _not_sharded(config) or ("shards.count = 1" if config.shards.count == 1 else "")
 
 
+def _in_turn(config: Config) -> str:
+    return "" if config.schedule.by_batch else f"schedule.name = {config.schedule.name!r}"
+
+
 def _one_layer(config: Config) -> str:
     return "network.layers has one entry: it would be for those above" if len(config.network.layers) == 1 else ""
 
@@ -66,6 +70,7 @@ _ROWS: list[tuple[tuple[str, ...], Callable[[Config], str]]] = [
     (("classify.goodness_layers",), _goodness_unread),
     (("shards.count",), _not_sharded),
     (("shards.by", "shards.sizes"), _one_shard),
+    (("checkpoint.wait",), _in_turn),
     (("data.mean", "data.std"), _measured),
     (("data.window",), _in_order),
     (("network.transforms",), _one_layer),

@@ -405,7 +405,7 @@ class Simulation:
             return True
         stages = self.schedule.trained(rank.rank)
         live = [stage for stage in stages if (stage, chapter) not in rank.snapshots]
-        if isinstance(self.schedule, Pipeline) and chapter + 1 < spec.chapters:
+        if isinstance(self.schedule, Pipeline) and chapter + 1 < spec.chapters and not spec.save_waits:
             self._copy(rank, self.saves * sum(self._state_bytes(rank, stage) for stage in live))
             return True
         if not live:

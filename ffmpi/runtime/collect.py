@@ -185,4 +185,5 @@ class Collector:
 
 def saving_copies(config: Config, ranks: int, chapter: int) -> bool:
     """Return whether the state after `chapter` is copied where there is no snapshot of it, to be saved later."""
-    return ranks > 1 and config.schedule.by_batch and chapter + 1 < config.chapters
+    goes_on = config.schedule.by_batch and not config.checkpoint.wait
+    return goes_on and ranks > 1 and chapter + 1 < config.chapters

@@ -85,7 +85,7 @@ class Price:
     def largest(self) -> str:
         """What takes most, and how to take less."""
         cures = {
-            "weights": "weights and moments; expected smaller network.layers, or more hosts",
+            "weights": "weights and moments; expected smaller network.layers, more hosts, or checkpoint.wait = true",
             "activations": "a batch's activations; expected a smaller train.batch_size",
             "stash": "a chapter's activations; expected schedule.name = 'pipeline', or more hosts",
             "saving": "parts of what is saved; expected smaller network.layers",

@@ -57,6 +57,7 @@ def _unpriced(config: Config, dataset: DatasetInfo, ranks: int) -> ScheduleSpec:
         test_batches=batches_of(dataset.test, not dataset.validation),
         validation_batches=batches_of(dataset.validation, True) if dataset.validation else {},
         save_every=config.checkpoint.every,
+        save_waits=config.checkpoint.wait,
         adaptive=Adaptive(negatives.scores, negatives.lag) if negatives.adaptive else None,
         exchange=config.schedule.exchange,
         resample=negatives.resample,

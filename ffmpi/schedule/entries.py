@@ -1,7 +1,7 @@
 """The pipeline's entries: all batches of a run in the order in which they pass every layer, without a pause.
 
 Training batches epoch after epoch, then what is scored after a chapter, then the next chapter. Where the negatives of a
-chapter would not be known in time, empty entries come before it.
+chapter would not be known in time, or a save is waited for, empty entries come before it.
 """
 
 from __future__ import annotations
@@ -139,16 +139,18 @@ class Entries:
             self.gone[kind] += count
 
     def _run(self) -> Iterator[list[Entry | None]]:
-        position = 0
-        for chapter in range(self.first, self.spec.chapters):
+        spec, position = self.spec, 0
+        for chapter in range(self.first, spec.chapters):
             # The choice for the chapter is known only when the last entry that it is made by has come to its end.
             chosen_at = self._chosen_at.pop(chapter, None)
             waits = 0 if chosen_at is None else chosen_at + self.delay + 1 - position
+            if spec.save_waits and chapter > self.first and spec.due(spec.save_every, chapter - 1):
+                waits = max(waits, self.behind)  # until the chapter before has passed all layers
             if waits > 0:
                 yield [None] * waits
                 position += waits
             scored = self._scored(chapter)
-            epochs = self.spec.epochs_of(chapter)
+            epochs = spec.epochs_of(chapter)
             for epoch in epochs:
                 learnt = self._learnt(epoch)
                 following = scored[0] if scored and epoch == epochs[-1] else None

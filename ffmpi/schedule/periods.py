@@ -373,7 +373,8 @@ class Periods:
 
     def _saves(self, chapter: int) -> bool:
         """Whether a chapter is saved while others go on."""
-        return chapter + 1 < self.plan.spec.chapters and self.plan.spec.due(self.plan.spec.save_every, chapter)
+        spec = self.plan.spec
+        return chapter + 1 < spec.chapters and not spec.save_waits and spec.due(spec.save_every, chapter)
 
     def _end(self, chapter: int) -> list[Step]:
         """Return what is done when all ranks are through with a chapter."""

@@ -43,6 +43,7 @@ class ScheduleSpec:
     exchange: Literal["activations", "weights"] = "activations"
     resample: Literal["chapter", "batch"] = "chapter"  # the negatives
     scores_training: bool = False  # layers learn from what those below say for classification
+    save_waits: bool = False  # nothing is learnt in the pipeline until a chapter is saved
     finishes: bool = False  # the rule has something to do at the end of an epoch
     fixed: tuple[float, ...] = ()  # what a part of each stage costs however small it is, in the same unit
     after: float = 0.0  # share of what is computed for no stage, in the same unit

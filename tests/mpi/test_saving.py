@@ -144,18 +144,24 @@ def test_training_goes_on_during_a_save(run: Run, train_once: Callable[..., Path
 
 
 def test_pieces_save_what_they_were_after_each_chapter(run: Run, tmp_path: Path) -> None:
-    """Layers have learnt from the next chapter when the head is through with this one; nothing else comes between."""
+    """Layers have learnt from the next chapter when the head is through with this one, unless they wait for the save.
+
+    Nothing else comes between.
+    """
     never = sets("classify.softmax_every=0", "classify.goodness_every=0", "train.epochs=4", "checkpoint.every=1")
-    for ranks in (1, 4):
-        done = run(ranks, "-c", SMALL, "train", DIGITS, "--run", tmp_path / str(ranks), *never)
+    runs = {"alone": (1, []), "four": (4, []), "waits": (4, sets("checkpoint.wait=true"))}
+    between: dict[str, list[int]] = {}
+    for name, (ranks, more) in runs.items():
+        done = run(ranks, "-c", SMALL, "train", DIGITS, "--run", tmp_path / name, *never, *more)
         assert done.returncode == 0, done.stderr
-    steps = [int(word) for word in done.stdout.split("between:")[1].split()]
-    assert len(steps) == 4 and min(steps[:3]) > 10, steps
+        between[name] = [int(word) for word in done.stdout.split("between:")[1].split()]
+    assert len(between["four"]) == 4 and min(between["four"][:3]) > 10, between
     for chapter in range(1, 5):
-        expected, found = (arrays(tmp_path / ranks, f"{chapter}.h5") for ranks in "14")
-        assert expected.keys() == found.keys()
-        for name, array in expected.items():
-            assert_array_equal(found[name], array, err_msg=f"{name} after chapter {chapter}")
+        expected, *others = (arrays(tmp_path / name, f"{chapter}.h5") for name in runs)
+        for found in others:
+            assert expected.keys() == found.keys()
+            for name, array in expected.items():
+                assert_array_equal(found[name], array, err_msg=f"{name} after chapter {chapter}")
 
 
 #: The command line with such small parts, but rank 0 ends when it has written some of the second checkpoint.

@@ -88,6 +88,16 @@ def test_a_rank_pays_for_its_pieces_only() -> None:
         assert saving == pytest.approx([2 * part for part in parts], rel=0.01)
 
 
+def test_a_quarter_of_a_network_takes_little_more_than_a_quarter_of_its_memory() -> None:
+    """Where the pipeline waits for saves; what a piece costs decides how much a quarter is."""
+    settings = "network.layers=[8192,8192,8192,8192]", "optimizer.name=adam", "train.epochs=2"
+    alone = price(0, 1, *settings)
+    most = 0.3 * (alone.weights + alone.activations) + 200 * MB
+    for waits in ("true", "false"):
+        parts = [price(rank, 4, *settings, f"checkpoint.wait={waits}") for rank in range(4)]
+        assert (max(part.weights + part.activations + part.links for part in parts) < most) == (waits == "true")
+
+
 def test_more_than_an_address_space() -> None:
     with pytest.raises(UserError, match="not enough memory: the layers of rank 0 alone need more than"):
         price(0, 1, "network.layers=[1048576,1048576,1048576]", "train.batch_size=1048576")

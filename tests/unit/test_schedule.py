@@ -176,6 +176,7 @@ def draw(generator: random.Random, name: str, layers: int, head: bool, chapters:
         panels=panels,
         scores_training=g.random() < 0.2,
         save_every=g.randint(0, 3),
+        save_waits=name == "pipeline" and g.random() < 0.3,
         costs=[float(g.randint(1, 9) ** 2) for _ in range(layers + head)] if g.random() < 0.5 else None,
         adaptive=adaptive,
         exchange="weights" if name.endswith("by weights") else "activations",
