@@ -26,6 +26,8 @@ from tests.helpers import DIGITS, PACKAGE
 #: The interpreter of a second environment with another vendor's MPI, if there is one.
 OTHER_PYTHON = os.environ.get("FFMPI_TEST_OTHER_PYTHON", "")
 _MARK = "FFMPI_TEST_JOB"
+# Python files are compiled once, and not by each worker.
+sys.dont_write_bytecode = False
 #: The environment of every job.
 OURS = {"OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
@@ -165,11 +167,13 @@ def interpreter(warm_kernels: None) -> Iterator[str]:
 def run(start: Start, interpreter: str) -> Run:
     """Return ``run(ranks, *args)``: like `start`, but waits for the end.
 
-    The ranks are copies of a ready interpreter, unless they are to be `fresh`, or to have another one, or environment.
+    The ranks are copies of a ready interpreter, unless they are to be `fresh`, or to have another one, or to tell Numba
+    something when it is imported.
     """
 
     def go(ranks: int, *args: object, fresh: bool = False, seconds: float = 90, **options: str):
-        copied = {} if fresh or options else {"place": interpreter}
+        fresh = fresh or any(name == "python" or name.startswith("NUMBA_") for name in options)
+        copied = {} if fresh else {"place": interpreter}
         return start(ranks, *args, seconds=seconds, **copied, **options).wait()
 
     return go
@@ -206,15 +210,10 @@ def train_once(_trained: Path, ffmpi: Run) -> Callable[..., Path]:
 
 #: Trains on digits for each run directory and its settings, one after another.
 SEVERAL = """
-import functools, json, sys
-from ffmpi.data import digits
-from ffmpi.run import directory
+import json, sys
 from ffmpi.run.progress import Output
 from ffmpi.runtime import mpi
 from ffmpi.commands import train
-
-# What is the same for all of them, read once.
-digits.table, directory._commit = functools.cache(digits.table), functools.cache(directory._commit)
 
 def main(comm):
     for run, settings in json.loads(sys.argv[2]).items():

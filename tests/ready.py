@@ -3,7 +3,8 @@
 Most of a short job's time is the start of Python, Numba and the kernels on each of its ranks. So such an interpreter is
 kept (`keep`). What a launcher starts (`ask`, which imports next to nothing) hands it arguments, environment, directory,
 standard streams and the launcher's socket, and ends as the copy ends that then runs as this rank: MPI starts there.
-Where a test is of signals, of memory or of the start itself, its ranks are started from nothing.
+Signals that come to it are handed on. Where a test is of memory or of the start itself, or suspends ranks, they are
+started from nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import sys
 
 #: In one of these a launcher names the rank that it starts.
 _RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
+#: A rank has handlers for these.
+_HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def ask(place: str, arguments: list[str]) -> None:
@@ -27,9 +30,13 @@ def ask(place: str, arguments: list[str]) -> None:
         link.connect(place)
         socket.send_fds(link, [len(request).to_bytes(4, "little")], numbers)
         link.sendall(request)
+        if copy := int.from_bytes(link.recv(4), "little"):
+            for number in _HANDED_ON:
+                signal.signal(number, lambda number, _: os.kill(copy, number))
         answer = link.recv(4)
     status = int.from_bytes(answer, "little", signed=True) if answer else 1
     if status < 0:
+        signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     os._exit(status)
 
@@ -37,10 +44,14 @@ def ask(place: str, arguments: list[str]) -> None:
 def keep(place: str) -> None:
     """Import and load everything, then run copies for those who ask at `place`, until standard input ends."""
     import gc
+    from functools import cache
     from importlib import import_module
     from pkgutil import walk_packages
 
     from ffmpi import config, kernels
+    from ffmpi.data import digits
+    from ffmpi.run import directory
+    from ffmpi.runtime import mpi
 
     for package in ("cli", "commands", "config", "data", "network", "rules", "run", "runtime", "schedule"):
         for module in walk_packages(import_module(f"ffmpi.{package}").__path__, f"ffmpi.{package}."):
@@ -49,6 +60,11 @@ def keep(place: str) -> None:
     kernels.compile_all()
     kernels.available_threads(1)
     config.parse("", "", [])  # what it asks of the tables' types is kept
+    # What stays the same is read once.
+    digits.table = cache(digits.table)
+    directory._commit, directory.version = cache(directory._commit), cache(directory.version)
+    digits.table(), directory.environment()
+    mpi._SPIN = 0.0  # cores are wanted by other tests
     assert "mpi4py.MPI" not in sys.modules
     assert len(os.listdir("/proc/self/task")) == 1  # a copy has no other threads
     gc.freeze()
@@ -83,6 +99,7 @@ def _wait(place: str) -> tuple[bytes, list[int]]:
                         return request, streams
                     for stream in streams:
                         os.close(stream)
+                    _answer(link, copies[link])
                     events.register(link, selectors.EVENT_READ)
                     events.register(os.pidfd_open(copies[link]), selectors.EVENT_READ, link)
                 elif key.data is None:  # whoever has asked was killed
@@ -98,9 +115,9 @@ def _wait(place: str) -> tuple[bytes, list[int]]:
                     key.data.close()
 
 
-def _answer(link: socket.socket, status: int) -> None:
+def _answer(link: socket.socket, number: int) -> None:
     try:
-        link.send(status.to_bytes(4, "little", signed=True))
+        link.send(number.to_bytes(4, "little", signed=True))
     except OSError:  # killed meanwhile
         return
 

@@ -233,8 +233,10 @@ def find_machine() -> Machine:
 
 def machine_here() -> Machine | None:
     """Return the machine that was measured here, if one was; of a file that makes no sense a warning tells."""
+    if not os.path.exists(path := measured_path()):
+        return None
     try:
-        found = find_machine()
+        found = read_machine(str(path))
     except UserError as error:
         warn(f"{error}; it is left unread")
         return None

@@ -26,13 +26,12 @@ from ..run.progress import Output, Progress
 from ..run.ranks import Ranks
 from ..run.tensorboard import EventFiles
 from ..run.writer import Writer
-from ..schedule.totals import Balance
 from . import stop
 from .joined import Alone
 from .launch import library_name
 from .mpi import control_of, host
 from .pulse import Pulse
-from .sizes import expected_balance, long_scoring
+from .sizes import long_scoring
 from .tracing import traced
 from .worker import Worker
 
@@ -83,7 +82,7 @@ def facts(comm: Any, worker: Worker) -> dict[str, Any]:
     mpi = "none" if isinstance(comm, Alone) else library_name()
     who = Ranks(worker.config, worker.schedule, [""] * comm.size)
     owns = {} if who.by_host else {"owns": [who.duties(ranks) for ranks in who.groups]}
-    return {"ranks": comm.size, "mpi": mpi, "ideal_speedup": balance_of(worker).ideal, **owns}
+    return {"ranks": comm.size, "mpi": mpi, "ideal_speedup": worker.balance.ideal, **owns}
 
 
 def progress_of(comm: Any, worker: Worker, output: Output) -> Progress | None:
@@ -93,16 +92,11 @@ def progress_of(comm: Any, worker: Worker, output: Output) -> Progress | None:
         most = [price.total for price in worker.prices]
         config, dataset, schedule = worker.config, worker.dataset, worker.schedule
         notes = long_scoring(config, dataset, schedule.spec)
-        progress = Progress(config, dataset, schedule, hosts, output, most, balance_of(worker), notes)
+        progress = Progress(config, dataset, schedule, hosts, output, most, worker.balance, notes)
     every = comm.bcast(progress.every if progress else None)
     control = control_of(comm) if comm.size > 1 else None
     worker.pulse = Pulse(control, every, progress.heard if progress else None)
     return progress
-
-
-def balance_of(worker: Worker) -> Balance:
-    """Return how the run's work is expected to be shared out between the ranks."""
-    return expected_balance(worker.config, worker.dataset, worker.schedule)
 
 
 def execute(comm: Any, worker: Worker, listeners: Listeners, saved: str = "") -> Best | None:
@@ -134,7 +128,7 @@ class _Teller:
     def __init__(self, ranks: int, worker: Worker, listeners: Listeners, saved: str) -> None:
         self.ranks, self.worker, self.listeners, self.saved = ranks, worker, listeners, saved
         self.config, self.dataset, self.spec = worker.config, worker.dataset, worker.schedule.spec
-        self.balance, self.clock = balance_of(worker), Clock(ranks)
+        self.balance, self.clock = worker.balance, Clock(ranks)
         directory = listeners.directory
         self.first = directory.records()[:1] if directory else []  # the run's first chapter
         self.best = Best(directory, self.config) if directory and self.config.checkpoint.best else None

@@ -6,6 +6,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from ..run.kept import Target
 from ..run.metrics import Measurements
 from ..schedule import Pipeline, Schedule, Steps
 from ..schedule import steps as s
+from ..schedule.totals import Balance
 from . import stop
 from .batches import Batches
 from .buffers import Buffers
@@ -29,6 +31,7 @@ from .made import Made
 from .model import RankModel
 from .mpi import make_progress, meanwhile
 from .pulse import TOLD, Pulse
+from .sizes import expected_balance
 
 if TYPE_CHECKING:
     from .memory import Price
@@ -113,6 +116,11 @@ class Worker:
                 s.Reuse: buffers.use, s.StashActivations: buffers.stash, s.LoadActivations: buffers.load,
                 s.FreeActivations: buffers.free,
             }  # fmt: skip
+
+    @cached_property
+    def balance(self) -> Balance:
+        """How the run's work is expected to be shared out between the ranks."""
+        return expected_balance(self.config, self.dataset, self.schedule)
 
     def execute(self, steps: Steps) -> None:
         """Carry out `steps` to the end; messages travel between them."""

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 from ffmpi.run.trace import Trace
 from tests.conftest import Run
@@ -53,6 +52,8 @@ np.savez(f"{out}-{rank()}.npz", early=early.parameters["layers/2/weights"], epoc
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from sklearn.datasets import load_digits  # which takes a second
+
     images, labels = load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8).astype(np.uint8)
     file = tmp_path_factory.mktemp("digits") / "digits.npz"

@@ -75,7 +75,7 @@ def test_a_launcher_with_which_mpi_would_abort_is_recognised(variable: str, run:
     mpi = run(0, "-c", "from ffmpi.commands.info import _mpi_library; print(_mpi_library())").stdout
     if "Open MPI" in mpi and variable == "PMI_FD":
         pytest.skip("harmless with Open MPI")
-    sentence(run(0, "-m", "ffmpi", "train", DIGITS, **{variable: "99"}), f"{variable}=99: ", "mpiexec")
+    sentence(run(0, "-m", "ffmpi", "train", DIGITS, fresh=True, **{variable: "99"}), f"{variable}=99: ", "mpiexec")
 
 
 @pytest.mark.skipif(not OTHER_PYTHON, reason="only one MPI vendor: set FFMPI_TEST_OTHER_PYTHON for another environment")
@@ -161,8 +161,9 @@ def test_an_exception_on_one_rank_ends_all(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "checkpoint.h5").exists()
 
 
-def test_a_killed_rank_ends_all(start: Start, tmp_path: Path) -> None:
-    job = start(3, "-m", "ffmpi", "train", DIGITS, "--run", "run", "--set", "train.epochs=100000")
+def test_a_killed_rank_ends_all(start: Start, interpreter: str, tmp_path: Path) -> None:
+    settings = ["--set", "train.epochs=100000"]
+    job = start(3, "-m", "ffmpi", "train", DIGITS, "--run", "run", *settings, place=interpreter)
     until((tmp_path / "run" / "checkpoint.h5").exists, job)
     began = time.monotonic()
     os.kill(job.rank_pid(1), signal.SIGKILL)
@@ -212,8 +213,9 @@ def test_a_diverging_loss_names_layer_and_batch(settings: list[str], run: Run) -
     sentence(done, "layer 1, epoch 1, batch ", "lower optimizer.learning_rate")
 
 
-def test_two_writers_are_refused(start: Start, run: Run, tmp_path: Path) -> None:
-    job = start(1, "-m", "ffmpi", "train", DIGITS, "--run", "run", "--set", "train.epochs=100000")
+def test_two_writers_are_refused(start: Start, run: Run, interpreter: str, tmp_path: Path) -> None:
+    settings = ["--set", "train.epochs=100000"]
+    job = start(1, "-m", "ffmpi", "train", DIGITS, "--run", "run", *settings, place=interpreter)
     until((tmp_path / "run" / "checkpoint.h5").exists, job)
     sentence(run(2, "-m", "ffmpi", "resume", "run"), "another ffmpi is writing")
     sentence(run(2, "-m", "ffmpi", "train", DIGITS, "--run", "run"), "holds a run already", "resume")

@@ -19,8 +19,10 @@ LONG = ["--run", "run", "--set", "train.epochs=100000"]
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
-def test_a_signal_to_the_launcher_ends_all(number: int, status: int, start: Start, tmp_path: Path) -> None:
-    job = start(3, "-m", "ffmpi", "train", DIGITS, *LONG)
+def test_a_signal_to_the_launcher_ends_all(
+    number: int, status: int, start: Start, interpreter: str, tmp_path: Path
+) -> None:
+    job = start(3, "-m", "ffmpi", "train", DIGITS, *LONG, place=interpreter)
     until((tmp_path / "run" / "checkpoint.h5").exists, job)
     began = time.monotonic()
     os.kill(job.command_pid(), number)
@@ -33,11 +35,13 @@ def test_a_signal_to_the_launcher_ends_all(number: int, status: int, start: Star
     assert messages == [f"ffmpi: {how}; {where}, continue with 'ffmpi resume run'"]
 
 
-def test_a_run_that_is_stopped_on_one_rank_continues_to_the_same_bits(start: Start, ffmpi: Run, tmp_path: Path) -> None:
+def test_a_run_that_is_stopped_on_one_rank_continues_to_the_same_bits(
+    start: Start, ffmpi: Run, interpreter: str, tmp_path: Path
+) -> None:
     """One command line for the first and for later legs, each on another number of ranks."""
     settings = sets("train.epochs=12", "network.layers=[64,64]", "train.batch_size=20")
     command = ["train", DIGITS, "--run", "run", "--resume", *settings]
-    job = start(3, "-m", "ffmpi", *command)
+    job = start(3, "-m", "ffmpi", *command, place=interpreter)
     until((tmp_path / "run" / "checkpoint.h5").exists, job)
     os.kill(job.rank_pid(1), signal.SIGUSR1)
     done = job.wait()
