@@ -99,7 +99,7 @@ def _checkpoint(path: str) -> dict[str, Any]:
         if "validation" in last:
             description["validation_accuracy"] = last["validation"]
         description["seconds"] = round(sum(record["seconds"] for record in records), 1)
-        description["ranks"] = len(last["ranks"])
+        description["ranks"] = sum(row.get("ranks", 1) for row in last["ranks"])
         description["warnings"] = last.get("warnings", [])
         description |= _where(run)
     description["changed_settings"] = changed(settled)

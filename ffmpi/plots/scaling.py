@@ -94,7 +94,7 @@ def speeds_of(runs: Sequence[History]) -> list[Speeds]:
             least = min(against)
             base = statistics.median(against[least]) / least
             speeds = {ranks: [rate / base for rate in several] for ranks, several in sorted(rates.items())}
-            allowed = {len(run.chapters[-1].ranks): one for run in own if (one := run.chapters[-1].ideal_speedup)}
+            allowed = {run.chapters[-1].rank_count: one for run in own if (one := run.chapters[-1].ideal_speedup)}
             title = how if len(groups) == 1 else f"{name}, {how}" if len(schedules) > 1 else name
             key = key_of(own[0].config)
             found.append(Speeds(title, key, speeds, dict(sorted(allowed.items())), least=least))
@@ -108,8 +108,8 @@ def _rates(runs: Sequence[History]) -> dict[int, list[float]]:
     """Return the samples a second of each run by its ranks: the median over its chapters, of which some may be slow."""
     found: dict[int, list[float]] = {}
     for run in runs:
-        ranks = len(run.chapters[-1].ranks)
-        rates = [one.samples_per_second for one in run.chapters if len(one.ranks) == ranks]
+        ranks = run.chapters[-1].rank_count
+        rates = [one.samples_per_second for one in run.chapters if one.rank_count == ranks]
         if 0 < (rate := statistics.median(rates)) < math.inf:
             found.setdefault(ranks, []).append(rate)
     if not found:

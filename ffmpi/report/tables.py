@@ -139,17 +139,25 @@ def text_of(value: Any, key: str = "") -> str:
 
 
 def ranks_table(run: History, owns: Sequence[str], trace: Trace | None) -> Table:
-    """Return what each rank did in all chapters together; what it sent is known by a trace only."""
-    ranks = len(run.chapters[-1].ranks)
-    chapters = [chapter for chapter in run.chapters if len(chapter.ranks) == ranks]
-    trace = trace if trace and trace.ranks == ranks else None
+    """Return what each rank did in all chapters together, or each host; what was sent is known by a trace only."""
+    groups = [(row.host, row.ranks) for row in run.chapters[-1].ranks]
+    chapters = [chapter for chapter in run.chapters if [(row.host, row.ranks) for row in chapter.ranks] == groups]
+    count, by_host = run.chapters[-1].rank_count, bool(groups[0][0])
+    trace = trace if trace and trace.ranks == count else None
 
     def of(name: str, add: Callable[[Sequence[float]], float] = sum) -> list[float]:
-        return [float(add([chapter.ranks[rank].get(name, 0.0) for chapter in chapters])) for rank in range(ranks)]
+        rows = zip(*(chapter.ranks for chapter in chapters), strict=True)
+        return [float(add([getattr(one, name) for one in each])) for each in rows]
 
     seconds, computing, waiting, flop = of("seconds"), of("computing"), of("waiting"), of("flop")
     columns: dict[str, tuple[list[float], Callable[[float], str]]] = {
-        "computing": (computing, lambda value: f"{value:.2f} s"),
+        "computing": (computing, lambda value: f"{value:.2f} s")
+    }
+    if by_host:
+        columns["least"], columns["most"] = (
+            (of(f"{which}_computing"), lambda value: f"{value:.2f} s") for which in ("least", "most")
+        )
+    columns |= {
         "waiting": (waiting, lambda value: f"{value:.2f} s"),
         "computing share": ([100 * one / all_ if all_ else 0.0 for one, all_ in zip(computing, seconds, strict=True)],
                        lambda value: f"{value:.0f} %"),
@@ -159,23 +167,35 @@ def ranks_table(run: History, owns: Sequence[str], trace: Trace | None) -> Table
         "at most": (of("priced_bytes", max), lambda value: f"{value / MB:.0f} MB"),
     }  # fmt: skip
     if trace:
-        columns["messages sent"] = ([float(one) for one in trace.sent[:, 0]], lambda value: f"{value:.0f}")
-        columns["sent"] = ([float(one) for one in trace.sent[:, 1]], lambda value: f"{value / MB:.1f} MB")
+        whose = [[rank for rank in range(count) if trace.hosts[rank] == host] for host, _ in groups]
+        whose = whose if by_host else [[rank] for rank in range(count)]
+        messages, nbytes = ([float(trace.sent[ranks, k].sum()) for ranks in whose] for k in (0, 1))
+        columns["messages sent"] = (messages, lambda value: f"{value:.0f}")
+        columns["sent"] = (nbytes, lambda value: f"{value / MB:.1f} MB")
     note = "GFLOP/s while computing; at most: the memory that was announced before the training."
-    if ranks > _MOST_RANKS:
+    if by_host:
+        note += (
+            " Of a host seconds are those of its ranks in the mean, of the least and of the most; all else is added up."
+        )
+    what = "Hosts" if by_host else "Ranks"
+    if len(groups) > _MOST_RANKS:
         picked: dict[str, Callable[[list[float]], float]] = {
             "least": min, "median": statistics.median, "greatest": max,
         }  # fmt: skip
         rows = [
             Row(name, [Cell(text(pick(values))) for values, text in columns.values()]) for name, pick in picked.items()
         ]
-        return Table(f"Ranks: {ranks}", ["", *columns], rows, note, numbers=True)
+        return Table(f"{what}: {len(groups)}", ["", *columns], rows, note, numbers=True)
     owns = trace.owns if trace else owns
     rows = []
-    for rank in range(ranks):
-        who = [f"rank {rank}", *([trace.hosts[rank]] if trace else []), *([owns[rank]] if rank < len(owns) else [])]
+    for rank, (host, ranks) in enumerate(groups):
+        who = (
+            [host, f"{ranks} ranks"]
+            if by_host
+            else [f"rank {rank}", *([trace.hosts[rank]] if trace else []), *([owns[rank]] if rank < len(owns) else [])]
+        )
         rows.append(Row(", ".join(who), [Cell(text(values[rank])) for values, text in columns.values()]))
-    return Table("Ranks, all chapters together", ["", *columns], rows, note, numbers=True)
+    return Table(f"{what}, all chapters together", ["", *columns], rows, note, numbers=True)
 
 
 def kinds_table(trace: Trace) -> Table:

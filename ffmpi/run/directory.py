@@ -13,9 +13,10 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from .. import __version__
 from ..config.read import differences, dump, located, read
@@ -71,13 +72,28 @@ def processor() -> str:
     return next(names, platform.machine())
 
 
+class RankRow(msgspec.Struct):
+    """What a rank has measured in a chapter or, beyond 16 ranks, all those of a host, so many `ranks`."""
+
+    host: str = ""
+    ranks: Annotated[int, Meta(ge=1)] = 1
+    seconds: float = 0.0
+    computing: float = 0.0
+    waiting: float = 0.0
+    least_computing: float = 0.0
+    most_computing: float = 0.0
+    flop: float = 0.0
+    peak_bytes: float = 0.0
+    priced_bytes: float = 0.0
+
+
 class _Line(msgspec.Struct):
     """What every line of the metrics has, among more."""
 
     epoch: int
     seconds: float
     accuracy: dict[str, float]
-    ranks: list[dict[str, float]]
+    ranks: list[RankRow]
 
 
 class _Leg(msgspec.Struct):

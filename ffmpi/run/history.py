@@ -14,7 +14,7 @@ from ..config.read import read
 from ..config.schema import Config
 from ..errors import UserError, why_missing
 from .differences import FREE, labels, settings_of
-from .directory import RunDirectory
+from .directory import RankRow, RunDirectory
 from .results import common
 from .sweep import runs_in
 
@@ -28,7 +28,7 @@ class Chapter(msgspec.Struct):
     epoch: int
     seconds: float
     accuracy: dict[str, float]
-    ranks: Annotated[list[dict[str, float]], Meta(min_length=1)]
+    ranks: Annotated[list[RankRow], Meta(min_length=1)]
     samples: float = 0.0
     samples_per_second: float = 0.0
     layers: list[dict[str, float]] = []
@@ -36,6 +36,11 @@ class Chapter(msgspec.Struct):
     validation: dict[str, float] = {}
     ideal_speedup: float | None = None
     warnings: list[str] = []
+
+    @property
+    def rank_count(self) -> int:
+        """How many ranks there were."""
+        return sum(row.ranks for row in self.ranks)
 
     def accuracies(self, split: str) -> dict[str, float]:
         """Return the accuracy in percent on 'test' or 'validation' by method."""

@@ -162,7 +162,10 @@ class Progress:
         return elapsed / max(epochs_done, 1e-9) * (self.config.train.epochs - self._first - epochs_done)
 
     def chapter(self, record: dict[str, Any], found: Sequence[Finding] = ()) -> None:
-        """Print one line about a finished chapter, and warn of what has been `found` wrong for the first time."""
+        """Print one line about a finished chapter, and warn of what has been `found` wrong for the first time.
+
+        The record's ranks are all of them, each with its own row.
+        """
         self._print(record)
         new = [finding for finding in found if (finding.kind, finding.who) not in self._warned]
         self._warned.update((finding.kind, finding.who) for finding in new)
@@ -178,7 +181,7 @@ class Progress:
         if self.output.quiet:
             return
         if self.output.as_json:
-            self._write(lambda: print(json.dumps(record), flush=True))
+            self._write(lambda: print(json.dumps(self._written(record)), flush=True))
             return
         self._shown = time.monotonic()
         epoch = record["epoch"]
@@ -204,6 +207,10 @@ class Progress:
         self._say(", ".join(parts))
         self._compare(record)
 
+    def _written(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Return a chapter's record as it is in metrics.jsonl."""
+        return record | {"ranks": self.who.rows(record["ranks"])}
+
     def _compare(self, record: dict[str, Any]) -> None:
         """Tell the ideal speed-up by what the ranks have computed in the first round, if another was expected."""
         chapters, chapter = self.schedule.round, record["epoch"] // self.schedule.spec.epochs_per_chapter - 1
@@ -225,7 +232,7 @@ class Progress:
         """Print the result, what each rank or host did and needed, which checkpoint is `best`, and what was planned."""
         if self.output.as_json:
             if self.output.quiet and self._last is not None:
-                print(json.dumps(self._last), flush=True)
+                print(json.dumps(self._written(self._last)), flush=True)
             return
         if self._last is None:
             self._say(f"nothing left to do: all {self.config.train.epochs} epochs are done")

@@ -16,6 +16,8 @@ from .checksums import TOGETHER
 MB = 2.0**20
 #: Ranks of which each is told of.
 MOST = 16
+#: What is not added up over the ranks of a host.
+_AVERAGED = ("seconds", "computing", "waiting", "waiting_share")
 
 
 class Ranks:
@@ -74,6 +76,12 @@ class Ranks:
             found.append(f"{who or f'rank {ranks[0]} on {host}'}: {self.duties(ranks)}{needs}")
         return found
 
+    def rows(self, numbers: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
+        """Return a chapter's `numbers` by rank as they are written down: a row for each group."""
+        if not self.by_host:
+            return list(numbers)
+        return [_of_host(self.hosts[ranks[0]], [numbers[rank] for rank in ranks]) for ranks in self.groups]
+
     def rates(self, numbers: Sequence[dict[str, float]]) -> str:
         """Return GFLOP/s and waiting of each group in a chapter, of which `numbers` have what each rank measured."""
         there = [[numbers[rank] for rank in ranks if numbers[rank]["seconds"]] for ranks in self.groups]
@@ -105,6 +113,19 @@ class Ranks:
                     f"{sum(rank['priced_bytes'] for rank in group) / MB:.0f} MB",
                 )
         return table
+
+
+def _of_host(host: str, every: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Return one row for all ranks of a host: seconds in the mean of those that had a part, all else added up."""
+    group = [rank for rank in every if rank["seconds"]] or every
+    row: dict[str, Any] = {"host": host, "ranks": len(every)}
+    for name in every[0]:
+        row[name] = _mean(group, name) if name in _AVERAGED else sum(rank[name] for rank in every)
+    row["elapsed"] = max(rank["elapsed"] for rank in group)
+    for name in ("computing", "waiting"):
+        row[f"least_{name}"] = min(rank[name] for rank in group)
+        row[f"most_{name}"] = max(rank[name] for rank in group)
+    return row
 
 
 def _mean(group: Sequence[dict[str, float]], name: str) -> float:

@@ -80,4 +80,5 @@ def scalars(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
     yield from ((f"{name}/head", value) for name, value in record.get("head", {}).items())
     for number, rank in enumerate(record["ranks"]):
         if rank["seconds"]:
-            yield from ((f"{name}/rank_{number}", rank[name]) for name in ("gflops", "waiting_share", "peak_bytes"))
+            who = rank.get("host", f"rank_{number}")
+            yield from ((f"{name}/{who}", rank[name]) for name in ("gflops", "waiting_share", "peak_bytes"))

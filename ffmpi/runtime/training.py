@@ -104,7 +104,8 @@ def execute(comm: Any, worker: Worker, listeners: Listeners, saved: str = "") ->
 
     On rank 0 `listeners` are told, and `saved` is the id of the checkpoint that there is.
     """
-    teller = _Teller(comm.size, worker, listeners, saved) if comm.rank == 0 else None
+    hosts = comm.gather(host())
+    teller = _Teller(hosts, worker, listeners, saved) if comm.rank == 0 else None
     if teller:
         worker.on_report, worker.on_save = teller.report, teller.save
     recording: Any = nullcontext()
@@ -125,10 +126,12 @@ def execute(comm: Any, worker: Worker, listeners: Listeners, saved: str = "") ->
 class _Teller:
     """What rank 0 does when a chapter's measurements, or its state, have come together."""
 
-    def __init__(self, ranks: int, worker: Worker, listeners: Listeners, saved: str) -> None:
-        self.ranks, self.worker, self.listeners, self.saved = ranks, worker, listeners, saved
+    def __init__(self, hosts: list[str], worker: Worker, listeners: Listeners, saved: str) -> None:
+        self.who, self.worker, self.listeners, self.saved = (
+            Ranks(worker.config, worker.schedule, hosts), worker, listeners, saved,
+        )  # fmt: skip
         self.config, self.dataset, self.spec = worker.config, worker.dataset, worker.schedule.spec
-        self.balance, self.clock = worker.balance, Clock(ranks)
+        self.balance, self.clock = worker.balance, Clock(len(hosts))
         directory = listeners.directory
         self.first = directory.records()[:1] if directory else []  # the run's first chapter
         self.best = Best(directory, self.config) if directory and self.config.checkpoint.best else None
@@ -140,16 +143,18 @@ class _Teller:
         epoch = (chapter + 1) * spec.epochs_per_chapter
         samples = self.dataset.shards[spec.shard_of(chapter)] * spec.epochs_per_chapter
         # A chapter that one rank has trained alone is one of as many that are under way.
-        together = self.ranks if np.count_nonzero(measurements.ranks[:, 0]) == 1 else 1
+        together = self.spec.ranks if np.count_nonzero(measurements.ranks[:, 0]) == 1 else 1
         seconds, rate = self.clock.chapter(samples, measurements.elapsed, together)
         record = measurements.record(epoch, samples, seconds, rate, config.rule.measures)
-        computing = [rank["computing"] for rank in record["ranks"]]
+        each = record["ranks"]
+        computing = [rank["computing"] for rank in each]
         if len(computing) > 1 and all(computing):
             record["ideal_speedup"] = self.balance.measured(computing)
         if not self.first:
             self.first.append(record)
         found = findings(record, self.first[0], config, self.dataset, last=epoch == config.train.epochs)
         record["warnings"] = [str(finding) for finding in found]
+        record["ranks"] = self.who.rows(each)
         if listeners.directory:
             listeners.directory.append(record)
         if listeners.events:
@@ -157,7 +162,7 @@ class _Teller:
         if self.best:
             self.best.note(record)
         if listeners.progress:
-            listeners.progress.chapter(record, found)
+            listeners.progress.chapter(record | {"ranks": each}, found)
         if listeners.chapter and listeners.chapter(record):
             self.enough = True
 

@@ -98,6 +98,7 @@ def test_each_of_few_ranks_is_told_of() -> None:
     )
     assert ranks.lines([])[3] == "rank 3 on b: layers 1 to 3 + softmax head + shard 4 of 16"
     assert ranks.rates([numbers(rank) for rank in range(16)]).count("10") == 16
+    assert ranks.rows([numbers(rank) for rank in range(16)]) == [numbers(rank) for rank in range(16)]
     title, head, *rows = printed(ranks, {rank: numbers(rank) for rank in range(16)})
     assert title == ["last", "chapter,", "by", "rank"] and head[:2] == ["rank", "host"] and len(rows) == 16
     assert rows[3][:2] == ["3", "b"] and rows[3][-4:] == ["3", "MB", "2", "MB"]
@@ -111,6 +112,10 @@ def test_of_many_ranks_their_hosts_are_told_of() -> None:
         "a, ranks 0 to 19: layers 1 to 3 + softmax head + shards 1 to 20 of 32; memory up to 20 MB",
         "b, ranks 20 to 31: layers 1 to 3 + softmax head + shards 21 to 32 of 32; memory up to 12 MB",
     ]
+    rows = ranks.rows([numbers(rank) | {"elapsed": 3.0 + rank} for rank in range(count)])
+    assert [(row["host"], row["ranks"], row["elapsed"]) for row in rows] == [("a", 20, 22.0), ("b", 12, 34.0)]
+    assert (rows[0]["computing"], rows[0]["least_computing"], rows[0]["most_computing"]) == (9.5, 0.0, 19.0)
+    assert (rows[1]["waiting_share"], rows[1]["gflops"], rows[1]["priced_bytes"]) == (0.5, 120.0, 12 * 2.0**21)
     some = [numbers(rank) | ({"seconds": 0.0} if rank > 0 else {}) for rank in range(count)]
     assert ranks.rates(some) == "GFLOP/s 10, waiting 50 %"
     title, head, first, second = printed(ranks, {rank: numbers(rank) for rank in range(count - 1)})

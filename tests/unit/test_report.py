@@ -183,6 +183,22 @@ def test_of_many_ranks_the_extremes_are_told(tmp_path: Path) -> None:
     assert [row.cells[0].text for row in table.rows] == ["0.00 s", "0.99 s", "1.98 s"]
 
 
+def test_of_many_ranks_their_hosts_are_told(tmp_path: Path) -> None:
+    own = [
+        {"host": host, "ranks": 20, "seconds": 2.0, "computing": 1.0, "waiting": 0.5, "flop": 40e9,
+         "least_computing": 0.5, "most_computing": 1.5, "peak_bytes": 20 * 2.0**20}
+        for host in "ab"
+    ]  # fmt: skip
+    # The run began with fewer ranks, of which each was told of.
+    lines = [chapter(1, ranks=[own[0] | {"host": "", "ranks": 1}]), chapter(2, ranks=own), chapter(3, ranks=own)]
+    (run,) = histories([str(left(tmp_path / "run", lines))])
+    assert [one.rank_count for one in run.chapters] == [1, 40, 40]
+    table = tables.ranks_table(run, [], None)
+    assert [row.name for row in table.rows] == ["a, 20 ranks", "b, 20 ranks"]
+    texts = ["2.00 s", "1.00 s", "3.00 s", "1.00 s", "50 %", "40.0", "20 MB", "0 MB"]
+    assert [[cell.text for cell in row.cells] for row in table.rows] == [texts, texts]
+
+
 def test_of_many_classes_the_pairs_mixed_up_most_are_told() -> None:
     matrix = np.diag(np.full(30, 9))
     matrix[3, 5], matrix[7, 1] = 2, 4

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ffmpi.errors import UserError
-from ffmpi.run.tensorboard import EventFiles, check
+from ffmpi.run.tensorboard import EventFiles, check, scalars
 
 
 def record(epoch: int) -> dict[str, object]:
@@ -46,6 +46,12 @@ def test_a_resumed_run_forgets_what_it_measures_again(tmp_path: Path) -> None:
         "loss/layer_1": pytest.approx(0.5 / 3), "loss/head": 0.25, "gflops/rank_0": 4.0, "waiting_share/rank_0": 0.5,
         "peak_bytes/rank_0": 1e6,
     }  # fmt: skip
+
+
+def test_of_many_ranks_their_hosts_are_written() -> None:
+    row = {"seconds": 1.0, "gflops": 40.0, "waiting_share": 0.5, "peak_bytes": 1e7, "host": "node7", "ranks": 20}
+    found = dict(scalars(record(1) | {"ranks": [row]}))
+    assert found["gflops/node7"] == 40.0 and not [name for name in found if "rank" in name]
 
 
 def test_a_place_that_is_no_directory(tmp_path: Path) -> None:
