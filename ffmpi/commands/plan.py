@@ -205,12 +205,10 @@ def _write_goal(request: Request, found: Plan, path: str) -> None:
 
 
 def _write_trace(request: Request, found: Plan, path: str, hosts: list[str]) -> None:
-    spec = found.schedule.spec
-    costs = step_costs(request.config, request.dataset, spec)
-    sizes = message_sizes(request.config, request.dataset, spec)
+    sizes = message_sizes(request.config, request.dataset, found.schedule.spec)
     who = Ranks(request.config, found.schedule, hosts)
     owns = [who.duties([rank]) for rank in range(found.ranks)]
-    planned_trace(found.schedule, costs, sizes, request.machine, request.ranks_per_host, owns, hosts).save(path)
+    planned_trace(found, sizes, owns, hosts).save(path)
 
 
 def curve(request: Request) -> None:

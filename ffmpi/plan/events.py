@@ -18,6 +18,7 @@ from ..schedule.cost import StepCosts
 from ..schedule.messages import MessageSizes
 from .groups import Groups, Lane
 from .machine import Machine
+from .stashed import StashMemory
 
 #: Told of a step: the rank that stands for a group, the step, when it began, and when it ended.
 Watch = Callable[[int, s.Step, float, float], None]
@@ -116,8 +117,8 @@ class _Size(NamedTuple):
 class _Rank:
     """The rank that stands for a group: where it is in its steps, and in time."""
 
-    def __init__(self, number: int, rank: int, steps: s.Steps, costs: StepCosts) -> None:
-        self.number, self.rank, self.steps, self.costs = number, rank, steps, costs
+    def __init__(self, number: int, rank: int, steps: s.Steps, costs: StepCosts, memory: StashMemory) -> None:
+        self.number, self.rank, self.steps, self.costs, self.memory = number, rank, steps, costs, memory
         self.step: s.Step | None = None  # the one that it waits at
         self.now = 0.0
         self.usage = Usage()
@@ -171,7 +172,8 @@ class Simulation:
         for number, (group, lanes) in enumerate(zip(groups.all, self._lanes, strict=True)):
             rank = group.ranks[0]
             steps = schedule.steps_with(rank, [lane.link for lane in lanes])
-            made = _Rank(number, rank, steps, schedule.costs_on(rank, self.costs))
+            memory = StashMemory(self.sizes.outputs)
+            made = _Rank(number, rank, steps, schedule.costs_on(rank, self.costs), memory)
             for lane in lanes:
                 channel = channels.get(lane.key)
                 if channel is None:
@@ -192,7 +194,7 @@ class Simulation:
         self._do: dict[type, Callable[[_Rank, Any], bool]] = {
             s.Post: self._post, s.Receive: self._receive, s.Send: self._send, s.Reserve: self._reserve,
             s.Report: self._report, s.Record: self._record, s.Save: self._save, s.TakeSnapshot: self._take_snapshot,
-            s.FreeSnapshot: self._free_snapshot,
+            s.FreeSnapshot: self._free_snapshot, s.StashActivations: self._stash, s.FreeActivations: self._stash,
         }  # fmt: skip
 
     def _go_on(self, rank: _Rank) -> None:
@@ -240,6 +242,12 @@ class Simulation:
     def _spend(self, rank: _Rank, seconds: float) -> None:
         rank.now += seconds
         rank.usage.busy += seconds
+
+    def _stash(self, rank: _Rank, step: s.StashActivations | s.FreeActivations) -> bool:
+        costs, batch = rank.costs, step.batch
+        seconds = costs.of(step).seconds + rank.memory.new(step) / costs.core.new
+        self._spend(rank, self.weights.get((batch.split, batch.stream), 1.0) * seconds)
+        return True
 
     def _wait(self, rank: _Rank, until: float) -> None:
         if until > rank.now:
@@ -379,7 +387,7 @@ class Simulation:
         return True
 
     def _copy(self, rank: _Rank, size: float) -> None:
-        self._save_for(rank, rank.costs.core.copied(size / 4).seconds)
+        self._save_for(rank, size / rank.costs.core.new)
 
     def _save_for(self, rank: _Rank, seconds: float) -> None:
         self._spend(rank, seconds)

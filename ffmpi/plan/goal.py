@@ -16,6 +16,7 @@ from ..schedule.messages import MessageSizes
 from .events import EAGER
 from .machine import Machine
 from .simulation import on_hosts
+from .stashed import StashMemory
 
 
 def goal(
@@ -62,6 +63,7 @@ class _Rank:
         self, schedule: Schedule, rank: int, costs: StepCosts, sizes: MessageSizes, machine: Machine
     ) -> None:  # fmt: skip
         self.schedule, self.rank, self.costs, self.sizes, self.machine = schedule, rank, costs, sizes, machine
+        self.memory = StashMemory(sizes.outputs)
         self.count = 0
         self.after: dict[str, str] = {}  # what the next operation needs: by label, to have ended or begun
         self.under_way: dict[tuple[s.LinkId, int], str] = {}
@@ -82,6 +84,9 @@ class _Rank:
                         self.after[label] = "requires"
                 case s.Save() if self.rank == 0:
                     self.computed += self.sizes.saved / self.machine.disk
+                case s.StashActivations() | s.FreeActivations():
+                    new = self.memory.new(step) / self.costs.core.new
+                    self.computed += self.costs.of(step).seconds + new
                 case _:
                     self.computed += self.costs.of(step).seconds
         yield from self._calc()

@@ -23,6 +23,7 @@ class Plan:
     Attributes
     ----------
     seconds : from the first step to the last
+    costs : of steps, on cores as busy as they are then
     chapters : how many there are
     groups : ranks that do the same, the first of which stands for all; usage : of each of them in the whole run
     """
@@ -34,6 +35,7 @@ class Plan:
     chapters: int
     groups: tuple[Group, ...]
     usage: tuple[Usage, ...]
+    costs: StepCosts
 
     @property
     def ranks(self) -> int:
@@ -88,7 +90,7 @@ def simulate(
             more, used = _measured(excerpt, costs, sizes, machine, groups)
             seconds += excerpt.share * more
             usage = [one.plus(other, excerpt.share) for one, other in zip(usage, used, strict=True)]
-        return Plan(schedule, machine, per_host, seconds, chapters, tuple(groups.all), tuple(usage))
+        return Plan(schedule, machine, per_host, seconds, chapters, tuple(groups.all), tuple(usage), costs)
 
     plan = by(priced)
     cores = per_host * costs.threads

@@ -10,33 +10,28 @@ import numpy as np
 from ..run.trace import MESSAGE, PAYLOADS, SPAN, Trace, fields_of
 from ..schedule import Schedule
 from ..schedule import steps as s
-from ..schedule.cost import StepCosts
 from ..schedule.messages import MessageSizes
 from .events import Simulation
 from .groups import Groups
-from .machine import Machine
-from .simulation import on_hosts
+from .simulation import Plan
 
 #: Spans that a trace has at most; of a longer run it has the first chapters.
 _MOST = 2_000_000
 _PAYLOAD = {name: number for number, name in enumerate(PAYLOADS)}
 
 
-def planned_trace(
-    schedule: Schedule, costs: StepCosts, sizes: MessageSizes, machine: Machine, ranks_per_host: int,
-    owns: Sequence[str], hosts: Sequence[str],
-) -> Trace:  # fmt: skip
+def planned_trace(plan: Plan, sizes: MessageSizes, owns: Sequence[str], hosts: Sequence[str]) -> Trace:
     """Return what every rank is expected to do when; `owns` and `hosts` are by rank."""
-    per_host, priced = on_hosts(schedule, costs, machine, ranks_per_host)
+    schedule = plan.schedule
     chapters, spec = schedule.spec.chapters - schedule.first, schedule.spec
     steps = max(1, sum(1 for _ in _begin(schedule, 1).steps(0)) * spec.ranks)
     kept = max(1, min(chapters, _MOST // steps))
     note = f"the first {kept} of {chapters} chapters" if kept < chapters else ""
     recorder = _Recorder(spec.epochs_per_chapter)
     short = _begin(schedule, kept)
-    groups = Groups(short, per_host, merge=False)
+    groups = Groups(short, plan.ranks_per_host, merge=False)
     Simulation(
-        short, priced, sizes, machine, groups, watch=recorder.step, watch_message=recorder.message
+        short, plan.costs, sizes, plan.machine, groups, watch=recorder.step, watch_message=recorder.message
     ).run()  # fmt: skip
     spans = np.array(recorder.spans, SPAN)
     spans = spans[np.lexsort((spans["start"], spans["rank"]))]

@@ -93,7 +93,7 @@ class Product(Table, frozen=True, kw_only=True):
 
 
 #: Of these figures more are faster.
-_RATES = ("rate", "copying", "pixels")
+_RATES = ("rate", "copying", "new", "pixels")
 
 
 def _mixed(name: str, own: float, other: float, share: float) -> float:
@@ -111,6 +111,7 @@ class Core(Table, frozen=True, kw_only=True):
     forward, gradient : of a layer
     one_moment, two_moments : seconds of a parameter that an optimiser with so many moments steps
     copying : bytes/s of rows that are copied, read and written counted
+    new : bytes/s that are copied into new memory, as snapshots are
     shared : seconds of a unit of a row that is made from its image's product
     pixels : pixels/s that are scaled into inputs
     step : seconds of a step beside its arithmetic; steps : the same by kind of step, where it is another
@@ -121,6 +122,7 @@ class Core(Table, frozen=True, kw_only=True):
     one_moment: NotNegative = 5e-10
     two_moments: NotNegative = 7.5e-10
     copying: Positive = 3.2e10
+    new: Positive = 7e8
     shared: NotNegative = 5e-10
     pixels: Positive = 4.5e8
     step: NotNegative = 1.2e-5

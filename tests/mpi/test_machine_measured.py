@@ -28,6 +28,7 @@ def test_this_host_is_measured_and_runs_are_planned_by_that(ffmpi: Run, tmp_path
             assert product.seconds(100, 784, 992, 0.05) < product.seconds(100, 784, 992, 1.0)
         assert 1e-11 < core.one_moment < 1e-7 and 1e-11 < core.two_moments < 1e-7
         assert 1e8 < core.copying < 1e12 and core.pixels > 1e6
+        assert 1e7 < core.new < core.copying
         assert {"Forward", "Update", "Send", "Post", "AddSums", "StashActivations", "HeadError"} <= core.steps.keys()
         assert all(0 <= seconds < 0.1 for seconds in core.steps.values())
     assert 1e6 < machine.disk < 1e11

@@ -19,6 +19,7 @@ from ffmpi.plan.groups import Groups
 from ffmpi.plan.machine import Machine, read_machine
 from ffmpi.plan.planner import plan_of
 from ffmpi.plan.simulation import Plan, simulate
+from ffmpi.plan.stashed import StashMemory
 from ffmpi.runtime.sizes import message_sizes, spec_of, step_costs
 from ffmpi.schedule import LinkId
 from ffmpi.schedule import steps as s
@@ -106,7 +107,7 @@ def machine_of(**more: Any) -> Machine:
 
 def run(programs: list[list[s.Step]], per_host: int = 2, size: float = 1000.0, machine: Machine | None = None) -> Any:
     script: Any = Script(programs)
-    sizes: Any = SimpleNamespace(of=lambda plan, link, item: size, saved=4000.0, states=[800.0])
+    sizes: Any = SimpleNamespace(of=lambda plan, link, item: size, saved=4000.0, states=[800.0], outputs=(8,))
     messages: list[tuple[float, float]] = []
     simulation = Simulation(
         script, Costs(), sizes, machine or machine_of(), Groups(script, per_host),  # type: ignore[arg-type]
@@ -152,7 +153,7 @@ def test_the_cards_of_hosts_carry_one_message_after_the_other() -> None:
 
     def seconds(per_host: int) -> float:
         script: Any = Script([*batches, taken, []], links)
-        sizes: Any = SimpleNamespace(of=lambda *_: 1000.0)
+        sizes: Any = SimpleNamespace(of=lambda *_: 1000.0, outputs=(8,))
         return Simulation(script, Costs(), sizes, machine, Groups(script, per_host)).run().seconds  # type: ignore[arg-type]
 
     assert seconds(per_host=4) < 4.0
@@ -254,3 +255,13 @@ def test_the_paper_s_speed_ups_follow_from_its_steps() -> None:
         assert planned.speedup(rows[name], machine) == pytest.approx(rows[name].paper, rel=0.08)
     # What one rank takes is what the steps were found from.
     assert planned.alone(rows["RandomNEG-Goodness", "All-Layers"], machine) == pytest.approx(7178.71, rel=0.02)
+
+
+def test_memory_of_stashed_activations_is_new_once() -> None:
+    memory, batches = StashMemory([100, 200, 100]), [s.Batch("train", index) for index in range(2)]
+    first = [memory.new(s.StashActivations(layer, batch)) for layer in (0, 1) for batch in batches]
+    assert first == [100, 100, 200, 200]
+    assert [memory.new(s.FreeActivations(0, batch)) for batch in batches] == [0, 0]
+    # A layer of the same size has what the other has freed.
+    again = [memory.new(s.StashActivations(layer, batches[0])) for layer in (2, 1, 2, 2)]
+    assert again == [0, 200, 0, 100]

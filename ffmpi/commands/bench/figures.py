@@ -6,6 +6,7 @@ What a kernel takes is a sum of a few terms, each a figure times a count that fo
 
 from __future__ import annotations
 
+import mmap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -29,6 +30,8 @@ SHAPES = (
 #: Shares of inputs that are not zero, and of rows that take part.
 DENSITIES, ACTIVE = (1.0, 0.5, 0.3, 0.15, 0.07), (1.0, 0.25, 0.04)
 CLASSES = 10
+#: Units of rows that are copied, and how many of them into new memory: as much as a wide layer's state.
+_UNITS, _NEW = 1024, 2048
 #: A rate so high that nothing is taken for it.
 _FREE = 1e18
 
@@ -112,21 +115,14 @@ def forms() -> tuple[Product, Product]:
     )  # fmt: skip
 
 
-def timed(actions: Sequence[Callable[[], object]], seconds: float, order: Sequence[int] = ()) -> np.ndarray:
-    """Return the median time of each action, (actions,) float64: all in turn for so many seconds, twice at least.
-
-    `order` is another than theirs.
-    """
-    times: list[list[float]] = []
-    places = list(order) or list(range(len(actions)))
-    end = time.perf_counter() + seconds
-    while len(times) < 3 or time.perf_counter() < end:
-        times.append([0.0] * len(actions))
-        for place in places:
-            began = clock()
-            actions[place]()
-            times[-1][place] = clock() - began
-    return np.asarray(np.median(np.array(times[1:]), axis=0))
+def timed(actions: Sequence[Callable[[], object]], order: Sequence[int]) -> np.ndarray:
+    """Return the time of each action, (actions,) float64, carried out in this order."""
+    times = np.empty(len(actions))
+    for place in order:
+        began = clock()
+        actions[place]()
+        times[place] = clock() - began
+    return times
 
 
 def fitted(terms: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -156,17 +152,22 @@ class Kernels:
             (name, case) for name, each in cases.items() for shape in each for case in shape.updates(self.gradient)
         ]  # fmt: skip
         self._labelled = Labelled(*shapes[0])
-        units, rows = 1024, 128
+        units, rows = _UNITS, 128
         source, target = (Activations(units, 2 * rows, {}) for _ in range(2))
-        self._copied = units * rows
+        self._copied, weights = units * rows, np.ones((_NEW, _UNITS), np.float32)
 
         def copy() -> None:
             kernels.copy_rows(source.h, source.total, rows, rows, target.h, target.total)
 
         self.actions = [
             *(case.action for case in self._forwards), *(case.action for _, case in self._updates),
-            self._labelled.forward, self._labelled.product, copy,
+            self._labelled.forward, self._labelled.product, copy, lambda: _snapshot(weights),
         ]  # fmt: skip
+
+    @property
+    def in_turn(self) -> list[int]:
+        """The order of the actions in which those with the same weights follow each other."""
+        return list(range(len(self.actions)))
 
     @property
     def mixed(self) -> list[int]:
@@ -184,17 +185,23 @@ class Kernels:
             for name, case in self._updates
         ])  # fmt: skip
         gradient = fitted(terms, times[count : count + len(terms)])
-        labelled, plain, copied = times[count + len(terms) :]
+        labelled, plain, copied, new = times[count + len(terms) :]
         return Core(
             forward=_with(self.forward, forward, forward[5]),
             gradient=_with(self.gradient, gradient, 0.0),
             one_moment=float(gradient[5]),
             two_moments=float(gradient[6]),
             copying=8.0 * self._copied / float(copied),
+            new=4.0 * _NEW * _UNITS / float(new),
             shared=max(0.0, float(labelled - plain)) / self._labelled.made,
             pixels=_FREE,
             step=0.0,
         )
+
+
+def _snapshot(weights: np.ndarray) -> None:
+    """Copy as for a snapshot: into memory that the system gives page by page, not what was freed before."""
+    np.frombuffer(mmap.mmap(-1, weights.nbytes), np.float32).reshape(weights.shape)[:] = weights
 
 
 def _with(form: Product, factors: np.ndarray, weight: float) -> Product:

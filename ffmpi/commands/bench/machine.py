@@ -29,8 +29,10 @@ from .figures import SHAPES, Kernels, timed
 
 #: Whose figures of the network between hosts are taken where there is one host.
 _TYPICAL = "epyc-avx2"
-#: Shares of the time: kernels on one core, on all at once, messages inside a host and between hosts.
-_ALONE, _TOGETHER, _MESSAGES = 0.25, 0.25, 0.1
+#: Shares of the time: kernels, messages inside a host, and as much between hosts.
+_KERNELS, _MESSAGES = 0.5, 0.15
+#: How often each kernel is timed at least.
+_LEAST = 3
 #: Below so many seconds few shapes are timed.
 _BRIEF = 10.0
 
@@ -101,24 +103,42 @@ def _core(comm: Any, kernels: Kernels, places: list[str], seconds: float) -> tup
     And how many times as long steps take in wide layers.
     """
     first = places.index(places[comm.rank]) == comm.rank
+    alone, mixed, together = _times(comm, kernels, first, _KERNELS * seconds)
     found = []
     colder = 1.0
-    for share, taking_part in ((_ALONE, first), (_TOGETHER, True)):
+    # What a core loses to the others is seen where weights are not in its caches, as they are between large layers.
+    for taking_part, times in ((first, alone), (True, alone * together / mixed)):
         wait(comm.Ibarrier())
-        own: Any = None
-        if taking_part:
-            own = timed(kernels.actions, share * seconds)
-            if share == _TOGETHER:  # of a large cache each has its share only: half of the weights are found there
-                own = (own + timed(kernels.actions, share * seconds, kernels.mixed)) / 2
-        wait(comm.Ibarrier())
-        if taking_part:
-            own = own, *trials.steps_alone(kernels.core(own))
+        own = (times, *trials.steps_alone(kernels.core(times))) if taking_part else None
         every = [each for each in allgather(comm, own) if each is not None]
-        times, steps, pixels, factors = zip(*every, strict=True)
+        taken, steps, pixels, factors = zip(*every, strict=True)
         colder = float(np.median(factors))
-        core = kernels.core(np.mean(times, axis=0))
+        core = kernels.core(np.mean(taken, axis=0))
         found.append(structs.replace(core, steps=trials.median_of(list(steps)), pixels=float(np.mean(pixels))))
     return found[0], found[1], colder
+
+
+def _times(comm: Any, kernels: Kernels, first: bool, seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what the kernels' actions take: alone, alone in an order in which weights change, and so on all cores.
+
+    All three by turns, since a machine that others use, too, is faster and slower by the minute. Alone is the `first`
+    rank of each host; the others get the mean.
+    """
+    ways = ((kernels.in_turn, False), (kernels.mixed, False), (kernels.mixed, True))
+    found: list[list[np.ndarray]] = [[], [], []]
+    end, more = time.perf_counter() + seconds, True
+    while more:
+        for times, (order, together) in zip(found, ways, strict=True):
+            wait(comm.Ibarrier())
+            if together or first:
+                times.append(timed(kernels.actions, order))
+        more = allgather(comm, len(found[2]) < _LEAST or time.perf_counter() < end)[0]
+    # The first time is not that of later ones.
+    own = [np.median(times[1:], axis=0) if times else None for times in found]
+    every = allgather(comm, own)
+    means = [np.mean([each[way] for each in every if each[way] is not None], axis=0) for way in range(3)]
+    alone, mixed, together = (mean if one is None else one for one, mean in zip(own, means, strict=True))
+    return alone, mixed, together
 
 
 def _messages(comm: Any, pair: list[int], seconds: float) -> Messages | None:
@@ -148,6 +168,7 @@ def _show(found: Machine, path: Path, took: float) -> None:
         "step of 1,000,000 parameters with one moment, us": lambda core: f"{1e12 * core.one_moment:.0f}",
         "with two": lambda core: f"{1e12 * core.two_moments:.0f}",
         "copied rows, GB/s": lambda core: f"{1e-9 * core.copying:.1f}",
+        "copied into new memory": lambda core: f"{1e-9 * core.new:.1f}",
         "inputs, Mpixel/s": lambda core: f"{1e-6 * core.pixels:.0f}",
         "a Forward beside its arithmetic, us": lambda core: f"{1e6 * core.steps['Forward']:.1f}",
     }

@@ -78,11 +78,11 @@ def steps_alone(core: Core) -> tuple[dict[str, float], float, float]:
     times as long as in narrow layers a step takes in wide ones.
     """
     alone, by_chapter = Alone(), ("schedule.name=sequential", "train.chapters=3")
-    small, large = (Trial(alone, pixels, [_NARROW] * 3).times(core) for pixels in (_SMALL, _LARGE))
-    pixel = max(1e-12, (large["BuildInput"] - small["BuildInput"]) / (_BATCH * (_LARGE - _SMALL)))
+    small = Trial(alone, _SMALL, [_NARROW] * 3).times(core)
+    wide, large = (Trial(alone, pixels, [_WIDE] * 3).times(core) for pixels in (_SMALL, _LARGE))
+    pixel = max(1e-12, (large["BuildInput"] - wide["BuildInput"]) / (_BATCH * (_LARGE - _SMALL)))
     small["BuildInput"] = max(0.0, small["BuildInput"] - _BATCH * _SMALL * pixel)
     found = Trial(alone, _SMALL, [_NARROW] * 3, *by_chapter).times(core) | small
-    wide = Trial(alone, _SMALL, [_WIDE] * 3).times(core)
     colder = max(1.0, statistics.median(wide[kind] / found[kind] for kind in _PLAIN if found.get(kind)))
     return {kind: colder * seconds for kind, seconds in found.items()}, 1 / pixel, colder
 
