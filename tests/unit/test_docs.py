@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import typing
+from itertools import pairwise
 
 import pytest
 
-from ffmpi.config import registries
+from ffmpi.cli import app
+from ffmpi.config import describe, registries
 from ffmpi.config.presets import PRESETS
 from ffmpi.config.registry import Registry
 from ffmpi.schedule import steps
@@ -16,6 +18,11 @@ from tests.helpers import PACKAGE, ROOT
 DESIGN = (ROOT / "docs" / "design.md").read_text()
 README = (ROOT / "README.md").read_text()
 CODE = (PACKAGE, PACKAGE / "kernels")  # a link in the clone, which rglob does not follow
+#: Pages of which tables are the most.
+TABLES = {"README.md": README} | {
+    name: (ROOT / "docs" / name).read_text() for name in ("recipes.md", "results.md")
+}  # fmt: skip
+SETTINGS = {setting.key for setting in describe.settings()}
 FAMILIES = {name: value for name, value in vars(registries).items() if isinstance(value, Registry)}
 
 
@@ -60,6 +67,23 @@ def test_the_tree_of_the_readme_exists() -> None:
     assert len(named) > 40 and named <= there, named - there
     rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir() and not path.name.startswith("__")}
     assert {f"{room}/" for room in rooms} <= set(re.findall(r"^ *(\w+/)", tree, re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", TABLES)
+def test_what_tables_show_is_there(page: str) -> None:
+    """Every command, setting, option's file and test file that a cell of a table names."""
+    spans = [
+        span for row in re.findall(r"^\|.*\|$", TABLES[page], re.MULTILINE) for span in re.findall(r"`([^`]+)`", row)
+    ]
+    commands = [words for span in spans for words in [span.split()] if len(words) > 1]
+    assert len(commands) > 8
+    for words in commands:
+        for command in (after for word, after in pairwise(words) if word == "ffmpi" and after != "import"):
+            assert command in app.commands, command
+        for setting in (re.split("=", after)[0] for word, after in pairwise(words) if word == "--set"):
+            assert setting in SETTINGS, setting
+        for file in (word for word in words if re.match(r"(runs|tests)/[\w./-]+$", word)):
+            assert (ROOT / file).exists(), file
 
 
 def test_the_readme_names_every_preset() -> None:
