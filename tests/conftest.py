@@ -26,10 +26,16 @@ from tests.helpers import DIGITS, PACKAGE
 #: The interpreter of a second environment with another vendor's MPI, if there is one.
 OTHER_PYTHON = os.environ.get("FFMPI_TEST_OTHER_PYTHON", "")
 _MARK = "FFMPI_TEST_JOB"
+os.environ["OMP_WAIT_POLICY"] = "passive"
 # Python files are compiled once, and not by each worker.
 sys.dont_write_bytecode = False
-#: The environment of every job.
-OURS = {"OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+#: The environment of every job. Threads that wait are to sleep, since other tests want the cores.
+OURS = {
+    "OMP_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "passive",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+}
 
 
 @cache

@@ -69,7 +69,7 @@ ALL = [
 
 def settings_of(case: str, name: str, *more: str) -> list[str]:
     """Return the settings of a case under schedule `name`; no layer is like another."""
-    return ["network.layers=[64,50,32]", *CASES[case], f"schedule.name={name}", *more]
+    return ["network.layers=[64,50,32]", "train.batch_size=80", *CASES[case], f"schedule.name={name}", *more]
 
 
 def options(case: str, name: str, *more: str) -> list[str]:

@@ -29,17 +29,17 @@ CONFIGURATIONS = {
         "optimizer.name=adam", "optimizer.learning_rate=0.003", "head.init=uniform",
     ],
     "gentle": [
-        "train.epochs=4", "network.layers=[112,96,80]",
+        "train.epochs=4", "network.layers=[112,96,80]", "train.batch_size=80",
         "optimizer.learning_rate=0.001", "negatives.name=adaptive", "head.step=epoch",
         "data.standardise=pixel",
     ],
     "hard": [
-        "train.epochs=4", "network.layers=[112,96,80]",
+        "train.epochs=4", "network.layers=[112,96,80]", "train.batch_size=80",
         "optimizer.learning_rate=0.001", "negatives.name=adaptive", "negatives.scores=goodness",
         "data.standardise=set", "data.label=overlay", "data.label_value=3",
     ],
     "batchwise": [
-        "train.epochs=4", "network.layers=[112,96,80]",
+        "train.epochs=4", "network.layers=[112,96,80]", "train.batch_size=80",
         "optimizer.learning_rate=0.001", "negatives.name=adaptive", "negatives.resample=batch",
         "negatives.lag=3",
     ],
@@ -49,7 +49,7 @@ CONFIGURATIONS = {
         "data.standardise=pixel", "network.input_transforms=[{name='dropout', probability=0.2}]",
     ],
     "dropout": [
-        "train.epochs=4", "network.layers=[112,96,80]",
+        "train.epochs=4", "network.layers=[112,96,80]", "train.batch_size=80",
         "optimizer.learning_rate=0.001", "network.transforms=[{name='dropout', probability=0.3}]",
         "negatives.name=adaptive", "negatives.resample=batch", "negatives.lag=2", "data.standardise=pixel",
     ],

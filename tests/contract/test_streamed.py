@@ -18,6 +18,7 @@ from tests.helpers import DIGITS, assert_same_bits, records, sets
 pytestmark = pytest.mark.mpi
 
 COMMON = ["data.window=300", "data.standardise=set", "network.layers=[64,50,32]", "train.epochs=3", "train.chapters=3"]
+COMMON += ["train.batch_size=80"]  # which does not divide a window
 CASES = {
     "pipeline": ["data.validation=0.1", "classify.goodness_every=1"],
     "moved": [

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.mpi
 
 SHARE = 0.1
 COMMON = [f"data.validation={SHARE}", "network.layers=[64,50,32]", "train.epochs=4", "classify.goodness_every=1"]
+COMMON += ["train.batch_size=80"]
 CASES = {
     "pipeline": ["checkpoint.best=true"],
     "local": ["rule.name=local-softmax", "optimizer.name=adam"],
