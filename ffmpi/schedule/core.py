@@ -122,7 +122,7 @@ class Core(Table, frozen=True, kw_only=True):
     one_moment: NotNegative = 5e-10
     two_moments: NotNegative = 7.5e-10
     copying: Positive = 3.2e10
-    new: Positive = 7e8
+    new: Positive = 1.4e9
     shared: NotNegative = 5e-10
     pixels: Positive = 4.5e8
     step: NotNegative = 1.2e-5

@@ -32,6 +32,8 @@ DENSITIES, ACTIVE = (1.0, 0.5, 0.3, 0.15, 0.07), (1.0, 0.25, 0.04)
 CLASSES = 10
 #: Units of rows that are copied, and how many of them into new memory: as much as a wide layer's state.
 _UNITS, _NEW = 1024, 2048
+#: Memory that only this process has, as most.
+_OWN = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 #: A rate so high that nothing is taken for it.
 _FREE = 1e18
 
@@ -201,7 +203,7 @@ class Kernels:
 
 def _snapshot(weights: np.ndarray) -> None:
     """Copy as for a snapshot: into memory that the system gives page by page, not what was freed before."""
-    np.frombuffer(mmap.mmap(-1, weights.nbytes), np.float32).reshape(weights.shape)[:] = weights
+    np.frombuffer(mmap.mmap(-1, weights.nbytes, _OWN), np.float32).reshape(weights.shape)[:] = weights
 
 
 def _with(form: Product, factors: np.ndarray, weight: float) -> Product:
