@@ -5,7 +5,7 @@ python runs/planned.py runs/mnist.toml --rounds 1 --keep times.json --set data.p
 
 All run in turn, `--rounds` times; printed are the medians of a kind's plans and times, and how they differ. With
 --keep times are kept in a file, and added to those of earlier calls. Measure the machine first, mpiexec -n 2 ffmpi
-bench machine, or before each round, --measure 30: neighbours on a shared machine make it faster and slower.
+bench machine, or before each round, --measure 25: neighbours on a shared machine make it faster and slower.
 """
 
 from __future__ import annotations
