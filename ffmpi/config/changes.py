@@ -9,8 +9,9 @@ from .schema import Config
 
 #: What may change when a run is resumed: the weights do not depend on it.
 CHANGEABLE = (
-    "schedule.name", "schedule.exchange", "schedule.depth", "schedule.threads", "schedule.timeout", "checkpoint.every",
-    "checkpoint.best", "checkpoint.wait", "data.path", "data.images", "data.labels", "data.weights", "shards.test_path",
+    "schedule.name", "schedule.exchange", "schedule.depth", "schedule.threads", "schedule.timeout",
+    "schedule.shared_memory", "checkpoint.every", "checkpoint.best", "checkpoint.wait", "data.path", "data.images",
+    "data.labels", "data.weights", "shards.test_path",
 )  # fmt: skip
 
 #: What may be set to evaluate a network: all else is as it was when the network learnt.

@@ -228,6 +228,11 @@ def find_machine() -> Machine:
     """Return the machine that was measured here, or else a shipped one that is like it."""
     if os.path.exists(path := measured_path()):
         return read_machine(str(path))
+    return typical_machine()
+
+
+def typical_machine() -> Machine:
+    """Return the shipped machine that is like this one."""
     return read_machine("epyc-avx512" if _wide() else "epyc-avx2")
 
 

@@ -100,6 +100,11 @@ class Buffers:
         peer = link.target if sends else link.source
         return Link(self.comm, peer, tag, buffers, self.config.schedule.timeout)
 
+    def finish(self) -> None:
+        """Wait until all has left, at the end."""
+        for link in self.links.values():
+            link.finish()
+
     # -- What layers compute with --------------------------------------------------------------------------------------
     def place(self, step: s.Forward) -> tuple[Activations, Activations, int]:
         """Return the input of a layer, where its output is to go, and how many rows the batch has."""

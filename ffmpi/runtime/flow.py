@@ -15,9 +15,10 @@ from ..schedule import Pipeline
 from ..schedule import steps as s
 from .batches import Batches
 from .head import PieceHead
-from .link import Link
+from .link import Link, SharedLink
 from .model import RankModel
 from .rings import Cut, Ring, Views
+from .shared import SharedMemory
 
 
 class Flow:
@@ -31,6 +32,7 @@ class Flow:
 
     def __init__(self, comm: Any, model: RankModel, schedule: Pipeline, batches: Batches) -> None:
         """Make the memory, and connect the links that begin or end on this rank of `comm`."""
+        self._shared: SharedMemory | None = None
         self.comm, self.model, self.schedule, self.batches = comm, model, schedule, batches
         self.config, self.rule, rank = model.config, model.config.rule, comm.rank
         self._classes = model.dataset.classes
@@ -52,11 +54,11 @@ class Flow:
             kept, buffers = schedule.head_buffers(rank), schedule.logit_buffers
             self.head = PieceHead(rank, model, batches, cuts, rank == schedule.home, kept, buffers)
         self._selections: dict[tuple[s.LinkId, int], np.ndarray] = {}
-        self.links: dict[s.LinkId, Link] = {}
+        self.links: dict[s.LinkId, Link | SharedLink] = {}
         self._leaving: dict[int, list[s.LinkId]] = defaultdict(list)
         for link in schedule.links_of(rank):
-            peer = link.target if link.source == rank else link.source
             buffers = link.send_buffers if link.source == rank else link.receive_buffers
+            peer = link.target if link.source == rank else link.source
             self.links[link] = Link(comm, peer, s.tag_of(link), buffers, self.config.schedule.timeout)
             if link.payload == "activations" and link.source == rank:
                 self._leaving[link.stage].append(link)
@@ -64,6 +66,40 @@ class Flow:
                 samples = layout.size if schedule.spec.ahead else model.dataset.train
                 for buffer in range(buffers):
                     self._selections[link, buffer] = np.zeros(samples, class_type(self._classes))
+
+    def share_memory(self) -> None:
+        """Let ranks of a host see each other's memory instead of sending messages; for all ranks, before the first."""
+        shared = SharedMemory(self.comm, self.schedule, self.model.layout.most_rows, self._rooms())
+        self._shared = shared
+        for layer, ring in self.rings.items():
+            for slot, h in zip(ring.slots, shared.slots(layer) or (), strict=False):
+                slot.share(h)
+        for link in self.links:
+            if shared.channel(link):
+                sends = link.source == self.comm.rank
+                self.links[link] = SharedLink(shared, link, sends, self.config.schedule.timeout)
+
+    def _rooms(self) -> dict[s.LinkId, int]:
+        """Return the bytes that a message has at most, of each link that begins here; none of what lies in slots."""
+        rooms = {}
+        for link in self.links:
+            if link.source == self.comm.rank:
+                arrays: list[np.ndarray] = []
+                if link.payload in ("logits", "error"):
+                    assert self.head is not None
+                    arrays = self.head.largest(link)
+                elif link.payload != "activations":
+                    arrays = self._arrays(link, 0, s.Batch("train", 0))
+                rooms[link] = sum(array.nbytes for array in arrays)
+        return rooms
+
+    def finish(self) -> None:
+        """Wait until all has left, and give back what ranks share; for all ranks, at the end."""
+        for link in self.links.values():
+            link.finish()
+        if self._shared:
+            self.rings, self._inputs = {}, {}
+            self._shared.free()
 
     @property
     def nbytes(self) -> int:
@@ -162,7 +198,9 @@ class Flow:
             return
         assert isinstance(batch, s.Batch)
         rows = self.batches.contents[batch].rows
-        if rows > slot.rows:  # what comes would lie where this rank's piece of the last batch may still be leaving
+        if (
+            rows > slot.rows and slot.shared is None
+        ):  # what comes would lie where this rank's piece of the last batch may still be leaving
             for link in self._leaving[layer]:
                 self.links[link].wait(buffer)
         slot.batch, slot.rows, slot.now = batch, rows, slot.views[rows]

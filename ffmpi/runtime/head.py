@@ -70,7 +70,7 @@ class PieceHead:
                 panels, place = len(cut.pieces[rank]), cut.places[rank]
                 shape = units[layer], panels, place.stop - place.start, rows
                 self.gathered[layer] = [Gathered(*shape) for _ in range(gathered)]
-        self._classes = classes
+        self._classes, self._rows = classes, rows
         self._errors = [Room(1, rows, classes) for _ in range(buffers)]
         self._scales = [kernels.zeros(len(cuts), margin_of(rows)) for _ in range(buffers)]
         #: (layers, rows and more), the sums of squares of the rows whose logits were added up last.
@@ -131,3 +131,9 @@ class PieceHead:
         there = [self._place[layer] for layer, cut in self.cuts.items() if link.target in cut.pieces]
         error = self._errors[buffer][self.batches.contents[batch].head_rows]
         return [error, self._scales[buffer][there[0] : there[-1] + 1]]
+
+    def largest(self, link: s.LinkId) -> list[np.ndarray]:
+        """Return the arrays of a message of the most rows."""
+        if link.payload == "logits":
+            return self._sums[link.stage][0].parts(link.source)
+        return [self._errors[0][self._rows][0], self._scales[0]]

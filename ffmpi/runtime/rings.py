@@ -103,18 +103,25 @@ class Slot:
     Attributes
     ----------
     batch, rows : what it is for, and how many rows that has
+    shared : whether ranks of this host see its activations
     views : its arrays for so many rows; now : those in use
     sums : of the batch
     """
 
     def __init__(self, ring: Ring) -> None:
-        self.ring = ring
+        self.ring, self.shared = ring, False
         self.batch, self.rows = s.Batch("train", -1), 0
         self.sums = Sums(ring.cut, ring.rows, ring.share, complete=ring.own is not None and not ring.cut)
         self._h = kernels.zeros(len(ring.held) * kernels.padded_rows(ring.rows) * kernels.LANES)
         self._arrays = {name: kernels.zeros(margin_of(ring.rows), width) for name, width in ring.outputs.items()}
         self.views = Made(self._view)
         self.now = self.views[ring.rows]
+
+    def share(self, h: np.ndarray) -> None:
+        """Let activations lie in `h`, (panels, pitch, 16) float32, of the whole layer, which other ranks see."""
+        self.shared, self._h = True, h[self.ring.held.start : self.ring.held.stop].reshape(-1)
+        self.views.clear()
+        self.now = self.views[self.ring.rows]
 
     @property
     def nbytes(self) -> int:
@@ -124,7 +131,9 @@ class Slot:
         return sum(array.nbytes for array in every)
 
     def _view(self, rows: int) -> Views:
-        ring, pitch, held, total = self.ring, kernels.padded_rows(rows), self.ring.held, self.sums.total
+        ring, held, total = self.ring, self.ring.held, self.sums.total
+        # In shared memory every batch has the same pitch: pieces of other ranks may still be of another batch.
+        pitch = kernels.padded_rows(ring.rows if self.shared else rows)
         h = self._h[: len(held) * pitch * kernels.LANES].reshape(len(held), pitch, kernels.LANES)
         whole = own = None
         if len(held) == ring.cut.panels:

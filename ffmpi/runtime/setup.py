@@ -17,12 +17,13 @@ from ..data.shapes import geometry_of
 from ..errors import UserError, warn
 from ..network.inference import Inference
 from ..network.layout import LAYOUTS, BatchLayout
-from ..plan.machine import machine_here
+from ..plan.machine import machine_here, typical_machine
 from ..run import checkpoint, trained
 from ..run.checkpoint import Header
 from ..schedule import ScheduleSpec, schedule_of
-from ..schedule.core import CORE, Core
+from ..schedule.core import Core
 from . import memory, stop
+from .flow import Flow
 from .limits import Place, available_memory, crowded, memory_limits
 from .model import RankModel
 from .mpi import all_ranks_or_raise, allgather, host, one_per_host_first, spin
@@ -57,13 +58,16 @@ def training_worker(
         model = RankModel(config, dataset, schedule, comm.rank, samples, scored)
         if first == 0:
             model.initialise()
-        return Worker(comm, model, schedule, prices)
+        worker = Worker(comm, model, schedule, prices)
+    if isinstance(worker.buffers, Flow) and config.schedule.shared_memory and comm.size > 1:
+        worker.buffers.share_memory()
+    return worker
 
 
 def _core(config: Config, ranks: int) -> Core:
-    """Return the core by which work is shared out: as it was measured on rank 0's host, or else the nominal one."""
-    machine = machine_here()
-    return machine.core_with(config.schedule.threads * min(ranks, machine.cores)) if machine else CORE
+    """Return the core by which work is shared out: as it was measured on rank 0's host, or else of one like it."""
+    machine = machine_here() or typical_machine()
+    return machine.core_with(config.schedule.threads * min(ranks, machine.cores))
 
 
 def trained_network(comm: Any, path: Path, header: Header, config: Config, data: float) -> Inference:

@@ -26,7 +26,7 @@ from .batches import Batches
 from .buffers import Buffers
 from .collect import Collector
 from .flow import Flow
-from .link import Link
+from .link import Link, SharedLink
 from .made import Made
 from .model import RankModel
 from .mpi import make_progress, meanwhile
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _WAITING = (s.Receive, s.Reserve)  # for messages
 _NOT_COMPUTING = {*_WAITING, s.Post, s.Send, s.Save, s.Report, s.Record}
+#: Seconds after which messages are moved again: several steps may be shorter.
+_PROGRESS = 1e-4
 #: What a rank does for a save between two steps.
 _SAVING = s.Save(-1, ())
 #: With one of these a rule adds up more over a layer's units than squares.
@@ -128,7 +130,7 @@ class Worker:
         stop.defer()  # what a signal would tear apart here, other ranks would wait for
         do, spent, signals, clock, collector = self._do, self.spent, stop.signals, time.perf_counter, self.collector
         record = self.recorder.record if self.recorder else None
-        before = self._began = self._start = clock()
+        before = self._began = self._start = progressed = clock()
         pulse = self.pulse or Pulse(None, math.inf)
         pulse.begin(before, self._so_far)
         meanwhile.extend((collector.advance, pulse.wait))
@@ -136,11 +138,12 @@ class Worker:
             for step in steps:
                 kind = type(step)
                 do[kind](step)
-                if advance:
+                now = clock()
+                if advance and now - progressed > _PROGRESS:
                     advance()
+                    now = progressed = clock()
                 if signals:
                     stop.check()
-                now = clock()
                 spent[kind] += now - before
                 if record:
                     record(step, before, now)
@@ -155,10 +158,11 @@ class Worker:
                     pulse.tell(step, now, self.schedule.spec.batches[self.batches.shard])
             collector.close()
             pulse.end(collector.timeout)
+            self.buffers.finish()
         except BaseException as error:
             if isinstance(error, stop.Stopped) and error.number in stop.STATUS:
                 collector.rescue()
-            ends: list[Collector | Link] = [self.collector, *self.buffers.links.values()]
+            ends: list[Collector | Link | SharedLink] = [self.collector, *self.buffers.links.values()]
             for end in ends:
                 for left, requests in zip(stop.unfinished, end.pending, strict=True):
                     left.extend(requests)

@@ -106,6 +106,8 @@ class Settings(Member, frozen=True, kw_only=True):
         ),
     ] = 3600.0
 
+    #: Whether ranks of a host read each other's activations where they are; else these are sent.
+    shared_memory = False
     #: Whether all layers learn from each batch as it flows by; else they learn in turn, a chapter each.
     by_batch: ClassVar[bool] = False
     #: What may flow back to a layer, of `Rule.feedback`: so far nothing does.

@@ -80,7 +80,7 @@ class _Work:
         # Its own sums are completed before the update, or before the next layer's activations.
         self.followed = layer + 1 in here
         self.adds = not self.whole and not (self.followed and plan.in_step)
-        self.ahead = self.delay < max(plan.delays)  # it goes on with the next chapter before all are through with one
+        self.ahead = self.delay < plan.through  # it goes on with the next chapter before all are through with one
 
 
 class Periods:
@@ -93,13 +93,16 @@ class Periods:
         self.links: dict[tuple[Payload, int, bool], list[LinkId]] = defaultdict(list)  # True: those that leave
         for link in self.own:
             self.links[link.payload, link.stage, link.source == rank].append(link)
-        self.depth, self.behind = spec.depth, max(plan.delays)
+        self.depth, self.behind = spec.depth, plan.through
         works = [_Work(self, layer, panels) for layer, panels in plan.pieces(rank).items()]
         self.works = works
         self.late: list[Step] = []  # offers of buffers that have to wait for the end of the period
         self.cut = [work for work in works if not work.whole]
         self.forwards = works if plan.in_step else [*self.cut, *(work for work in works if work.whole)]
         # -- The head
+        #: The first whole layer: the head's shares come before it, and so between what others wait for and what they
+        #: send meanwhile; where there is none they come after all activations.
+        self.after_head = None if plan.late_head else next((work for work in self.forwards if work.whole), None)
         self.home, self.head_delay = rank == plan.home, plan.delays[-1]
         self.head_layers = [work.layer for work in works if work.gathers]
         self.logits_out = [(layer, self.links["logits", layer, True]) for layer in self.head_layers]
@@ -108,7 +111,7 @@ class Periods:
         self.logits_in = [link for layer in spec.head_layers for link in self.links["logits", layer, False]]
         self.error_in = self.links["error", spec.layers, False]
         self.error_out = self.links["error", spec.layers, True]
-        self.through = self.head_delay if self.head_layers else works[-1].delay  # then an entry is done with here
+        self.through = plan.through if self.head_layers else works[-1].delay  # then an entry is done with here
         # -- Adaptive negatives
         self.told, self.heard = self.links["negatives", 0, True], self.links["negatives", 0, False]
         self.choices = [0, 0]  # how many have been sent, received
@@ -134,12 +137,6 @@ class Periods:
                 yield self._period(period)
                 period += 1
             more = entries.reach(period)
-        yield [
-            Reserve(link, buffer)
-            for link in self.own
-            if link.source == self.rank
-            for buffer in range(min(link.send_buffers, self._count(link)))
-        ]
 
     def _first(self, link: LinkId) -> Sequence[Batch | Selection]:
         """Return what arrives first on a link, as much as it has buffers."""
@@ -157,33 +154,27 @@ class Periods:
     def _kind(link: LinkId) -> int:
         return {"logits": 1, "error": 2}.get(link.payload, 0)
 
-    def _count(self, link: LinkId) -> int:
-        """Return how many messages have passed a link that begins here."""
-        if link.payload == "negatives":
-            return self.choices[0]
-        kind = self._kind(link)
-        return self.entries.gone[kind] + len(self.entries.batches[kind])
-
     def _period(self, period: int) -> list[Step]:
         """Return what is done in a period."""
         entries, now, late, steps = self.entries.periods, period - self.entries.base, self.plan.late_head, list[Step]()
-        head = entries[now - self.head_delay] if self.head_layers else None
+        head = entries[now - self.head_delay] if self.head_layers else None  # that it reads, and that it learns from
+        learns = entries[now - self.plan.through] if self.head_layers and not late else None
         if head is not None and head.read < 0:
             head = None
         first = entries[now - self.works[0].delay]
         if first is not None and first.opens:
             steps += self._open(first)
-        if head is not None and not late:
-            self._logits(head, steps)
         for work in self.forwards:
+            if work is self.after_head:
+                self._shares(head, learns, steps)
             entry = entries[now - work.delay]
             if entry is not None:
                 self._forward(work, entry, steps)
                 if work.whole:
                     self._update(work, entry, steps)
-        if head is not None and late:
-            self._logits(head, steps)
-        elif head is not None and self.home:
+        if self.after_head is None:
+            self._shares(head, learns, steps)
+        if head is not None and self.home and not late:
             self._at_home(head, steps)
         for work in self.cut:
             entry = entries[now - work.delay]
@@ -192,10 +183,11 @@ class Periods:
         if self.late:
             steps += self.late
             self.late.clear()
-        if head is not None and self.home and late:
-            self._at_home(head, steps)
-        if head is not None and head.error >= 0:
-            self._update_head(head, steps)
+        if head is not None and late:
+            if self.home:
+                self._at_home(head, steps)
+            if head.error >= 0:
+                self._update_head(head, steps)
         done = entries[now - self.through]
         if done is not None and done.closes:
             steps.append(FreeEpoch(done.batch.epoch))
@@ -203,6 +195,13 @@ class Periods:
         if past is not None and past.ends:
             steps += self._end(past.chapter)
         return steps
+
+    def _shares(self, head: Entry | None, learns: Entry | None, steps: list[Step]) -> None:
+        """Let the head's weights learn from the entry before, if they have not yet, and make their shares of logits."""
+        if learns is not None and learns.error >= 0:
+            self._update_head(learns, steps)
+        if head is not None:
+            self._logits(head, steps)
 
     def _post(self, links: list[LinkId], kind: int, number: int, steps: list[Step]) -> None:
         """Offer the buffers that a batch was received in to the one that has them next."""

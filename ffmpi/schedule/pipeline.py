@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from functools import cached_property
 from itertools import chain
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from .cost import StepCosts
 from .interface import Schedule, Settings
@@ -46,6 +48,7 @@ class Pipeline:
     Attributes
     ----------
     delays : how many entries each layer is behind the first, and at last the head
+    through : how many entries a batch is behind the first when the head has learnt from it and it is done with
     in_step : whether all ranks work on the same batch, and wait in each period for the others' sums and logits
     late_head : whether the head's logits are made and added up at the end of the last layer's period, not in the next
     """
@@ -74,6 +77,7 @@ class Pipeline:
         if self.in_step:
             delays = [0] * spec.layers
         self.delays = [*delays, delays[-1] + (not self.late_head)]
+        self.through = self.delays[-1] + (bool(spec.head_layers) and not self.late_head)
 
     def _delays(self) -> list[int]:
         """Return how far each layer is behind the first: one more where it has others than the layer before."""
@@ -153,7 +157,7 @@ class Pipeline:
     def head_buffers(self, rank: int) -> int:
         """Return how many buffers of gathered rows each of the head's layers on `rank` has."""
         layers = [layer for layer in self.pieces(rank) if layer in self.spec.head_layers]
-        return self.delays[-1] - self.delays[layers[0]] + 1 if layers else 0
+        return self.through - self.delays[layers[0]] + 1 if layers else 0
 
     @property
     def logit_buffers(self) -> int:
@@ -271,6 +275,12 @@ class Pipeline:
 
 class PipelineSettings(Settings, frozen=True, kw_only=True, tag="pipeline"):
     """Every layer learns from each batch as it flows by; a rank owns a stretch of all layers' units."""
+
+    shared_memory: Annotated[
+        bool,
+        Meta(description="Whether ranks of a host read each other's activations in memory that they share; else these "
+             "are sent, as they are between hosts."),
+    ] = True  # fmt: skip
 
     by_batch: ClassVar[bool] = True
     algorithm: ClassVar[str] = "pipeline"

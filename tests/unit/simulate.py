@@ -118,6 +118,7 @@ class World:
         self.posted: dict[s.LinkId, deque[Any]] = {link: deque() for link in schedule.links}
         self.reports: dict[int, deque[int]] = defaultdict(deque)  # each rank's, by chapter
         self.ranks = set(range(schedule.spec.ranks))
+        self.shared, self.pieces = False, dict[int, Any]()  # ranks of the pipeline that see each other's memory
         self.saving: dict[s.Save, set[int]] = defaultdict(set)
 
     def meet(self, link: s.LinkId) -> None:

@@ -72,7 +72,7 @@ class PieceRank:
         return self.share_logits(step) if isinstance(step, s.Logits) else getattr(self, _method(type(step)))(step)
 
     def end(self) -> None:
-        busy = {key: end for key, end in self.ends.items() if end.state != "idle"}
+        busy = {key: end for key, end in self.ends.items() if end.state not in ("idle", "sent")}
         for left in (busy, self.snapshots, self.epochs, self.measured):
             if left:
                 raise Fault(f"rank {self.rank} ends with {left}")
@@ -369,10 +369,18 @@ class PieceRank:
 
     def reserve(self, step: s.Reserve) -> bool:
         end = self.end_of(step)
-        if end.state == "sending":
+        if end.state == "sending" or (end.state == "sent" and self.world.shared and not self.taken(step)):
             return False
         end.state = "idle"
         return True
+
+    def taken(self, step: s.Reserve) -> bool:
+        """Whether the other end needs what was sent no longer: it lies where the next message will."""
+        link = step.link
+        there = self.world.pieces[link.target].ends[link, step.buffer].state
+        if link.payload == "activations":
+            return there == "posted"  # read in place, until it is posted anew
+        return there != "arrived"
 
     def send(self, step: s.Send) -> None:
         end, link, item = self.end_of(step), step.link, step.item
@@ -455,14 +463,18 @@ class PieceRank:
         return here == self.world.ranks
 
 
-def simulate_pieces(plan: Pipeline, programs: Programs | dict[int, list[s.Step]], first: int = 0) -> Outcome:
+def simulate_pieces(
+    plan: Pipeline, programs: Programs | dict[int, list[s.Step]], first: int = 0, shared: bool = False
+) -> Outcome:
     """Run the steps of all ranks, from chapter `first` to the end; Fault for a deadlock or for anything else wrong.
 
-    `programs` may be those of some ranks only, by number, if `plan` knows no others.
+    With `shared` all ranks are on a host, where a buffer is the same memory at both ends of a link. `programs` may be
+    those of some ranks only, by number, if `plan` knows no others.
     """
     world, found = World(plan, first), programs if isinstance(programs, dict) else dict(enumerate(programs))
     world.ranks = set(found)
     ranks = [PieceRank(world, plan, rank, steps) for rank, steps in found.items()]
+    world.shared, world.pieces = shared, {rank.rank: rank for rank in ranks}
     while any(rank.steps for rank in ranks):
         if not any([rank.run() for rank in ranks]):
             raise Fault(f"deadlock: the ranks wait at {[rank.steps[0] if rank.steps else None for rank in ranks]}")

@@ -134,7 +134,8 @@ def saved_chapters(spec: ScheduleSpec, first: int, in_turn: bool) -> list[int]:
 def run(plan: Schedule, programs: Programs, first: int = 0) -> Outcome:
     """See `simulate` and `simulate_pieces`."""
     if isinstance(plan, Pipeline):
-        return simulate_pieces(plan, programs, first)
+        shared = sum(len(steps) for steps in programs) % 2 == 0  # as it may be on one host, or between several
+        return simulate_pieces(plan, programs, first, shared)
     return simulate(plan, programs, first)
 
 

@@ -101,7 +101,7 @@ def test_the_least_lag_at_which_nobody_waits(ranks: int) -> None:
         share, told = waiting_of(spec), Pipeline(spec).delay
         assert bool(told) == (0 < lag < least and ranks > 1)
         if lag >= least or ranks == 1:
-            assert share == pytest.approx(without, abs=0.003)
+            assert share == pytest.approx(without, abs=0.005)
         elif lag >= ranks:
             assert without + 0.03 < share < without + 0.08
         else:
