@@ -196,13 +196,6 @@ class Periods:
             steps += self._end(past.chapter)
         return steps
 
-    def _shares(self, head: Entry | None, learns: Entry | None, steps: list[Step]) -> None:
-        """Let the head's weights learn from the entry before, if they have not yet, and make their shares of logits."""
-        if learns is not None and learns.error >= 0:
-            self._update_head(learns, steps)
-        if head is not None:
-            self._logits(head, steps)
-
     def _post(self, links: list[LinkId], kind: int, number: int, steps: list[Step]) -> None:
         """Offer the buffers that a batch was received in to the one that has them next."""
         batches, buffers = self.entries.batches[kind], self.depth
@@ -291,8 +284,12 @@ class Periods:
                 steps.append(Send(link, buffer, batch))
 
     # -- The head -----------------------------------------------------------------------------------------------------
-    def _logits(self, entry: Entry, steps: list[Step]) -> None:
-        """Make this rank's shares of the head's logits and send them to its home."""
+    def _shares(self, entry: Entry | None, learns: Entry | None, steps: list[Step]) -> None:
+        """Let the head's weights learn from the entry before, if they have not yet, and send their shares of logits."""
+        if learns is not None and learns.error >= 0:
+            self._update_head(learns, steps)
+        if entry is None:
+            return
         batch, read, buffer = entry.batch, entry.read % self.gathered, entry.read % self.logit_buffers
         for layer, links in self.logits_out:
             for link in links:
