@@ -1,8 +1,9 @@
 """What one rank does in the pipeline, period after period.
 
-In period p a layer works on entry p minus its delay. On each rank first the shares of the head's logits, then the cut
-pieces' activations, since others wait for what is sent of them; then whole layers, which need nobody; at last, when the
-sums have come meanwhile, the updates of the cut pieces, and of the head.
+In period p a layer works on entry p minus its delay. On each rank first the cut pieces' activations, since others wait
+for what is sent of them, then the update of the head's weights by the entry before and the shares of the next logits;
+then whole layers, which need nobody; at last, when the sums have come meanwhile, the updates of the cut pieces. So all
+that is sent in a period has about half of one on its way: ranks need not be in step.
 
 All entries pass all layers, so entry n lies in buffer n modulo their number on every rank that has something of a
 layer, and in the same buffer of each link: pieces from several ranks come together there.
