@@ -4,8 +4,9 @@ python runs/backprop.py --set data.path=DIR
 python runs/backprop.py --set data.path=DIR --rounds 5 --target 98.6
 
 Both train the same shape (the recipe's layers) on the same images with two threads, each with the fewest epochs that
-reach the target in the median of the rounds; the seed is the round. PyTorch: ReLU, Adam falling to 0 over the last
-half, with each of the batches and rates below; the fastest of them counts. Needs the extra `bench`.
+reach the target in the median of the rounds; the seed is the round. Both classify the test samples once, at the end,
+when ffmpi saves its only checkpoint, too. PyTorch: ReLU, Adam falling to 0 over the last half, with each of the batches
+and rates below; the fastest of them counts. Needs the extra `bench`.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def ours(recipe: str, settings: list[str], epochs: int, seed: int) -> tuple[floa
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-P", "-m", "ffmpi", "train", recipe, "--run", f"{scratch}/run"]
         more = [f"train.epochs={epochs}", f"seed={seed}", f"schedule.threads={THREADS}"]
+        more += ["classify.softmax_every=0", f"checkpoint.every={epochs}"]  # once, at the end, as the other side
         for setting in [*settings, *more]:
             command += ["--set", setting]
         began = time.perf_counter()
