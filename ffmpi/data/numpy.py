@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import math
-import os
 import zipfile
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 import numpy as np
-from numpy.lib import format as npy
 
 from ..errors import UserError
 from . import arrays
-from .files import CHUNK, DAMAGE, DEFLATE, fill, reading
+from .files import fill, reading
 from .format import Format
 from .kinds import NPY, NPZ, expect, listing
 from .known import USUAL, DataSet, Fields
-from .labels import LONGEST_NAME, MOST_CLASSES
 from .names import names_of
+from .numpy_contents import PATH, UNREADABLE, Archive, Directory, NumpyArray, Store
 from .streamed import Images
 
-PATH = (
-    "a .npz file with x_train, y_train, x_test and y_test (or train_images, train_labels and so on), or a directory "
-    "with .npy files of these names"
-)
-_DAMAGE = (*DAMAGE, KeyError, NotImplementedError, RuntimeError, ValueError, zipfile.BadZipFile)
-_MOST, _DEEPEST = 200, 2  # arrays that are looked at for a sentence, and directories between one and the given one
 #: Names of images and labels that need not be told.
 _NAMES = (
     Fields("x_{split}", "y_{split}"),
@@ -44,74 +34,11 @@ _NAMES = (
 )
 
 
-def _kind_of(dtype: np.dtype) -> str:
-    """Return what one would call the elements of an array."""
-    if dtype.hasobject:
-        return "Python objects, which are not read since they can run any program"
-    return "text" if dtype.kind in "US" else "records" if dtype.names else str(dtype)
-
-
-@dataclass
-class _Array:
-    """An array of which the header has been read.
-
-    store, member : where it is
-    start : bytes of the header
-    """
-
-    store: _Store
-    member: str
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    fortran: bool
-    start: int
-
-    @property
-    def kind(self) -> str:
-        """The type of its elements as one would call it."""
-        return _kind_of(self.dtype)
-
-    def read(self) -> np.ndarray:
-        """Return all of it."""
-        whole = np.empty(self.shape[::-1] if self.fortran else self.shape, self.dtype)
-        for _ in self._read_into(whole, CHUNK):
-            pass
-        return whole.T if self.fortran else whole
-
-    def read_into(self, array: np.ndarray) -> Iterator[slice]:
-        """Read all of it into `array`, of the same shape and perhaps another type; yield the rows that are done."""
-        if self.fortran:
-            with np.errstate(over="ignore", invalid="ignore"):
-                array[...] = self.read()
-            yield slice(0, len(array))
-        else:
-            yield from self._read_into(array, CHUNK)
-
-    def _read_into(self, array: np.ndarray, chunk: int) -> Iterator[slice]:
-        rows = max(1, chunk * len(array) // array.nbytes)
-        buffer = None if array.dtype == self.dtype else np.empty((rows, *array.shape[1:]), self.dtype)
-        with closing(self.store.stream(self.member)) as stream:
-            stream.read(self.start)
-            for first in range(0, len(array), rows):
-                part = slice(first, min(first + rows, len(array)))
-                block = array[part] if buffer is None else buffer[: part.stop - first]
-                if fill(cast(BufferedIOBase, stream), block.reshape(-1).view(np.uint8)) < block.nbytes:
-                    raise UserError(
-                        f"{self.store.where}: {self.name!r} is truncated, expected the whole: copy it again"
-                    )
-                if buffer is not None:
-                    with np.errstate(over="ignore", invalid="ignore"):  # what is too large is found as infinite
-                        array[part] = block
-                yield part
-            stream.read(1)  # checks the checksum of an archive's member
-
-
 class _Rows:
     """Images in an array that stays open, see `streamed.Source`; in an archive only reading on is fast."""
 
     def __init__(self, array: arrays.Array) -> None:
-        array = cast(_Array, array)
+        array = cast(NumpyArray, array)
         self._array = array
         self.at_once = 1 << 62 if array.fortran else 1  # else each image is in pieces all over the file
         self._stream = cast(BufferedIOBase, array.store.stream(array.member))
@@ -122,7 +49,7 @@ class _Rows:
         """Read the images from number `first` on into `out`."""
         array, path = self._array, self._array.store.where
         block = out if out.dtype == array.dtype else np.empty(out.shape, array.dtype)
-        with reading(path, PATH, _DAMAGE):
+        with reading(path, PATH, UNREADABLE):
             self._stream.seek(array.start + first * (block.nbytes // len(block)))
             if fill(self._stream, block.reshape(-1).view(np.uint8)) < block.nbytes:
                 raise UserError(f"{path}: {array.name!r} is truncated, expected the whole: copy it again")
@@ -133,157 +60,27 @@ class _Rows:
                 out[...] = block
 
 
-class _Store(ABC):
-    """NumPy arrays by their names, which are those of the files or members without .npy."""
-
-    expected = PATH
-
-    def __init__(self, path: Path) -> None:
-        self.where = str(path)
-        self.members: dict[str, str] = {}  # by name
-
-    @abstractmethod
-    def stream(self, member: str) -> IO[bytes]:
-        """Return the bytes of a member."""
-
-    @abstractmethod
-    def sizes(self, member: str) -> tuple[int, int]:
-        """Return the bytes that a member has, and those that are stored of it."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Let go of what is open."""
-
-    def exists(self, name: str) -> bool:
-        """Return whether there is an array called `name`, or in a directory of that name."""
-        return any(member == name or member.startswith(f"{name}/") for member in self.members)
-
-    def open(self, name: str) -> _Array:
-        """Return the array `name`. Raises UserError if it is not there, empty, or larger than its file."""
-        if name not in self.members:
-            raise UserError(f"{self.where}: has no array {name!r}{arrays.instead(self)}")
-        array = self._header(name)
-        size = math.prod(array.shape) * array.dtype.itemsize
-        there, stored = self.sizes(array.member)
-        if array.dtype.hasobject:
-            raise UserError(f"{self.where}: {name!r} is an array of {array.kind}; expected an array of numbers")
-        if min(array.shape, default=1) < 0 or size == 0:
-            raise UserError(f"{self.where}: {name!r} is empty, expected at least one sample")
-        if size > there - array.start or there > DEFLATE * stored + CHUNK:
-            found = f"{there - array.start} of {size} bytes are there"
-            raise UserError(f"{self.where}: {name!r} is truncated, {found}; expected the whole: copy it again")
-        return array
-
-    def _header(self, name: str) -> _Array:
-        """Read the header of an array; nothing of it is executed."""
-        member = self.members[name]
-        where, expected = f"{self.where}: {name!r}", "an array in NumPy's format"
-        with reading(where, expected, _DAMAGE), closing(self.stream(member)) as stream:
-            version = npy.read_magic(stream)
-            if version not in ((1, 0), (2, 0)):
-                raise ValueError(f"version {version[0]}.{version[1]} of the format")
-            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, fortran, dtype = read(stream)
-            return _Array(self, member, name, shape, dtype, fortran and len(shape) > 1, stream.tell())
-
-    def arrays(self) -> dict[str, arrays.Array]:
-        """Return the first arrays by name; those that cannot be read are left out."""
-        found: dict[str, arrays.Array] = {}
-        for name in sorted(self.members)[:_MOST]:
-            try:
-                found[name] = self._header(name)
-            except UserError:
-                continue
-        return found
-
-    def class_names(self) -> tuple[str, ...]:
-        """Return the texts in the array ``class_names``, if it is there."""
-        if "class_names" not in self.members:
-            return ()
-        array = self.open("class_names")
-        wanted = f"2 to {MOST_CLASSES} strings, at most {LONGEST_NAME} characters each"
-        if array.dtype.kind not in "US" or len(array.shape) != 1 or not 2 <= array.shape[0] <= MOST_CLASSES:
-            raise UserError(f"{self.where}: 'class_names' is {array.kind} of shape {array.shape}, expected {wanted}")
-        texts = array.read()
-        names = tuple(np.char.decode(texts, "utf-8").tolist() if texts.dtype.kind == "S" else texts.tolist())
-        if not all(name.isprintable() and len(name) <= LONGEST_NAME for name in names):
-            raise UserError(f"{self.where}: 'class_names' has unprintable or long names, expected {wanted}")
-        return names
-
-
-class _Archive(_Store):
-    """An .npz file."""
-
-    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
-        super().__init__(path)
-        self._archive = archive
-        self.members = {
-            info.filename.removesuffix(".npy"): info.filename
-            for info in archive.infolist()
-            if info.filename.endswith(".npy")
-        }
-
-    def close(self) -> None:
-        """Close the archive."""
-        self._archive.close()
-
-    def stream(self, member: str) -> IO[bytes]:
-        """Return the unpacked bytes of a member."""
-        return self._archive.open(member)
-
-    def sizes(self, member: str) -> tuple[int, int]:
-        """Return a member's bytes, unpacked and packed."""
-        info = self._archive.getinfo(member)
-        return info.file_size, info.compress_size
-
-
-class _Directory(_Store):
-    """A directory of .npy files, or a single one of them, called `images`."""
-
-    def __init__(self, path: Path, file: Path | None = None) -> None:
-        super().__init__(path)
-        if file:
-            self.members = {"images": str(file)}
-        for folder, folders, files in os.walk(path) if not file else ():
-            inner = Path(folder).relative_to(path)
-            folders[:] = sorted(name for name in folders if name[0] != "." and len(inner.parts) + 1 < _DEEPEST)
-            for name in sorted(files):
-                if name.endswith(".npy") and name[0] != ".":
-                    self.members[str(inner / name).removesuffix(".npy")] = str(Path(folder, name))
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def stream(self, member: str) -> IO[bytes]:
-        """Open a file."""
-        return open(member, "rb")
-
-    def sizes(self, member: str) -> tuple[int, int]:
-        """Return a file's bytes."""
-        return os.path.getsize(member), os.path.getsize(member)
-
-
-def _store(path: Path, expected: str = PATH) -> _Store:
-    """Open an archive or a directory. Raises UserError, or one of _DAMAGE."""
+def _store(path: Path, expected: str = PATH) -> Store:
+    """Open an archive or a directory. Raises UserError, or one of UNREADABLE."""
     if path.is_dir():
-        store = _Directory(path)
+        store = Directory(path)
         if not store.members:
             raise UserError(f"{path}: holds no .npy file; it {listing(path)}, expected {expected}")
         return store
     expect(path, expected, NPZ)
     try:
-        return _Archive(path, zipfile.ZipFile(path))
+        return Archive(path, zipfile.ZipFile(path))
     except zipfile.BadZipFile:
         raise UserError(f"{path}: is truncated or damaged, expected the whole file: copy it again") from None
 
 
 @contextmanager
-def _open(path: Path, expected: str = PATH) -> Iterator[_Store]:
-    with reading(path, expected, _DAMAGE), closing(_store(path, expected)) as store:
+def _open(path: Path, expected: str = PATH) -> Iterator[Store]:
+    with reading(path, expected, UNREADABLE), closing(_store(path, expected)) as store:
         yield store
 
 
-def _named(store: _Store, fields: Fields) -> Fields:
+def _named(store: Store, fields: Fields) -> Fields:
     """Return the names of images and labels: those given or, if these are the usual ones, what else is usual."""
     if (fields.images, fields.labels) == (USUAL.images, USUAL.labels):
         for usual in _NAMES:
@@ -310,7 +107,7 @@ class Numpy(Format):
 
     def stream(self, path: Path, split: str, fields: Fields) -> DataSet:
         """Read a split's labels and leave its images in the file, which stays open."""
-        with reading(path, PATH, _DAMAGE):
+        with reading(path, PATH, UNREADABLE):
             store = _store(path)
             named = _named(store, fields)
             images, _ = named.names(split)
@@ -328,10 +125,10 @@ class Numpy(Format):
     ) -> tuple[Images, Sequence[str]]:  # fmt: skip
         """Return the images in an .npy file, or in the first array of an archive that is called as one of `sources`."""
         if kind == NPY:
-            with reading(path, "a NumPy file of images", _DAMAGE):
-                return arrays.stream_images(_Directory(path, path), shape, ["images"], _Rows)
+            with reading(path, "a NumPy file of images", UNREADABLE):
+                return arrays.stream_images(Directory(path, path), shape, ["images"], _Rows)
         expected = "a NumPy archive of images"
-        with reading(path, expected, _DAMAGE):
+        with reading(path, expected, UNREADABLE):
             store = _store(path, expected)
             usual = [name for fields in _NAMES if store.exists(name := fields.names("test")[0])]
             return arrays.stream_images(store, shape, [*filter(store.exists, sources), *usual] or sources, _Rows)

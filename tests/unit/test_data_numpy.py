@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 from samples import labels, pixels, refused
 
 from ffmpi import data
-from ffmpi.data import numpy as reader
+from ffmpi.data import numpy_contents as reader
 from ffmpi.errors import UserError
 
 NAMES = [
