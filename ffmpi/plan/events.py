@@ -259,7 +259,7 @@ class Simulation:
         """Return what the messages of a channel take that are like the one of `step`."""
         machine, costs, same = self.machine, self.costs, channel.same_host
         weight = self.weights.get(key, 1.0) if key else self.others
-        size = weight * self.sizes.of(self.schedule, step.link, step.item)
+        size = weight * self.sizes.of(self.schedule, step.link, step.item, same)
         busy, transfer = (weight * each(size / weight, same) for each in (machine.overhead_s, machine.transfer))
         post, send, receive = (
             weight * costs.of(kind(step.link, step.buffer, step.item)).seconds for kind in (s.Post, s.Send, s.Receive)

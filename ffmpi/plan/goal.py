@@ -32,7 +32,7 @@ def goal(
     for rank in range(schedule.spec.ranks):
         yield ""
         yield f"rank {rank} {{"
-        yield from _Rank(schedule, rank, schedule.costs_on(rank, priced), sizes, machine).lines()
+        yield from _Rank(schedule, rank, schedule.costs_on(rank, priced), sizes, machine, per_host).lines()
         yield "}"
 
 
@@ -60,8 +60,9 @@ class _Rank:
     """The block of one rank."""
 
     def __init__(
-        self, schedule: Schedule, rank: int, costs: StepCosts, sizes: MessageSizes, machine: Machine
+        self, schedule: Schedule, rank: int, costs: StepCosts, sizes: MessageSizes, machine: Machine, per_host: int
     ) -> None:  # fmt: skip
+        self.per_host = per_host
         self.schedule, self.rank, self.costs, self.sizes, self.machine = schedule, rank, costs, sizes, machine
         self.memory = StashMemory(sizes.outputs)
         self.count = 0
@@ -92,7 +93,8 @@ class _Rank:
         yield from self._calc()
 
     def _bytes(self, link: s.LinkId, item: s.Item) -> int:
-        return self.sizes.of(self.schedule, link, item)
+        same_host = link.source // self.per_host == link.target // self.per_host
+        return self.sizes.of(self.schedule, link, item, same_host)
 
     def _message(self, text: str, link: s.LinkId, buffer: int) -> Iterator[str]:
         """Yield the beginning of a message: what follows goes on at once."""

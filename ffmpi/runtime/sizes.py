@@ -101,6 +101,7 @@ def message_sizes(config: Config, dataset: DatasetInfo, spec: ScheduleSpec) -> M
         neutral=tuple(4 * Activations.floats(count, layout.size, 0) for count in units),
         states=tuple(sum(4 * block.floats() for block in blocks) for blocks in stages),
         weights=tuple(sum(4 * block.floats(learns=False) for block in blocks) for blocks in stages),
+        in_place=config.schedule.shared_memory,
         saved=sum(4 * math.prod(shape) for block in every for shape in block.shapes().values()),
     )
 

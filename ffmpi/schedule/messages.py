@@ -32,6 +32,7 @@ class MessageSizes:
     neutral : the bytes of the rows of each layer that the head reads, in the same
     states, weights : the bytes of each stage's state, and of what a forward needs of it
     saved : the bytes of all arrays of a checkpoint
+    in_place : whether ranks of a host read each other's activations in the pipeline where they are
     """
 
     batches: Mapping[tuple[s.Split, s.Stream], Rows]
@@ -43,14 +44,17 @@ class MessageSizes:
     states: tuple[int, ...]
     weights: tuple[int, ...]
     saved: int
+    in_place: bool = False
 
-    def of(self, plan: Schedule, link: s.LinkId, item: s.Item) -> int:
-        """Return the bytes of a message."""
+    def of(self, plan: Schedule, link: s.LinkId, item: s.Item, same_host: bool = False) -> int:
+        """Return the bytes of a message, between two ranks of the same host or of two."""
         if isinstance(item, s.Selection):
             chosen = self.samples if item.batch is None else self.batches["train", "joint"].samples
             return int(chosen) * (1 if self.classes <= 256 else 2)
         if isinstance(plan, Pipeline):
             assert isinstance(item, s.Batch)
+            if self.in_place and same_host and link.payload == "activations":
+                return 0
             return self._of_pieces(plan, link, item)
         each = {"state": self.states, "weights": self.weights, "neutral": self.neutral}
         return each.get(link.payload, self.outputs)[link.stage]

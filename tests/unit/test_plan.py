@@ -107,7 +107,7 @@ def machine_of(**more: Any) -> Machine:
 
 def run(programs: list[list[s.Step]], per_host: int = 2, size: float = 1000.0, machine: Machine | None = None) -> Any:
     script: Any = Script(programs)
-    sizes: Any = SimpleNamespace(of=lambda plan, link, item: size, saved=4000.0, states=[800.0], outputs=(8,))
+    sizes: Any = SimpleNamespace(of=lambda *_: size, saved=4000.0, states=[800.0], outputs=(8,))
     messages: list[tuple[float, float]] = []
     simulation = Simulation(
         script, Costs(), sizes, machine or machine_of(), Groups(script, per_host),  # type: ignore[arg-type]
@@ -265,3 +265,13 @@ def test_memory_of_stashed_activations_is_new_once() -> None:
     # A layer of the same size has what the other has freed.
     again = [memory.new(s.StashActivations(layer, batches[0])) for layer in (2, 1, 2, 2)]
     assert again == [0, 200, 0, 100]
+
+
+def test_activations_that_ranks_of_a_host_share_are_not_sent() -> None:
+    sent = {
+        (shared, per_host): sum(
+            usage.sent for usage in planned(2, f"schedule.shared_memory={shared}", per_host=per_host).usage
+        )
+        for shared in ("true", "false") for per_host in (1, 2)
+    }  # fmt: skip
+    assert 0 < sent["true", 2] < sent["false", 2] == sent["false", 1] == sent["true", 1]
