@@ -16,7 +16,7 @@ pytestmark = pytest.mark.mpi
 
 def test_this_host_is_measured_and_runs_are_planned_by_that(ffmpi: Run, tmp_path: Path) -> None:
     path = tmp_path / "here.toml"
-    done = ffmpi(2, "bench", "machine", "--seconds", "1", "-o", path, "--json")
+    done = ffmpi(2, "bench", "machine", "--seconds", "1", "-o", path, "--json", fresh=True)
     machine, told = read_machine(str(path)), json.loads(done.stdout)
     assert machine.here and machine.told == machine.name == told["name"] and told["file"] == str(path)
     assert machine.core != machine.alone  # both were measured
