@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,6 +48,14 @@ class Channel:
         return cls(counters[0], counters[1], list(rooms) if room else [])
 
 
+class _Part(NamedTuple):
+    """A part of a rank's memory in the window: how many buffers of `room` bytes, and the bytes of all of it."""
+
+    buffers: int
+    room: int
+    nbytes: int
+
+
 class SharedMemory:
     """A window of MPI on each host, with what its ranks send each other and the activations of layers that they share.
 
@@ -63,29 +71,14 @@ class SharedMemory:
         """
         from mpi4py import MPI
 
-        self._host = comm.Split_type(MPI.COMM_TYPE_SHARED)
+        self._host, self._rank = comm.Split_type(MPI.COMM_TYPE_SHARED), comm.rank
         self._window: Any = None
         self._slots: dict[int, Sequence[np.ndarray]] = {}
         self._channels: dict[LinkId, Channel] = {}
-        own, everyone = self._host.Get_group(), comm.Get_group()
-        neighbours = set(own.Translate_ranks(list(range(own.size)), everyone))
-        own.Free()
-        everyone.Free()
-        shape = kernels.padded_rows(rows), kernels.LANES
-        # What this rank makes room for: where each part begins, and how long it is.
-        parts: dict[LinkId | int, tuple[int, int, int]] = {}
-        size, depth = 0, schedule.spec.depth
-        together = {layer: ranks for layer, ranks in members_of(schedule).items() if neighbours.issuperset(ranks)}
-        for layer, members in together.items():
-            if members[0] == comm.rank:
-                nbytes = 4 * schedule.spec.panels[layer] * shape[0] * shape[1]
-                parts[layer] = size, depth, nbytes
-                size += depth * nbytes
-        for link, room in rooms.items():
-            if link.target in neighbours and (room or link.stage in together):
-                parts[link] = size, link.send_buffers, room
-                size += Channel.nbytes(link.send_buffers, room)
-        every = allgather(self._host, (size + _LINE, _free()))
+        pitch = kernels.padded_rows(rows)
+        parts = self._parts(comm, schedule, pitch, rooms)
+        own = sum(part.nbytes for part in parts.values()) + _LINE
+        every = allgather(self._host, (own, _free()))
         wanted, free = sum(one for one, _ in every), every[0][1]
         trouble = ""
         if free is not None and wanted > free:
@@ -95,19 +88,42 @@ class SharedMemory:
             )
         if first := next(filter(None, allgather(comm, trouble)), ""):
             warn(first)
-        if trouble:
-            return
-        window = self._window = MPI.Win.Allocate_shared(size + _LINE, 1, comm=self._host)
-        window.Lock_all(MPI.MODE_NOCHECK)
-        start = -np.asarray(window.Shared_query(self._host.rank)[0]).ctypes.data % _LINE
+        if not trouble:
+            self._window = MPI.Win.Allocate_shared(own, 1, comm=self._host)
+            self._window.Lock_all(MPI.MODE_NOCHECK)
+            self._find(parts, pitch)
+
+    def _parts(
+        self, comm: Any, schedule: Pipeline, pitch: int, rooms: Mapping[LinkId, int]
+    ) -> dict[LinkId | int, _Part]:
+        """Return what this rank makes room for: the rings of layers whose first owner it is, and what it sends."""
+        own, everyone = self._host.Get_group(), comm.Get_group()
+        neighbours = set(own.Translate_ranks(list(range(own.size)), everyone))
+        own.Free()
+        everyone.Free()
+        together = {layer: ranks for layer, ranks in members_of(schedule).items() if neighbours.issuperset(ranks)}
+        parts: dict[LinkId | int, _Part] = {}
+        for layer, members in together.items():
+            if members[0] == comm.rank:
+                nbytes = 4 * schedule.spec.panels[layer] * pitch * kernels.LANES
+                parts[layer] = _Part(schedule.spec.depth, nbytes, schedule.spec.depth * nbytes)
+        for link, room in rooms.items():
+            if link.target in neighbours and (room or link.stage in together):
+                parts[link] = _Part(link.send_buffers, room, Channel.nbytes(link.send_buffers, room))
+        return parts
+
+    def _find(self, parts: dict[LinkId | int, _Part], pitch: int) -> None:
+        """Find in the window what all ranks of the host have made room for."""
+        start = -np.asarray(self._window.Shared_query(self._host.rank)[0]).ctypes.data % _LINE
         for rank, (begin, theirs) in enumerate(allgather(self._host, (start, parts))):
-            memory = np.asarray(window.Shared_query(rank)[0])[begin:]
-            for part, (offset, buffers, nbytes) in theirs.items():
-                if isinstance(part, int):
-                    h = memory[offset : offset + buffers * nbytes].view(np.float32)
-                    self._slots[part] = list(h.reshape(buffers, -1, *shape))
-                elif comm.rank in (part.source, part.target):
-                    self._channels[part] = Channel.at(memory[offset:], buffers, nbytes)
+            memory = np.asarray(self._window.Shared_query(rank)[0])[begin:]
+            for name, part in theirs.items():
+                if isinstance(name, int):
+                    h = memory[: part.nbytes].view(np.float32)
+                    self._slots[name] = list(h.reshape(part.buffers, -1, pitch, kernels.LANES))
+                elif self._rank in (name.source, name.target):
+                    self._channels[name] = Channel.at(memory, part.buffers, part.room)
+                memory = memory[part.nbytes :]
 
     def slots(self, layer: int) -> Sequence[np.ndarray] | None:
         """Return the memory of a layer's activations, (panels, pitch, 16) float32 for each buffer, if it is shared."""
