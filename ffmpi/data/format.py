@@ -53,7 +53,7 @@ class Format:
 
     def load(self, path: Path, split: str, images: bool, fields: Fields) -> DataSet:
         """Read one split, with its images or without. Raises UserError for whatever is wrong with the files."""
-        raise NotImplementedError
+        raise NotImplementedError  # each member of the family has its own
 
     def stream(self, path: Path, split: str, fields: Fields) -> DataSet:
         """Read one split, its images only when they are wanted where the format can. Raises UserError."""
@@ -76,7 +76,7 @@ class Format:
         under which they may lie there.
         Raises UserError.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # each member of the family has its own
 
     def check(self, path: Path, fields: Fields) -> Summary:
         """Read all samples and measure them; say how test images are converted, or refuse them. Raises UserError."""

@@ -229,20 +229,20 @@ class Rule(Member, frozen=True, kw_only=True):
     ) -> Loss:  # fmt: skip
         """Update a layer, or a piece, from its own input, its own output and the complete `sums` (n,) float32.
 
-        The sums may be used as scratch.         Every piece of a layer returns the same loss.
+        The sums may be used as scratch. Every piece of a layer returns the same loss.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # each member of the family has its own
 
     def scores(self, layer: Layer, out: Activations, sums: np.ndarray, rows: int) -> np.ndarray:
         """Return what a layer says of `rows` rows for classification, (rows, width of ``score``) float32.
 
         sums : (n,) float32, complete, as ``out.total`` is
         """
-        raise NotImplementedError
+        raise NotImplementedError  # each member of the family has its own
 
     def formula(self, classes: int) -> Formula:
         """Return what `forward`, of rows that are not learnt from, and `scores` compute, for others to compute it."""
-        raise NotImplementedError
+        raise NotImplementedError  # each member of the family has its own
 
     def cost(self, config: Config, index: int, classes: int, batches: float) -> RuleCost:
         """Return what layer `index`, from 0, is expected to cost beside its own products, in the mean over the run.

@@ -198,9 +198,8 @@ class Flow:
             return
         assert isinstance(batch, s.Batch)
         rows = self.batches.contents[batch].rows
-        if (
-            rows > slot.rows and slot.shared is None
-        ):  # what comes would lie where this rank's piece of the last batch may still be leaving
+        # What comes would lie where this rank's piece of the last batch may still be leaving.
+        if rows > slot.rows and not slot.shared:
             for link in self._leaving[layer]:
                 self.links[link].wait(buffer)
         slot.batch, slot.rows, slot.now = batch, rows, slot.views[rows]

@@ -121,4 +121,4 @@ class Settings(Member, frozen=True, kw_only=True):
 
     def plan(self, spec: ScheduleSpec, first: int = 0) -> Schedule:
         """Return the schedule of `spec` from chapter `first` on. Raises UserError if it cannot use so many ranks."""
-        raise NotImplementedError
+        raise NotImplementedError  # each member of the family has its own

@@ -17,7 +17,7 @@ class Augmentation(Member, frozen=True, kw_only=True):
 
         (n, 3) int64; left and right are exchanged after the shift.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # each member of the family has its own
 
 
 def evenly(words: np.ndarray, most: int) -> np.ndarray:

@@ -27,7 +27,7 @@ class LearningRate(Member, frozen=True, kw_only=True):
 
     def share(self, epoch: int, epochs: int) -> float:
         """Return `factor` without the warm-up."""
-        raise NotImplementedError
+        raise NotImplementedError  # each member of the family has its own
 
     def conflict(self, config: Any) -> str:
         """Refuse a warm-up that outlasts the run."""

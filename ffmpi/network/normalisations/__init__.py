@@ -26,4 +26,4 @@ class RowNorm(Member, frozen=True, kw_only=True):
 
     def norm(self, units: int) -> Norm | None:
         """Return the norm that rows of `units` activations are divided by, f = 1 / norm; None if f is 1."""
-        raise NotImplementedError
+        raise NotImplementedError  # each member of the family has its own

@@ -34,4 +34,4 @@ class Optimiser(Member, frozen=True, kw_only=True):
 
         It is (n, 8) float32 where it differs from step to step, else (8,).
         """
-        raise NotImplementedError
+        raise NotImplementedError  # each member of the family has its own

@@ -44,4 +44,4 @@ class Transform(Member, frozen=True, kw_only=True):
         squares : (panels, pitch rounded up to 16) float32, scratch
         adds : (panels,) int64, in which order sums of squares are added up, see `network.tree`
         """
-        raise NotImplementedError
+        raise NotImplementedError  # each member of the family has its own
