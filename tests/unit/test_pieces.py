@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations, pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from ffmpi.network.layout import LAYOUTS
 from ffmpi.network.parameters import Parameters
 from ffmpi.network.tree import finish_of
 from ffmpi.rules import Rates, Targets
+from ffmpi.runtime.flow import Flow
+from ffmpi.schedule import steps as s
 
 INPUTS, CLASSES, SAMPLES = 37, 11, 6
 F = np.float32
@@ -219,3 +222,19 @@ def test_a_piece_has_memory_for_itself_only(rule: str) -> None:
             assert_array_equal(part.array(array.name), values[part.span(array.name)])
         same_parameters({"": whole}, {"": part.copy()})
         assert part.span("steps") == ()
+
+
+@pytest.mark.parametrize(("rows", "shared", "waited"), [(20, False, [0]), (20, True, []), (10, False, [])])
+def test_larger_batches_wait_for_what_leaves_their_buffer(rows: int, shared: bool, waited: list[int]) -> None:
+    """In memory of its own a rank's piece of the last batch would lie where those of a larger one come."""
+    last, batch, found = s.Batch("train", 0), s.Batch("train", 1), list[int]()
+    slot = SimpleNamespace(batch=last, rows=10, shared=shared, views={rows: "views"}, now=None)
+    flow: Any = SimpleNamespace(
+        rings={0: SimpleNamespace(slots=[slot])},
+        batches=SimpleNamespace(contents={batch: SimpleNamespace(rows=rows)}),
+        links={"out": SimpleNamespace(wait=found.append)},
+        _leaving={0: ["out"]},
+    )
+    Flow._offer(flow, 0, 0, batch)
+    assert found == waited
+    assert (slot.batch, slot.rows, slot.now) == (batch, rows, "views")
